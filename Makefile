@@ -1,0 +1,61 @@
+# `make test` and `make book` work from nothing: they need Python 3.11 and make, the rest they install into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# A terminal sees each line when it is written, also through a pipe.
+export PYTHONUNBUFFERED := 1
+
+say = @echo "==> $(1)"
+
+.PHONY: help
+help: ## list the commands
+	@echo "clipnotes: make COMMAND"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Made again when the dependencies change.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(call say,Installing into $(VENV) with $$($(PYTHON) --version). The first time takes a minute or two.)
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[book,test]"
+	$(call say,Preparing matplotlib's font list)
+	$(BIN)/python -c "import matplotlib.font_manager"
+	@touch $@
+
+.PHONY: install
+install: $(INSTALLED) ## make .venv with the tested versions
+
+.PHONY: test
+test: $(INSTALLED) ## run the unit tests, then every chapter
+	$(call say,Testing the package and the repository)
+	$(BIN)/python -m pytest
+	$(call say,Running the chapters)
+	$(BIN)/python book/execute.py
+
+.PHONY: book
+book: $(INSTALLED) ## build the book; chapters that have run already are not run again
+	$(BIN)/python book/build.py
+
+.PHONY: sync
+sync: $(INSTALLED) ## write each chapter's .ipynb from its .md
+	$(BIN)/python book/pairs.py
+
+.PHONY: lint
+lint: $(INSTALLED) ## check style and types
+	$(call say,ruff check)
+	$(BIN)/ruff check .
+	$(call say,ruff format --check)
+	$(BIN)/ruff format --check .
+	$(call say,mypy)
+	$(BIN)/mypy
+
+.PHONY: clean
+clean: ## remove what was built; .venv stays
+	rm -rf _build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
