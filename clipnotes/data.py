@@ -1,0 +1,190 @@
+"""The emoji data set: things, drawn by twelve designers, through Hugging Face ``datasets``.
+
+The pictures, their facts and their licences lie in ``clipnotes/emoji/`` and were made by
+``training/build_emoji.py``. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image
+
+FOLDER = Path(__file__).parent / "emoji"
+
+
+@functools.lru_cache(maxsize=1)
+def _table() -> tuple[pa.Table, datasets.Features]:
+    """The whole data set as an Arrow table, and its features; read once."""
+    table = pq.read_table(FOLDER / "emoji.parquet")
+    text = datasets.Value("string")
+    labels = {
+        column: datasets.ClassLabel(names=sorted(set(table[column].to_pylist())))
+        for column in ("category", "group", "style")
+    }
+    features = datasets.Features(
+        {
+            "image": datasets.Image(mode="RGBA"),  # an opaque picture is stored without alpha
+            "name": text,
+            "name_zh": text,
+            "keywords": datasets.Sequence(text),
+            "category": labels["category"],
+            "group": labels["group"],
+            "style": labels["style"],
+            "codepoint": text,
+            "held_out": datasets.Value("bool"),
+        }
+    )
+    for column, label in labels.items():
+        numbers = pc.index_in(table[column], value_set=pa.array(label.names)).cast(pa.int64())
+        table = table.set_column(table.schema.get_field_index(column), column, numbers)
+    return table.cast(features.arrow_schema), features
+
+
+def _choice(column: str, wanted: str | Sequence[str], label: datasets.ClassLabel) -> list[int]:
+    """Names of classes -> their numbers, or an error that lists what there is."""
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    for name in names:
+        if name not in label.names:
+            raise ValueError(
+                f"no {column} {name!r} in the emoji data set; choose from {', '.join(label.names)}"
+            )
+    return [label.str2int(name) for name in names]
+
+
+def load_emoji(
+    style: str | Sequence[str] | None = None,
+    group: str | Sequence[str] | None = None,
+    category: str | Sequence[str] | None = None,
+    held_out: bool | None = None,
+) -> datasets.Dataset:
+    """Load the emoji pictures, all or some of them.
+
+    Args:
+        style: a designer's set ("openmoji", "twemoji", "noto", ...) or several. None: all twelve.
+        group: one of the five groups ("animals-nature", "food-drink", ...) or several. None: all.
+        category: a category ("animal-mammal", "food-fruit", ...) or several. None: all.
+        held_out: True for the concepts that Emoji-CLIP never saw in training, False for those it
+            saw. None: both.
+
+    Returns:
+        A ``datasets.Dataset``, a row a picture: ``image`` (PIL, RGBA, 64 x 64), ``name``,
+        ``name_zh``, ``keywords`` (list), ``category``, ``group`` and ``style`` (ClassLabel:
+        numbers; ``ds.features["style"].int2str`` gives the name), ``codepoint``, ``held_out``.
+
+    Raises:
+        ValueError: an unknown style, group or category; or nothing is left.
+
+    Example:
+        >>> from clipnotes.data import load_emoji
+        >>> ds = load_emoji(style="openmoji", category="food-fruit")
+        >>> ds[0]["name"], ds[0]["image"].size
+        ('grapes', (64, 64))
+    """
+    table, features = _table()
+    for column, wanted in (("style", style), ("group", group), ("category", category)):
+        if wanted is not None:
+            numbers = pa.array(_choice(column, wanted, features[column]), type=pa.int64())
+            table = table.filter(pc.is_in(table[column], value_set=numbers))
+    if held_out is not None:
+        table = table.filter(pc.equal(table["held_out"], held_out))
+    if len(table) == 0:
+        raise ValueError(
+            f"no picture has style={style!r}, group={group!r}, category={category!r} and "
+            f"held_out={held_out!r} at once; leave one of them out"
+        )
+    return datasets.Dataset(table, info=datasets.DatasetInfo(features=features))
+
+
+def few_shot(
+    dataset: datasets.Dataset, shots: int, seed: int, label: str = "name"
+) -> datasets.Dataset:
+    """Draw `shots` rows of every class.
+
+    The draw of a class depends on the seed and on that class's rows only, so other classes can come
+    and go without changing it.
+
+    Args:
+        dataset: any ``datasets.Dataset`` with the column `label`.
+        shots: rows per class, at least 1.
+        seed: another seed, another draw.
+        label: the column that names the class: text or ClassLabel.
+
+    Returns:
+        The drawn rows, classes in the order of their first row.
+
+    Raises:
+        ValueError: no such column, fewer than one shot, or a class with fewer rows than `shots`.
+
+    Example:
+        >>> from clipnotes.data import few_shot, load_emoji
+        >>> few_shot(load_emoji(category="food-fruit"), shots=2, seed=0).num_rows
+        40
+    """
+    if label not in dataset.column_names:
+        raise ValueError(
+            f"no column {label!r}; this data set has {', '.join(dataset.column_names)}"
+        )
+    if shots < 1:
+        raise ValueError(f"shots is {shots}; it must be at least 1")
+    rows: dict[str | int, list[int]] = {}
+    for i, value in enumerate(dataset[label]):
+        rows.setdefault(value, []).append(i)
+    chosen: list[int] = []
+    for value, indices in rows.items():
+        if len(indices) < shots:
+            raise ValueError(
+                f"{shots} shots asked for, but the class {value!r} has {len(indices)} rows; "
+                f"ask for at most {min(map(len, rows.values()))} or load more styles"
+            )
+        chosen += random.Random(f"{seed} {value}").sample(indices, shots)
+    return dataset.select(chosen)
+
+
+def composite(
+    image: Image.Image, background: str | tuple[int, int, int] | Image.Image = "white"
+) -> Image.Image:
+    """Lay a picture with transparency over a background.
+
+    Dropping the alpha channel instead, as ``convert("RGB")`` does, shows whatever colour hides
+    under the transparent pixels (black, in the emoji data set).
+
+    Args:
+        image: any mode with or without transparency ("RGBA", "LA", "P", "RGB", "L", "1").
+        background: a colour by name ("white", "#ffd700"), by three bytes, or a picture of the same
+            size.
+
+    Returns:
+        An RGB picture of the same size.
+
+    Raises:
+        ValueError: another mode, or a background picture of another size.
+
+    Example:
+        >>> from clipnotes.data import composite, load_emoji
+        >>> composite(load_emoji(style="noto")[0]["image"]).mode
+        'RGB'
+    """
+    allowed = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+    if image.mode not in allowed:
+        raise ValueError(
+            f"a picture of mode {image.mode!r}; {', '.join(allowed)} are allowed. "
+            'Convert it first: image.convert("RGB")'
+        )
+    if isinstance(background, Image.Image):
+        if background.size != image.size:
+            raise ValueError(
+                f"the background has the size {background.size}, the picture {image.size}; "
+                "make them equal: background.resize(image.size)"
+            )
+        below = background.convert("RGBA")
+    else:
+        below = Image.new("RGBA", image.size, background)
+    return Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
