@@ -1,0 +1,208 @@
+"""Our vision tower against transformers: every stage, every gradient, every error."""
+
+import copy
+import random
+
+import pytest
+import torch
+from reference import assert_close, assert_same_stages, pixels, tiny_clip, tiny_vision
+from transformers import CLIPVisionModelWithProjection
+
+from clipnotes.compat import eager_attention, vision_states, vision_tower
+from clipnotes.model import VisionEmbeddings, VisionTower
+
+SMALL = {
+    "image_size": 8,
+    "patch_size": 4,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_equals_the_reference(seed):
+    theirs = tiny_vision(seed)
+    images = pixels(theirs.config, seed, batch=1 + seed % 3)
+    assert_same_stages(VisionTower.from_transformers(theirs), theirs, images)
+
+
+@pytest.mark.parametrize("seed", range(100, 120))
+def test_equals_the_reference_at_other_sizes(seed):
+    draw = random.Random(seed)
+    theirs = tiny_vision(seed)
+    patch = theirs.config.patch_size
+    size = draw.randint(patch, 6 * patch), draw.randint(patch, 6 * patch)
+    ours = VisionTower.from_transformers(theirs)
+    assert_same_stages(ours, theirs, pixels(theirs.config, seed, size=size), interpolate=True)
+
+
+@pytest.mark.parametrize("size", [(12, 12), (13, 14), (12, 16), (6, 24), (4, 36), (4, 4), (40, 20)])
+def test_interpolates_positions_as_the_reference(size):
+    # 6 x 24 and 4 x 36 have as many patches as 12 x 12, and yet another grid.
+    theirs = tiny_vision(0, image_size=12, patch_size=4 if size[0] % 4 == 0 else 3)
+    ours = VisionTower.from_transformers(theirs)
+    assert_same_stages(ours, theirs, pixels(theirs.config, 0, size=size), interpolate=True)
+
+
+def test_interpolating_to_the_same_size_changes_nothing():
+    ours = VisionTower.from_transformers(theirs := tiny_vision(5))
+    images = pixels(theirs.config, 5)
+    stretched = ours(images, interpolate_pos_encoding=True)
+    assert torch.equal(ours(images).last_hidden_state, stretched.last_hidden_state)
+
+
+def test_vision_emoji_clip(clip):
+    model = copy.deepcopy(clip.model).float().requires_grad_(True)
+    config = model.config.vision_config
+    ours = VisionTower.from_transformers(model)
+    assert_same_stages(ours, model, pixels(config, 0))
+    other = (config.image_size + config.patch_size, 2 * config.image_size)
+    assert_same_stages(ours, model, pixels(config, 1, size=other), interpolate=True)
+
+
+def test_from_any_class_that_has_a_vision_tower():
+    clip = tiny_clip(0)
+    images = pixels(clip.config.vision_config, 0)
+    with_projection = CLIPVisionModelWithProjection(clip.config.vision_config).eval()
+    for model in (clip, vision_tower(clip), with_projection):
+        assert_same_stages(VisionTower.from_transformers(model), model, images)
+
+
+def test_from_transformers_names_what_it_cannot_take():
+    with pytest.raises(TypeError, match=r"no CLIP vision tower in a Linear.*CLIPVisionModel"):
+        VisionTower.from_transformers(torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"hidden_act 'relu' is not one of \['gelu', 'quick_gelu'"):
+        VisionTower.from_transformers(tiny_vision(0, hidden_act="relu"))
+
+
+def test_from_transformers_copies():
+    theirs = tiny_vision(1)
+    images = pixels(theirs.config, 1)
+    ours = VisionTower.from_transformers(theirs)
+    before = ours(images).pooler_output
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            weight.zero_()
+    vision_tower(theirs).embeddings.position_ids.zero_()
+    assert torch.equal(ours(images).pooler_output, before)
+    assert all(weight.requires_grad for weight in ours.parameters())
+
+
+def test_from_transformers_draws_no_random_numbers():
+    theirs = tiny_vision(1)
+    before = torch.get_rng_state()
+    VisionTower.from_transformers(theirs)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_from_transformers_keeps_the_mode(training):
+    ours = VisionTower.from_transformers(tiny_vision(1).train(training))
+    assert {module.training for module in ours.modules()} == {training}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_from_transformers_keeps_the_dtype_and_pixels_follow_it(dtype):
+    theirs = tiny_vision(2).to(dtype)
+    ours = VisionTower.from_transformers(theirs)
+    assert {weight.dtype for weight in ours.parameters()} == {dtype}
+    images = pixels(theirs.config, 2)  # float32, as an image processor makes them
+    result = ours(images, output_attentions=True)
+    expected = vision_states(theirs, images)
+    assert {result.pooler_output.dtype, result.attentions[0].dtype} == {dtype}
+    # bfloat16 has 8 bits of precision, so rounding alone differs by 2**-8 in each of some steps.
+    # For float64 the reference's softmax goes down to float32.
+    tolerance = 2**-5 if dtype == torch.bfloat16 else 1e-6
+    assert_close("pooled", result.pooler_output, expected.pooler_output, tolerance)
+    assert_close("last", result.last_hidden_state, expected.last_hidden_state, tolerance)
+
+
+def test_from_transformers_keeps_the_device():
+    ours = VisionTower.from_transformers(tiny_vision(2).to("meta"))
+    assert {tensor.device.type for tensor in [*ours.parameters(), *ours.buffers()]} == {"meta"}
+
+
+def test_attention_dropout_is_that_of_the_config():
+    theirs = tiny_vision(3, attention_dropout=0.4).train()
+    ours = VisionTower.from_transformers(theirs)
+    images = pixels(theirs.config, 3)
+    with eager_attention(theirs):
+        torch.manual_seed(0)
+        expected = theirs(images).last_hidden_state
+    torch.manual_seed(0)
+    result = ours(images, output_attentions=True).last_hidden_state
+    assert_close("last_hidden_state", result, expected)
+    assert not torch.equal(ours(images).pooler_output, ours(images).pooler_output)
+    ours.eval()
+    assert torch.equal(ours(images).pooler_output, ours(images).pooler_output)
+
+
+def test_names_are_those_of_the_checkpoint_and_loading_is_strict():
+    theirs = vision_tower(tiny_vision(4))
+    ours = VisionTower.from_transformers(theirs)
+    weights = theirs.state_dict()
+    assert set(ours.state_dict()) == set(weights)  # position_ids is in neither
+    assert "pre_layrnorm.weight" in weights
+    ours.load_state_dict(weights)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        ours.load_state_dict({k: v for k, v in weights.items() if k != "pre_layrnorm.weight"})
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        ours.load_state_dict({**weights, "pre_layernorm.weight": weights["pre_layrnorm.weight"]})
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        ours.load_state_dict({**weights, "embeddings.class_embedding": torch.zeros(1)})
+
+
+def test_from_transformers_is_strict():
+    theirs = tiny_vision(4)
+    vision_tower(theirs).post_layernorm.extra = torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*post_layernorm\.extra"):
+        VisionTower.from_transformers(theirs)
+
+
+def test_states_come_only_when_asked():
+    tower, images = VisionTower(**SMALL), torch.randn(2, 3, 8, 8)
+    assert tower(images)[2:] == (None, None)
+    asked = tower(images, output_hidden_states=True)
+    assert (len(asked.hidden_states), asked.attentions) == (3, None)
+    asked = tower(images, output_attentions=True)
+    assert (asked.hidden_states, len(asked.attentions)) == (None, 2)
+
+
+def test_gradient_checkpointing_through_the_tower():
+    theirs = tiny_vision(6, num_hidden_layers=3)
+    ours = VisionTower.from_transformers(theirs).train()
+    ours.encoder.gradient_checkpointing = True
+    assert_same_stages(ours, theirs, pixels(theirs.config, 6))
+
+
+def test_defaults_are_vit_b_32():
+    with torch.device("meta"):
+        tower = VisionTower()
+    assert sum(weight.numel() for weight in tower.parameters()) == 87_456_000  # as published
+    assert tower.embeddings.position_ids.shape == (1, 50)
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (None, r"no image was given: pass pixel_values of shape \(B, 3, 8, 8\)"),
+        (torch.zeros(3, 8, 8), r"\(3, 8, 8\) has 3 dimensions.*\(B, 3, 8, 8\).*unsqueeze\(0\)"),
+        (torch.zeros(1, 8, 8, 3), r"\(1, 8, 8, 3\) has 8 channels.*\(B, 3, 8, 8\)"),
+        (torch.zeros(1, 3, 8, 12), r"is 8 x 12 .* for 8 x 8.*interpolate_pos_encoding=True"),
+        (torch.zeros(1, 3, 12, 8), r"is 12 x 8 .* for 8 x 8.*interpolate_pos_encoding=True"),
+    ],
+)
+def test_wrong_images_are_named_before_any_work(images, says):
+    tower = VisionTower(**SMALL)
+    tower.embeddings.patch_embedding.forward = None  # any work would fail with something else
+    with pytest.raises(ValueError, match=says):
+        tower(images)
+
+
+def test_an_image_smaller_than_a_patch_is_named():
+    with pytest.raises(ValueError, match=r"is 8 x 3 and a patch is 4 x 4"):
+        VisionTower(**SMALL)(torch.zeros(1, 3, 8, 3), interpolate_pos_encoding=True)
+    with pytest.raises(ValueError, match=r"image_size 3 is less than patch_size 4"):
+        VisionEmbeddings(image_size=3, patch_size=4, hidden_size=8)
