@@ -259,14 +259,10 @@ def test_eager_attention_restores_each_tower_also_after_an_exception():
     assert implementations(clip) == before
 
 
-def test_eager_attention_does_not_touch_another_model_or_weights():
+def test_eager_attention_does_not_touch_another_model():
     clip, other = tiny_clip(0), tiny_clip(0)
-    weights = {name: (id(weight), weight.clone()) for name, weight in clip.named_parameters()}
     with eager_attention(clip):
         assert "eager" not in implementations(other)[0]
-    for name, weight in clip.named_parameters():
-        assert weights[name][0] == id(weight)
-        assert torch.equal(weights[name][1], weight)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,127 @@
+"""Build the book into `_build/html`; any warning is an error.
+
+Runs the chapters that have not run yet (`execute.py`), then Jupyter Book on their outputs, then
+looks at every page that came out. When nothing changed since the last good build, it only says
+where the book is. A build is always a whole one: a part would not repeat the warnings of the pages
+that it leaves alone.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HTML = ROOT / "_build" / "html"
+DIGEST = ROOT / "_build" / "book.digest"
+FOLDERS = ("book", "clipnotes")
+SKIPPED = {"__pycache__", ".ipynb_checkpoints"}
+#: Attributes through which a page loads something by itself. A link (`a`) loads nothing.
+LOADS = {
+    "script": "src",
+    "link": "href",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+}
+#: A `link` that only points somewhere.
+POINTS = {"canonical", "search", "index", "next", "prev", "author", "license"}
+
+
+def sources_digest() -> str:
+    """Digest every file that the book can depend on, by name and content."""
+    paths = [
+        path for path in ROOT.iterdir() if path.suffix in {".yml", ".toml", ".txt", ".md", ".cff"}
+    ]
+    paths += [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
+    digest = hashlib.sha256(sys.version.encode())
+    for path in sorted(paths):
+        if path.is_file() and not SKIPPED & set(path.parts):
+            content = path.read_bytes()
+            digest.update(
+                f"{path.relative_to(ROOT).as_posix()}\0{len(content)}\0".encode() + content
+            )
+    return digest.hexdigest()
+
+
+class Page(HTMLParser):
+    """Collects what is wrong with one page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.problems: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Look at one element."""
+        found = dict(attrs)
+        if tag == "img" and not (found.get("alt") or "").strip():
+            self.problems.append(f"a picture without alt text: {found.get('src')}")
+        address = found.get(LOADS.get(tag, "")) or ""
+        if address.startswith(("http:", "https:", "//")) and found.get("rel") not in POINTS:
+            self.problems.append(f"loads from another host: {address}")
+
+
+def site_problems(folder: Path) -> list[str]:
+    """Look at every built page."""
+    found = []
+    for path in sorted(folder.rglob("*.html")):
+        if "_static" not in path.parts:
+            name = path.relative_to(folder).as_posix()
+            found += [f"{name}: {said}" for said in Page(path.read_text(encoding="utf-8")).problems]
+    return found
+
+
+def jupyter_book() -> list[str]:
+    """Build all pages; return what is wrong with the build."""
+    command = [str(Path(sys.executable).parent / "jupyter-book"), "build", ".", "--all"]
+    command += ["-W", "-n", "--keep-going"]
+    found = []
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if any(word in line for word in ("WARNING:", "ERROR:", "CRITICAL:")):
+                found.append(line.strip())
+            if "Executing notebook using" in line:
+                found.append(f"a chapter was not in the cache and ran again: {line.strip()}")
+    if process.returncode:
+        found.append(f"jupyter-book ended with exit code {process.returncode}")
+    return found
+
+
+def main() -> int:
+    """Build if something changed; say where the book is."""
+    start, digest = time.monotonic(), sources_digest()
+    front = HTML / "index.html"
+    if DIGEST.exists() and DIGEST.read_text() == digest and front.exists():
+        print(f"The book is up to date: open {front}")
+        return 0
+    DIGEST.unlink(missing_ok=True)
+    shutil.rmtree(HTML, ignore_errors=True)
+
+    import execute  # here, because an unchanged book needs none of it
+
+    code = execute.main([])
+    if code:
+        print("The book was not built: a chapter fails.")
+        return code
+    print("==> Building the pages", flush=True)
+    found = jupyter_book()
+    found += site_problems(HTML) if not found else []
+    if found:
+        print("The book has errors:", *found, sep="\n  ")
+        return 1
+    DIGEST.write_text(digest)
+    print(f"The book is built ({time.monotonic() - start:.0f} s): open {front}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""Run each chapter once, and keep what came out for the book.
+
+`make test` and `make book` both come here. A chapter runs again only when something that can change
+its outputs has changed: its code cells, a file of the package, the pinned versions. The run is
+`pytest --nbmake` on a copy, without network; the outputs go to `_build/executed/` and from there
+into the cache that the book's builder reads, so the builder itself never runs a cell.
+
+    python book/execute.py [NAME ...]     all chapters, or those whose file name starts with a NAME
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import yaml
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from myst_nb.core.read import read_myst_markdown_notebook
+from myst_parser.config.main import MdParserConfig
+from nbformat import NotebookNode
+
+from pairs import chapters
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "_build"
+EXECUTED = BUILD / "executed"
+CACHE = BUILD / ".jupyter_cache"  # where Jupyter Book looks
+WORKERS = 2
+SECONDS_A_CELL = 600
+
+
+def read(source: Path) -> NotebookNode:
+    """Read a chapter exactly as the book's builder will, so that its cache look-up matches."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    extensions = set(config["parse"]["myst_enable_extensions"])
+    text = source.read_text(encoding="utf-8")
+    return read_myst_markdown_notebook(text, config=MdParserConfig(enable_extensions=extensions))
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Return the code cells in order."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder in a fixed order, without Python's own caches."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
+            yield path
+
+
+@cache
+def surroundings() -> bytes:
+    """Digest all that a chapter's outputs depend on besides its cells."""
+    digest = hashlib.sha256()
+    for path in [*files_below(ROOT / "clipnotes"), ROOT / "constraints.txt", Path(__file__)]:
+        digest.update(f"{path.relative_to(ROOT).as_posix()}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    digest.update(f"{sys.version_info[:2]}\0{os.environ.get('CLIPNOTES_MODEL', '')}".encode())
+    return digest.digest()
+
+
+def key(notebook: NotebookNode) -> str:
+    """Name the run of a chapter by all that it depends on."""
+    digest = hashlib.sha256(surroundings())
+    for cell in code_cells(notebook):
+        tags = ",".join(sorted(cell.metadata.get("tags", [])))
+        digest.update(f"{tags}\0{cell.source}\0".encode())
+    return digest.hexdigest()
+
+
+def stored(source: Path) -> Path:
+    """Return where a chapter's outputs are kept."""
+    return EXECUTED / f"{source.stem}.ipynb"
+
+
+def is_fresh(source: Path) -> bool:
+    """Say whether the outputs kept for a chapter are those of its present code."""
+    path = stored(source)
+    if not path.exists():
+        return False
+    kept = nbformat.read(path, as_version=4).metadata.get("clipnotes", {})
+    return bool(kept.get("key") == key(read(source)))
+
+
+def environment() -> dict[str, str]:
+    """Build the environment of the kernels: no network, one thread each, nobody's own settings."""
+    path = [str(ROOT / "book" / "_offline"), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+        "IPYTHONDIR": str(BUILD / "ipython"),
+        "JUPYTER_PLATFORM_DIRS": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "PYTHONHASHSEED": "0",
+    }
+
+
+def run(notebooks: dict[str, NotebookNode]) -> tuple[int, dict[str, NotebookNode]]:
+    """Run notebooks under `pytest --nbmake`.
+
+    Args:
+        notebooks: the notebooks by name.
+
+    Returns:
+        pytest's exit code, and the executed notebooks of those that passed.
+    """
+    settings = environment()
+    Path(settings["IPYTHONDIR"]).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="chapters-") as name:
+        folder = Path(name)  # not below _build: nbmake takes no notebook from there
+        for stem, notebook in notebooks.items():
+            nbformat.write(notebook, folder / f"{stem}.ipynb")
+        command = [sys.executable, "-m", "pytest", "--nbmake", "--overwrite", "-v", "--color=auto"]
+        command += [f"--nbmake-timeout={SECONDS_A_CELL}", "--junitxml=report.xml"]
+        command += ["-p", "no:cacheprovider"]
+        if len(notebooks) > 1:
+            command += ["-n", str(min(WORKERS, len(notebooks))), "--dist", "worksteal"]
+        command += sorted(f"{stem}.ipynb" for stem in notebooks)
+        code = subprocess.run(command, cwd=folder, env=settings, check=False).returncode
+        if not (folder / "report.xml").exists():
+            return code or 1, {}
+        passed = [
+            Path(case.attrib["name"]).stem
+            for case in ET.parse(folder / "report.xml").iter("testcase")
+            if not len(case)  # a failure or an error would be a child
+        ]
+        read_back = {stem: nbformat.read(folder / f"{stem}.ipynb", as_version=4) for stem in passed}
+        return code, read_back
+
+
+def seconds(notebook: NotebookNode) -> float:
+    """Add up the time that the cells of an executed notebook took."""
+    total = 0.0
+    for cell in code_cells(notebook):
+        times = cell.metadata.get("execution", {})
+        if {"iopub.execute_input", "shell.execute_reply"} <= times.keys():
+            start, end = times["iopub.execute_input"], times["shell.execute_reply"]
+            total += (moment(end) - moment(start)).total_seconds()
+    return total
+
+
+def moment(text: str) -> datetime:
+    """Read a time as Jupyter writes it (Python 3.10 does not know the closing Z)."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def keep(source: Path, executed: NotebookNode) -> None:
+    """Store an executed chapter, in one step."""
+    executed.metadata["clipnotes"] = {"key": key(read(source)), "seconds": seconds(executed)}
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    draft = stored(source).with_suffix(".part")
+    nbformat.write(executed, draft)
+    os.replace(draft, stored(source))
+
+
+def with_outputs(source: Path) -> NotebookNode:
+    """Return a chapter as it is now (text, tags, alt texts) with the outputs that were kept."""
+    notebook, executed = read(source), nbformat.read(stored(source), as_version=4)
+    pairs = zip(code_cells(notebook), code_cells(executed), strict=True)
+    for cell, done in pairs:
+        cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    notebook.metadata["language_info"] = executed.metadata.get("language_info", {})
+    return notebook
+
+
+def problems(notebook: NotebookNode) -> list[str]:
+    """Find what a reader of the built page would trip over."""
+    found = []
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        if {"remove-cell", "remove-output"} & set(cell.metadata.get("tags", [])):
+            continue
+        where = f"code cell {number} ({cell.source.strip().splitlines()[-1][:50]!r})"
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        for output in cell.outputs:
+            kinds = set(output.get("data", {}))
+            if any(kind.startswith("image/") for kind in kinds) and not str(alt).strip():
+                found.append(f"{where} draws a picture without alt text (mystnb: image: alt:)")
+            if any("widget" in kind for kind in kinds):
+                found.append(f"{where} displays a widget, which needs scripts from elsewhere")
+            if output.output_type == "stream" and output.name == "stderr":
+                found.append(f"{where} writes to stderr: {output.text.strip()[:200]!r}")
+    return found
+
+
+def publish(sources: list[Path], folder: Path = CACHE) -> None:
+    """Fill the cache that the book's builder reads with the outputs of these chapters."""
+    shutil.rmtree(folder, ignore_errors=True)
+    builder_cache = get_cache(folder)
+    for source in sources:
+        took = nbformat.read(stored(source), as_version=4).metadata["clipnotes"]["seconds"]
+        data = {"execution_seconds": took}
+        bundle = CacheBundleIn(with_outputs(source), str(source), data=data)
+        builder_cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def main(names: list[str]) -> int:
+    """Run the chapters that are not up to date, check them all, hand them to the book."""
+    sources = [s for s in chapters() if not names or s.name.startswith(tuple(names))]
+    if not sources:
+        print(f"no chapter matches {names}; there are {[s.stem for s in chapters()]}")
+        return 1
+    stale = [source for source in sources if not is_fresh(source)]
+    print(f"==> {len(sources)} chapters, {len(stale)} to run", flush=True)
+    code = 0
+    if stale:
+        start = time.monotonic()
+        code, executed = run({source.stem: read(source) for source in stale})
+        for source in stale:
+            if source.stem in executed:
+                keep(source, executed[source.stem])
+                print(f"    {seconds(executed[source.stem]):6.1f} s in the cells of {source.stem}")
+        print(f"==> ran in {time.monotonic() - start:.0f} s")
+    if code:
+        return code
+    complaints = [f"{s.stem}: {said}" for s in sources for said in problems(with_outputs(s))]
+    print(*complaints, sep="\n", end="\n" if complaints else "")
+    if not names:
+        publish(sources)
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,37 @@
+"""clipnotes: Hugging Face's CLIP, opened up.
+
+Importing this package is light: torch and transformers are imported when something needs them.
+
+Example:
+    >>> import clipnotes
+    >>> clip = clipnotes.load()  # the embedded Emoji-CLIP, no network
+    >>> clip.encode_text(["a tulip", "a beetle"]).shape
+    torch.Size([2, 128])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipnotes.checkpoints import Clip, load
+
+__all__ = ["Clip", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from clipnotes import checkpoints
+
+        return getattr(checkpoints, name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("clipnotes-book")
+    raise AttributeError(
+        f"module 'clipnotes' has no attribute {name!r}; it has {', '.join(__all__)}"
+    )
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

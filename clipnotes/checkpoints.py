@@ -1,0 +1,301 @@
+"""Load a CLIP as one object: the embedded Emoji-CLIP, a local directory, or a model of the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipnotes import compat
+from clipnotes.data import composite
+
+EMOJI_CLIP = Path(__file__).parent / "emoji_clip"
+NEEDED = ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer_config.json")
+BATCH = 256  # pictures or texts that go through a tower at once
+
+
+class Clip:
+    """A CLIP model with its tokenizer and image processor.
+
+    Args:
+        model: transformers' ``CLIPModel``.
+        tokenizer: its tokenizer.
+        image_processor: its image processor.
+
+    Attributes:
+        model, tokenizer, image_processor: transformers' own objects, as given.
+
+    Example:
+        >>> import clipnotes
+        >>> clip = clipnotes.load()
+        >>> type(clip.model).__name__
+        'CLIPModel'
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+
+    def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
+        """Pictures -> what the vision tower takes.
+
+        Transparent pictures are laid on white first.
+
+        Args:
+            images: PIL pictures of any size; modes "RGB", "RGBA", "L", "LA", "P", "1".
+
+        Returns:
+            pixel_values (n, 3, H, W) float32, resized, cropped and normalised.
+
+        Raises:
+            TypeError: something that is no PIL picture.
+            ValueError: no picture, an empty one, or a mode that is not allowed.
+
+        Example:
+            >>> import clipnotes
+            >>> from PIL import Image
+            >>> clipnotes.load().preprocess([Image.new("RGB", (100, 80))]).shape
+            torch.Size([1, 3, 64, 64])
+        """
+        if isinstance(images, Image.Image):
+            raise TypeError("one picture was given; give a list: [image]")
+        if len(images) == 0:
+            raise ValueError("no picture was given; at least one is needed")
+        for i, image in enumerate(images):
+            if not isinstance(image, Image.Image):
+                raise TypeError(f"picture {i} is a {type(image).__name__}; PIL pictures are needed")
+            if 0 in image.size:
+                raise ValueError(
+                    f"picture {i} is {image.size[0]} x {image.size[1]} pixels; nothing to see"
+                )
+        ready = [composite(image) for image in images]
+        return self.image_processor(ready, return_tensors="pt")["pixel_values"]
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Texts -> input_ids and attention_mask, padded to the longest.
+
+        Args:
+            texts: strings.
+
+        Returns:
+            input_ids and attention_mask, each (n, length) int64.
+
+        Raises:
+            TypeError: something that is no string.
+            ValueError: no text, or one with more tokens than the model has positions.
+
+        Example:
+            >>> import clipnotes
+            >>> clipnotes.load().tokenize(["a tulip"])["input_ids"][0, 0].item()  # <|startoftext|>
+            3998
+        """
+        if isinstance(texts, str):
+            raise TypeError(f"one text was given; give a list: [{texts!r}]")
+        if len(texts) == 0:
+            raise ValueError("no text was given; at least one is needed")
+        for i, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"text {i} is a {type(text).__name__}; strings are needed")
+        limit = self.model.config.text_config.max_position_embeddings
+        encoded = self.tokenizer(list(texts), padding=True, return_tensors="pt", verbose=False)
+        lengths = encoded["attention_mask"].sum(1)
+        if int(lengths.max()) > limit:
+            i = int(lengths.argmax())
+            raise ValueError(
+                f"text {i} ({texts[i][:60]!r}) has {int(lengths[i])} tokens, and this model has "
+                f"{limit} positions; shorten it"
+            )
+        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Encode texts in the space shared with pictures.
+
+        Args:
+            texts: strings of at most the model's number of positions.
+
+        Returns:
+            (n, d) float, unit length, without gradient.
+
+        Raises:
+            TypeError, ValueError: as :meth:`tokenize`.
+
+        Example:
+            >>> import clipnotes
+            >>> clipnotes.load().encode_text(["a tulip"]).norm(dim=-1).round(decimals=4)
+            tensor([1.])
+        """
+        ids = self.tokenize(texts)
+        parts = [
+            compat.text_features(
+                self.model,
+                ids["input_ids"][i : i + BATCH].to(self.model.device),
+                ids["attention_mask"][i : i + BATCH].to(self.model.device),
+            )
+            for i in range(0, len(texts), BATCH)
+        ]
+        return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
+
+    @torch.no_grad()
+    def encode_image(self, images: Sequence[Image.Image]) -> Tensor:
+        """Encode pictures in the space shared with texts.
+
+        Args:
+            images: PIL pictures, as for :meth:`preprocess`.
+
+        Returns:
+            (n, d) float, unit length, without gradient.
+
+        Raises:
+            TypeError, ValueError: as :meth:`preprocess`.
+
+        Example:
+            >>> import clipnotes
+            >>> from PIL import Image
+            >>> clipnotes.load().encode_image([Image.new("RGB", (64, 64))]).shape
+            torch.Size([1, 128])
+        """
+        pixel_values = self.preprocess(images)
+        parts = [
+            compat.image_features(self.model, batch.to(self.model.device, self.model.dtype))
+            for batch in pixel_values.split(BATCH)
+        ]
+        return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
+
+    @torch.no_grad()
+    def classify(
+        self,
+        images: Sequence[Image.Image],
+        classnames: Sequence[str],
+        template: str = "an emoji of a {}",
+    ) -> Tensor:
+        """Zero-shot classification (Radford et al. 2021, section 3.1).
+
+        Args:
+            images: PIL pictures.
+            classnames: the names to choose from.
+            template: the sentence around a name, with one ``{}``.
+
+        Returns:
+            (n_images, n_classes) probabilities; each row sums to 1.
+
+        Raises:
+            ValueError: a template without exactly one ``{}``, no class, or no picture.
+
+        Example:
+            >>> import clipnotes
+            >>> from clipnotes.data import load_emoji
+            >>> fruit = load_emoji(style="noto", category="food-fruit")
+            >>> clip = clipnotes.load()
+            >>> clip.classify([fruit[0]["image"]], fruit["name"]).shape
+            torch.Size([1, 20])
+        """
+        if template.count("{}") != 1:
+            raise ValueError(
+                f"the template {template!r} has {template.count('{}')} places '{{}}'; it needs one"
+            )
+        if isinstance(classnames, str) or len(classnames) == 0:
+            raise ValueError(f"classnames is {classnames!r}; give a list of at least one name")
+        texts = self.encode_text([template.format(name) for name in classnames])
+        logits = self.model.logit_scale.exp() * self.encode_image(images) @ texts.T
+        return logits.softmax(dim=-1)
+
+
+def load(name: str | os.PathLike[str] | None = None) -> Clip:
+    """Load a CLIP, in float32 and in evaluation mode.
+
+    Args:
+        name: a directory in Hugging Face's format, or a hub id ("openai/clip-vit-base-patch32").
+            None takes the environment variable CLIPNOTES_MODEL, and without it the embedded
+            Emoji-CLIP.
+
+    Returns:
+        A :class:`Clip`. Nothing is unpickled: only safetensors are read.
+
+    Raises:
+        ValueError: no such directory or model, a file is missing, damaged or does not fit the
+            configuration. Nothing is loaded halfway.
+
+    Example:
+        >>> import clipnotes
+        >>> clipnotes.load().model.config.vision_config.patch_size
+        8
+    """
+    if name is None:
+        name = os.environ.get("CLIPNOTES_MODEL") or EMOJI_CLIP
+    if Path(name).is_dir():
+        _check_directory(Path(name))
+    return _from_pretrained(str(name))
+
+
+def _check_directory(folder: Path) -> None:
+    """Complain about a missing or altered file before transformers reads any."""
+    missing = [f for f in NEEDED if not (folder / f).is_file()]
+    if missing:
+        raise ValueError(
+            f"{folder} lacks {', '.join(missing)}. A model directory holds {', '.join(NEEDED)} "
+            "and the tokenizer's files, as save_pretrained of model, tokenizer and image processor "
+            "write them"
+        )
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if kind != "clip":
+        raise ValueError(
+            f"{folder} holds a model of type {kind!r}; clipnotes opens models of type 'clip'"
+        )
+    sums = folder / "SHA256SUMS"
+    for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []:
+        expected, file = line.split("  ", 1)
+        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != expected:
+            raise ValueError(
+                f"{folder / file} is not the file that SHA256SUMS beside it describes: it was "
+                "changed or is damaged. Install clipnotes again, or remove SHA256SUMS if you "
+                "changed the file yourself"
+            )
+
+
+def _from_pretrained(name: str) -> Clip:
+    from safetensors import SafetensorError
+    from transformers import AutoTokenizer, CLIPModel
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a few megabytes need none
+    try:
+        pretrained: Any = CLIPModel.from_pretrained(
+            name, use_safetensors=True, output_loading_info=True
+        )
+        model, report = pretrained
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        image_processor = compat.image_processor_class().from_pretrained(name)
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(
+            f"the weights in {name} are damaged or do not fit its config.json ({error}); "
+            "fetch the model again"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"no CLIP model {name!r}: it is neither a directory here nor a model that the hub gave "
+            "us. Choose from: clipnotes.load() for the embedded Emoji-CLIP; the path of a "
+            f"directory with {', '.join(NEEDED)}; a hub id such as 'openai/clip-vit-base-patch32' "
+            "(needs a network). "
+            f"transformers says: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    if report["missing_keys"] or report.get("mismatched_keys"):
+        lost = sorted(report["missing_keys"])[:3]
+        raise ValueError(
+            f"the weights in {name} lack {len(report['missing_keys'])} of the model's tensors "
+            f"({', '.join(lost)}, ...); transformers would fill them with random numbers. "
+            "Fetch the model again"
+        )
+    return Clip(model.float().eval(), tokenizer, image_processor)

@@ -1,0 +1,362 @@
+"""Figures of the book: functions that take tensors or pictures and return matplotlib Axes.
+
+None of them calls ``show``, and none computes a model's output: what is drawn is what was given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+from PIL import Image
+from torch import Tensor
+
+INK = "#24292f"  # text and lines
+ACCENT = "#c2410c"  # what the reader should look at
+QUIET = "#9aa4ae"  # grid lines, the less important curve
+HEAT = "magma"  # one colour map for every amount; never inverted
+TWO_SIDED = "RdBu_r"  # for values around zero
+
+
+def style() -> None:
+    """Set the book's fonts, sizes and colours for all figures that follow.
+
+    Example:
+        >>> from clipnotes import plots
+        >>> plots.style()
+    """
+    plt.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "savefig.bbox": "tight",
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.edgecolor": QUIET,
+            "axes.labelcolor": INK,
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "lines.linewidth": 1.8,
+            "svg.hashsalt": "clipnotes",
+        }
+    )
+
+
+def _grid(n: int, columns: int, size: float) -> np.ndarray:
+    """A flat array of Axes, `columns` wide, without ticks; the unused ones are hidden."""
+    columns = min(columns, n)
+    rows = math.ceil(n / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(size * columns, size * rows), squeeze=False)
+    figure.subplots_adjust(wspace=0.08, hspace=0.08)
+    for i, ax in enumerate(axes.flat):
+        _bare(ax)
+        ax.set_visible(i < n)
+    return axes.ravel()[:n]
+
+
+def _bare(ax: Axes) -> None:
+    """No ticks and no frame: for pictures."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def to_picture(pixel_values: Tensor) -> np.ndarray:
+    """What the model sees, as a picture: each channel stretched to fill 0 to 1.
+
+    Args:
+        pixel_values: (3, H, W), normalised as the image processor does.
+
+    Returns:
+        (H, W, 3) float in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from clipnotes.plots import to_picture
+        >>> to_picture(torch.randn(3, 64, 64)).shape
+        (64, 64, 3)
+    """
+    pixels = pixel_values.detach().float()
+    low, high = pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True)  # (3, 1, 1)
+    return ((pixels - low) / (high - low).clamp(min=1e-6)).permute(1, 2, 0).numpy()
+
+
+def pictures(
+    images: Sequence[Image.Image],
+    titles: Sequence[str] | None = None,
+    columns: int = 6,
+    size: float = 1.0,
+) -> np.ndarray:
+    """Pictures side by side, on white.
+
+    Args:
+        images: PIL pictures.
+        titles: a line above each.
+        columns: pictures in a row.
+        size: inches per picture.
+
+    Returns:
+        The Axes, one a picture.
+
+    Example:
+        >>> from PIL import Image
+        >>> from clipnotes import plots
+        >>> len(plots.pictures([Image.new("RGB", (8, 8))] * 3))
+        3
+    """
+    axes = _grid(len(images), columns, size)
+    for i, (ax, image) in enumerate(zip(axes, images, strict=True)):
+        ax.imshow(np.asarray(image))
+        if titles is not None:
+            ax.set_title(titles[i], fontsize=8, pad=3)
+    if titles is not None and len(axes):
+        axes[0].figure.subplots_adjust(hspace=0.35)
+    return axes
+
+
+def patches(
+    pixel_values: Tensor,
+    patch_size: int,
+    numbers: bool = False,
+    axes: Sequence[Axes] | None = None,
+) -> Sequence[Axes]:
+    """A picture as preprocessed, and beside it the same cut into its patches.
+
+    Args:
+        pixel_values: (3, H, W).
+        patch_size: pixels along a patch's side.
+        numbers: write each patch's token number into it (0 is the class token).
+        axes: two places to draw in. None: a new figure.
+
+    Returns:
+        Two Axes: the picture, the patches.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes import plots
+        >>> len(plots.patches(torch.randn(3, 64, 64), patch_size=8))
+        2
+    """
+    picture = to_picture(pixel_values)
+    height, width = picture.shape[0] // patch_size, picture.shape[1] // patch_size
+    gap = max(1, patch_size // 8)
+    step = patch_size + gap
+    apart = np.full((height * step - gap, width * step - gap, 3), 0.82)
+    for row in range(height):
+        for column in range(width):
+            piece = picture[row * patch_size :, column * patch_size :][:patch_size, :patch_size]
+            apart[row * step :, column * step :][:patch_size, :patch_size] = piece
+    places = list(_grid(2, 2, 3.0)) if axes is None else axes
+    for ax, shown in zip(places, (picture, apart), strict=True):
+        _bare(ax)
+        ax.imshow(shown)
+    if numbers:
+        for i in range(height * width):
+            y, x = divmod(i, width)
+            spot = (x * step + patch_size / 2 - 0.5, y * step + patch_size / 2 - 0.5)
+            label = places[1].text(
+                *spot, str(i + 1), ha="center", va="center", fontsize=6, color=ACCENT
+            )
+            label.set_path_effects([withStroke(linewidth=2, foreground="white")])
+    return places
+
+
+def filters(weight: Tensor, columns: int = 16, count: int | None = None) -> np.ndarray:
+    """The learned patch filters, as small pictures; grey is zero.
+
+    Args:
+        weight: (out_channels, 3, patch_size, patch_size), a convolution's weight.
+        columns: filters in a row.
+        count: how many to draw, the strongest (by norm) first. None: all.
+
+    Returns:
+        The Axes, one a filter.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes import plots
+        >>> len(plots.filters(torch.randn(12, 3, 8, 8), columns=6))
+        12
+    """
+    weight = weight.detach().float()
+    order = weight.flatten(1).norm(dim=1).argsort(descending=True)[:count]
+    axes = _grid(len(order), columns, 0.5)
+    for ax, filter_ in zip(axes, weight[order], strict=True):
+        ax.imshow((0.5 + 0.5 * filter_ / filter_.abs().max()).permute(1, 2, 0).numpy())
+    return axes
+
+
+def maps(
+    values: Tensor,
+    titles: Sequence[str] | None = None,
+    columns: int = 4,
+    two_sided: bool = False,
+    mark: Sequence[tuple[int, int]] | None = None,
+    size: float = 1.6,
+) -> np.ndarray:
+    """Heat maps side by side on one colour scale.
+
+    Args:
+        values: (n, height, width).
+        titles: a line above each.
+        columns: maps in a row.
+        two_sided: colours around zero instead of from low to high.
+        mark: the (row, column) of a cell to frame, one a map.
+        size: inches per map.
+
+    Returns:
+        The Axes, one a map.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes import plots
+        >>> len(plots.maps(torch.rand(4, 8, 8)))
+        4
+    """
+    values = values.detach().float()
+    top = float(values.abs().max())
+    scale = (
+        {"vmin": -top, "vmax": top}
+        if two_sided
+        else {"vmin": float(values.min()), "vmax": float(values.max())}
+    )
+    axes = _grid(len(values), columns, size)
+    drawn = None
+    for i, ax in enumerate(axes):
+        drawn = ax.imshow(values[i].numpy(), cmap=TWO_SIDED if two_sided else HEAT, **scale)
+        if titles is not None:
+            ax.set_title(titles[i], fontsize=8, pad=3)
+        if mark is not None:
+            y, x = mark[i]
+            ax.add_patch(
+                plt.Rectangle(
+                    (x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="#22d3ee", linewidth=2
+                )
+            )
+    if titles is not None:
+        axes[0].figure.subplots_adjust(hspace=0.3)
+    bar = axes[0].figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.03)
+    bar.outline.set_visible(False)
+    return axes
+
+
+def attention_over(
+    pixel_values: Tensor,
+    attention: Tensor,
+    titles: Sequence[str] | None = None,
+    columns: int = 4,
+    size: float = 1.6,
+    axes: Sequence[Axes] | None = None,
+) -> Sequence[Axes]:
+    """Attention from one token to the patches, over the picture: bright where it looks.
+
+    Args:
+        pixel_values: (3, H, W), the picture as preprocessed.
+        attention: (n, rows, columns) weights of the patches, a map a head or a layer.
+        titles: a line above each.
+        columns: maps in a row.
+        size: inches per map.
+        axes: as many places to draw in. None: a new figure.
+
+    Returns:
+        The Axes, one a map. Each map is scaled by its own largest weight.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes import plots
+        >>> len(plots.attention_over(torch.randn(3, 64, 64), torch.rand(4, 8, 8)))
+        4
+    """
+    picture = torch.from_numpy(to_picture(pixel_values))
+    attention = attention.detach().float()
+    places = list(_grid(len(attention), columns, size)) if axes is None else axes
+    for i, ax in enumerate(places):
+        _bare(ax)
+        weight = (attention[i] / attention[i].max().clamp(min=1e-12))[None, None]
+        large = torch.nn.functional.interpolate(weight, size=picture.shape[:2], mode="nearest")[
+            0, 0
+        ]
+        ax.imshow((picture * (0.15 + 0.85 * large[..., None])).numpy())
+        if titles is not None:
+            ax.set_title(titles[i], fontsize=8, pad=3)
+    if titles is not None:
+        places[0].figure.subplots_adjust(hspace=0.3)
+    return places
+
+
+def curves(x: Any, lines: dict[str, Any], xlabel: str, ylabel: str, ax: Axes | None = None) -> Axes:
+    """Named lines over a common axis; the first one in the accent colour.
+
+    Args:
+        x: n numbers.
+        lines: name -> n numbers each.
+        xlabel: what the x axis counts, with the unit.
+        ylabel: the same for the y axis.
+        ax: where to draw. None: a new figure.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> from clipnotes import plots
+        >>> plots.curves([0, 1], {"a": [1, 2]}, "step", "loss").get_xlabel()
+        'step'
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(5.2, 3.0))[1]
+    colours = [ACCENT, "#1d4ed8", INK, QUIET, "#15803d", "#a21caf"]
+    for i, (name, y) in enumerate(lines.items()):
+        ax.plot(
+            x,
+            y,
+            label=name,
+            color=colours[i % len(colours)],
+            linestyle=("-", "--", "-.")[i // len(colours) % 3],
+        )
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if len(lines) > 1:
+        ax.legend()
+    return ax
+
+
+def neighbours(
+    queries: Sequence[Image.Image], found: Sequence[Sequence[Image.Image]], size: float = 0.8
+) -> np.ndarray:
+    """A row a query: the query, a gap, and what was found, nearest first.
+
+    Args:
+        queries: n pictures.
+        found: n lists of equally many pictures.
+        size: inches per picture.
+
+    Returns:
+        The Axes as an array (n, 1 + found); the first column holds the queries.
+
+    Example:
+        >>> from PIL import Image
+        >>> from clipnotes import plots
+        >>> dot = Image.new("RGB", (8, 8))
+        >>> plots.neighbours([dot], [[dot, dot]]).shape
+        (1, 3)
+    """
+    rows = [[query, *answers] for query, answers in zip(queries, found, strict=True)]
+    axes = _grid(sum(map(len, rows)), len(rows[0]), size).reshape(len(rows), -1)
+    for row, images in zip(axes, rows, strict=True):
+        for ax, image in zip(row, images, strict=True):
+            ax.imshow(np.asarray(image))
+        row[0].spines[:].set_visible(True)
+        row[0].spines[:].set_color(ACCENT)
+        row[0].spines[:].set_linewidth(2)
+    axes[0, 0].set_title("query", fontsize=8, color=ACCENT)
+    axes[0, 1].set_title("nearest", fontsize=8)
+    return axes

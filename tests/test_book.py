@@ -1,0 +1,303 @@
+"""The book itself: its pages, its pairs, and the pipeline that runs and builds it."""
+
+import socket
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+from jupyter_cache import get_cache
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from test_repo import repository_url
+
+import build
+import execute
+import pairs
+from conftest import ROOT
+
+CHAPTERS = pairs.chapters()
+
+CHAPTER = """\
+---
+kernelspec:
+  display_name: Python 3 (ipykernel)
+  language: python
+  name: python3
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+    format_version: 0.13
+---
+
+# A chapter
+
+```{code-cell} ipython3
+:tags: [hide-input]
+
+1 + 1
+```
+
+Text in between.
+
+```{code-cell} ipython3
+2 + 2
+```
+"""
+
+
+def every_chapter(function):
+    return pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)(function)
+
+
+def pages_in_toc():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    pages, queue = [toc["root"]], [toc]
+    while queue:
+        node = queue.pop()
+        pages += [node["file"]] if "file" in node else []
+        for name in ("parts", "chapters", "sections"):
+            queue += node.get(name, [])
+    return set(pages)
+
+
+# The pages
+
+
+def test_the_contents_name_every_page_and_no_other():
+    files = {
+        path.relative_to(ROOT).with_suffix("").as_posix()
+        for path in (ROOT / "book").rglob("*.md")
+        if not any(part.startswith((".", "_")) for part in path.relative_to(ROOT).parts)
+    }
+    assert pages_in_toc() == files
+
+
+@every_chapter
+def test_the_notebook_beside_a_chapter_is_the_same(chapter):
+    assert not pairs.drifted(chapter), "run `make sync`"
+
+
+@every_chapter
+def test_the_notebook_beside_a_chapter_has_no_outputs(chapter):
+    notebook = nbformat.read(chapter.with_suffix(".ipynb"), as_version=4)
+    nbformat.validate(notebook)
+    for cell in execute.code_cells(notebook):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+@every_chapter
+def test_jupytext_and_the_book_see_the_same_code(chapter):
+    # They differ when a code cell stands inside another block: only one of them would run it.
+    ours = [cell.source for cell in execute.code_cells(execute.read(chapter))]
+    theirs = [cell.source for cell in execute.code_cells(jupytext.read(chapter))]
+    assert ours == theirs
+    assert chapter.read_text(encoding="utf-8").count("{code-cell}") == len(ours)
+
+
+@every_chapter
+def test_a_chapter_s_first_code_cell_installs_the_package_on_colab(chapter):
+    first, *others = execute.code_cells(execute.read(chapter))
+    assert sorted(first.metadata["tags"]) == ["remove-cell", "skip-execution"]
+    assert first.source == pairs.install_text(), "run `make sync`"
+    assert f'%pip install --quiet "git+{repository_url()}"' in first.source
+    for cell in others:
+        assert "skip-execution" not in cell.metadata.get("tags", []), cell.source
+
+
+def test_a_notebook_without_its_chapter_is_not_left_behind():
+    folder = pairs.CHAPTERS
+    assert {p.stem for p in folder.glob("*.ipynb")} == {p.stem for p in folder.glob("*.md")}
+
+
+# The pairs
+
+
+def test_a_changed_chapter_is_seen_and_mended(tmp_path):
+    source = tmp_path / "01-a.md"
+    source.write_text(CHAPTER)
+    assert pairs.drifted(source)  # no twin yet
+    source.with_suffix(".ipynb").write_text(pairs.text(source))
+    assert not pairs.drifted(source)
+    source.write_text(CHAPTER.replace("2 + 2", "2 + 3"))
+    assert pairs.drifted(source)
+    source.write_text(CHAPTER.replace("hide-input", "hide-cell"))
+    assert pairs.drifted(source)
+
+
+def test_the_install_cell_is_renewed(tmp_path, monkeypatch):
+    old = "```{code-cell} ipython3\n:tags: [remove-cell, skip-execution]\n\n# old\n# cell\n```\n"
+    source = tmp_path / "01-a.md"
+    source.write_text(CHAPTER.replace("# A chapter", "# A chapter\n\n" + old))
+    monkeypatch.setattr(pairs, "CHAPTERS", tmp_path)
+    assert pairs.main([]) == 0
+    assert pairs.main(["--check"]) == 0
+    cells = pairs.notebook(source).cells
+    assert [cell.source for cell in cells if cell.cell_type == "code"] == [
+        pairs.install_text(),
+        "1 + 1",
+        "2 + 2",
+    ]
+
+
+def test_equal_cells_get_different_ids_and_the_same_each_time(tmp_path):
+    source = tmp_path / "01-a.md"
+    source.write_text(CHAPTER.replace("2 + 2", "1 + 1"))
+    ids = [cell.id for cell in pairs.notebook(source).cells]
+    assert len(set(ids)) == len(ids)
+    assert ids == [cell.id for cell in pairs.notebook(source).cells]
+
+
+# The run
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A chapter whose outputs are kept, in a folder of its own."""
+    monkeypatch.setattr(execute, "EXECUTED", tmp_path / "executed")
+    source = tmp_path / "01-a.md"
+    source.write_text(CHAPTER)
+    done = execute.read(source)
+    for number, cell in enumerate(execute.code_cells(done), start=1):
+        data = {"text/plain": str(2 * number)}
+        cell.outputs = [new_output("execute_result", data=data, execution_count=number)]
+    execute.keep(source, done)
+    return source
+
+
+def test_a_chapter_runs_again_when_its_code_changes(kept):
+    assert execute.is_fresh(kept)
+    kept.write_text(CHAPTER.replace("Text in between", "Other text"))
+    assert execute.is_fresh(kept)
+    kept.write_text(CHAPTER.replace("2 + 2", "2 + 3"))
+    assert not execute.is_fresh(kept)
+
+
+def test_a_chapter_runs_again_when_the_package_or_the_versions_change(kept, tmp_path, monkeypatch):
+    (tmp_path / "clipnotes").mkdir()
+    (tmp_path / "clipnotes" / "weights.bin").write_bytes(b"1")
+    (tmp_path / "constraints.txt").write_text("torch==1")
+    (tmp_path / "_config.yml").write_text((ROOT / "_config.yml").read_text())
+    (tmp_path / "execute.py").write_text("")
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    monkeypatch.setattr(execute, "__file__", str(tmp_path / "execute.py"))
+
+    def key():
+        execute.surroundings.cache_clear()
+        return execute.key(execute.read(kept))
+
+    try:
+        keys = [key()]
+        (tmp_path / "clipnotes" / "weights.bin").write_bytes(b"2")
+        keys.append(key())
+        (tmp_path / "constraints.txt").write_text("torch==2")
+        keys.append(key())
+        monkeypatch.setenv("CLIPNOTES_MODEL", "another")
+        keys.append(key())
+        assert len(set(keys)) == 4
+        assert key() == keys[-1]
+    finally:
+        execute.surroundings.cache_clear()
+
+
+def test_the_builder_finds_the_kept_outputs(kept, tmp_path):
+    kept.write_text(CHAPTER.replace("hide-input", "remove-input"))  # a new tag, the same code
+    execute.publish([kept], tmp_path / "cache")
+    _, merged = get_cache(tmp_path / "cache").merge_match_into_notebook(execute.read(kept))
+    first, second = execute.code_cells(merged)
+    assert first.metadata["tags"] == ["remove-input"]
+    assert [first.outputs[0].data["text/plain"], second.outputs[0].data["text/plain"]] == ["2", "4"]
+
+
+def picture(**metadata):
+    output = new_output("display_data", data={"image/png": "iVBORw0KGgo="})
+    return new_notebook(cells=[new_code_cell("plot()", metadata=metadata, outputs=[output])])
+
+
+def test_a_picture_needs_alt_text():
+    assert "alt text" in execute.problems(picture())[0]
+    assert execute.problems(picture(mystnb={"image": {"alt": " "}}))
+    assert execute.problems(picture(mystnb={"image": {"alt": "A line"}})) == []
+    assert execute.problems(picture(tags=["remove-cell"])) == []
+
+
+def test_stderr_and_widgets_are_named():
+    noise = new_output("stream", name="stderr", text="careful")
+    widget = new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}})
+    cell = new_code_cell("noisy()", outputs=[noise, widget])
+    said = execute.problems(new_notebook(cells=[cell]))
+    assert ["stderr" in said[0], "widget" in said[1]] == [True, True]
+
+
+def test_chapters_run_without_a_network(capfd):
+    """The one test that starts kernels: a green notebook beside red ones."""
+    local = [
+        "import socket\nserver = socket.create_server(('127.0.0.1', 0))",
+        "socket.create_connection(server.getsockname()).close()",
+        "socket.getaddrinfo('localhost', 80)",
+    ]
+    skipped = new_code_cell("1 / 0", metadata={"tags": ["skip-execution"]})
+    expected = new_code_cell("1 / 0", metadata={"tags": ["raises-exception"]})
+    lookup = "import socket\nsocket.getaddrinfo('example.org', 443)"
+    connect = "import socket\nsocket.socket().connect(('192.0.2.1', 80))"
+    notebooks = {
+        "green": new_notebook(cells=[*map(new_code_cell, local), skipped, expected]),
+        "lookup": new_notebook(cells=[new_code_cell(lookup)]),
+        "connect": new_notebook(cells=[new_code_cell(connect)]),
+    }
+    for notebook in notebooks.values():
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    code, passed = execute.run(notebooks)
+    said = capfd.readouterr().out
+    assert code == 1
+    assert passed.keys() == {"green"}
+    assert "the network is blocked here: socket.getaddrinfo of 'example.org'" in said
+    assert "the network is blocked here: socket.connect to '192.0.2.1'" in said
+
+
+def test_tests_run_without_a_network():
+    with pytest.raises(RuntimeError, match="blocked"):
+        socket.socket().connect(("192.0.2.1", 80))
+    with pytest.raises(RuntimeError, match="blocked"):
+        socket.getaddrinfo("example.org", 443)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        socket.create_connection(server.getsockname()).close()
+
+
+# The build
+
+
+@pytest.mark.parametrize(
+    ("html", "said"),
+    [
+        ('<img src="a.png">', "without alt text: a.png"),
+        ('<img src="a.png" alt="">', "without alt text: a.png"),
+        ('<img src="https://x.org/a.png" alt="a">', "loads from another host"),
+        ('<script src="//x.org/a.js"></script>', "loads from another host"),
+        ('<link rel="stylesheet" href="https://x.org/a.css">', "loads from another host"),
+        ('<img src="a.png" alt="a"><a href="https://x.org">x</a>', None),
+        ('<link rel="canonical" href="https://x.org/"><script>1</script>', None),
+    ],
+)
+def test_built_pages_are_looked_at(html, said, tmp_path):
+    (tmp_path / "page.html").write_text(html)
+    found = build.site_problems(tmp_path)
+    assert (said in found[0]) if said else found == []
+
+
+def test_the_book_is_built_again_when_a_source_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    (tmp_path / "book" / "chapters").mkdir(parents=True)
+    page = tmp_path / "book" / "chapters" / "01-a.md"
+    digests = [build.sources_digest()]
+    page.write_text("a")
+    digests.append(build.sources_digest())
+    page.write_text("b")
+    digests.append(build.sources_digest())
+    (tmp_path / "_toc.yml").write_text("root: a")
+    digests.append(build.sources_digest())
+    assert len(set(digests)) == 4
+    page.unlink()
+    (tmp_path / "_toc.yml").unlink()
+    assert build.sources_digest() == digests[0]

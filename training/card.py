@@ -1,0 +1,75 @@
+"""Write the measured part of MODEL_CARD.md from results.json and log.jsonl.
+
+python training/card.py            # after training/evaluate.py --json training/results.json
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def table(results: dict[str, dict[str, float]]) -> str:
+    """The results as two Markdown tables."""
+    naming = [
+        "| naming a picture | pictures | among names | top-1 | top-5 |",
+        "|---|---|---|---|---|",
+    ]
+    sorting = [
+        "| sorting into 20 categories | pictures | zero-shot | linear probe |",
+        "|---|---|---|---|",
+    ]
+    for what, row in results.items():
+        if "top1" in row:
+            naming.append(
+                f"| {what} | {row['pictures']} | {row['names']} "
+                f"| {row['top1']:.1%} | {row['top5']:.1%} |"
+            )
+        else:
+            style = what.split(":")[0]
+            sorting.append(
+                f"| {style} | {row['pictures']} "
+                f"| {row['zero_shot']:.1%} | {row['linear_probe']:.1%} |"
+            )
+    return "\n".join([*naming, "", *sorting])
+
+
+def curves(log: list[dict], path: Path) -> None:
+    """Loss and validation accuracy by step."""
+    import matplotlib.pyplot as plt
+
+    from clipnotes import plots
+
+    plots.style()
+    _, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
+    steps = [row["step"] for row in log]
+    plots.curves(
+        steps, {"loss": [row["loss"] for row in log]}, "step", "training loss (one batch)", ax=left
+    )
+    scores = {name: [row[name] for row in log] for name in ("top1", "top5")}
+    plots.curves(steps, scores, "step", "share of validation pictures named right", ax=right)
+    left.figure.savefig(path, metadata={"Date": None})
+
+
+def measured() -> str:
+    """The text between the two markers, with them."""
+    results = json.loads((HERE / "results.json").read_text())
+    picture = "![Loss and validation accuracy by step](curves.svg)"
+    return f"{BEGIN}\n\n{table(results)}\n\n{picture}\n\n{END}"
+
+
+def main() -> None:
+    text = measured()
+    log = [json.loads(line) for line in (HERE / "log.jsonl").read_text().splitlines()]
+    curves(log, HERE / "curves.svg")
+    card = HERE / "MODEL_CARD.md"
+    before, rest = card.read_text(encoding="utf-8").split(BEGIN)
+    card.write_text(before + text + rest.split(END)[1], encoding="utf-8")
+    print(f"wrote {card.name} and curves.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The data set as tensors, with the pictures that train and the pictures that validate."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch import Tensor
+
+PARQUET = Path(__file__).parent.parent / "clipnotes" / "emoji" / "emoji.parquet"
+NEVER_TRAINED = ("openmoji", "twemoji")  # a far and a near domain for the book's experiments
+VALIDATION_SHARE = 25  # one picture in so many of the trained designers is kept aside
+
+MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
+STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+
+
+def normalize(pixels: Tensor) -> Tensor:
+    """[0, 1] to OpenAI CLIP's mean 0 and standard deviation 1. (..., 3, H, W) both."""
+    return (pixels - MEAN.to(pixels.device)) / STD.to(pixels.device)
+
+
+@dataclass
+class Pictures:
+    """Rows of the data set, their pictures, and which of them train and validate."""
+
+    rows: list[dict]
+    rgba: Tensor  # (n, 4, 64, 64) uint8
+    concept: Tensor  # (n,) number of the concept
+    category: Tensor  # (n,) number of the category
+    names: list[str]  # every concept's name
+    train: list[int]
+    validation: list[int]
+
+
+def kept_aside(row: dict) -> bool:
+    """Whether a picture belongs to the validation split, by a hash of designer and code point."""
+    digest = hashlib.sha256(f"{row['style']} {row['codepoint']}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") % VALIDATION_SHARE == 0
+
+
+def load_pictures(leave_out: str | None = None) -> Pictures:
+    """Decode everything. With `leave_out`, that designer's pictures validate and do not train."""
+    rows = pq.read_table(PARQUET).to_pylist()
+    decoded = [
+        np.asarray(Image.open(io.BytesIO(r.pop("image")["bytes"])).convert("RGBA")) for r in rows
+    ]
+    codepoints = sorted({r["codepoint"] for r in rows})
+    categories = sorted({r["category"] for r in rows})
+    known = [i for i, r in enumerate(rows) if not r["held_out"] and r["style"] not in NEVER_TRAINED]
+    aside = {
+        i for i in known if (rows[i]["style"] == leave_out if leave_out else kept_aside(rows[i]))
+    }
+    return Pictures(
+        rows=rows,
+        rgba=torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous(),
+        concept=torch.tensor([codepoints.index(r["codepoint"]) for r in rows]),
+        category=torch.tensor([categories.index(r["category"]) for r in rows]),
+        names=list(dict.fromkeys(r["name"] for r in rows)),
+        train=[i for i in known if i not in aside],
+        validation=sorted(aside),
+    )
