@@ -156,13 +156,18 @@ def svg(icons: dict, name: str) -> str:
     )
 
 
-def render(document: str) -> bytes:
-    """SVG text -> lossless WebP, SIZE x SIZE, RGBA. Raises if nothing was drawn."""
+def render(document: str) -> Image.Image:
+    """SVG text -> a picture, SIZE x SIZE, RGBA."""
     import resvg_py  # here, so that the rest of this file works without it
 
     png = resvg_py.svg_to_bytes(svg_string=document, width=SIZE, height=SIZE)
-    picture = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
-    assert picture.size == (SIZE, SIZE), picture.size
+    return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+
+
+def to_webp(picture: Image.Image) -> bytes:
+    """A picture as lossless WebP. Raises if it has another size, or nothing was drawn."""
+    if picture.size != (SIZE, SIZE):
+        raise ValueError(f"the drawing is {picture.size}, not {(SIZE, SIZE)}")
     if picture.getchannel("A").getbbox() is None:
         raise ValueError("the drawing is empty")
     out = io.BytesIO()
@@ -197,7 +202,7 @@ def build_rows(progress: bool = True) -> list[dict[str, Any]]:
     for style in tqdm(DESIGNERS, desc="designers", disable=not progress):
         for concept in concepts:
             if icon := found[style].get(concept["codepoint"]):
-                picture = {"bytes": render(svg(icons[style], icon)), "path": None}
+                picture = {"bytes": to_webp(render(svg(icons[style], icon))), "path": None}
                 kept = concept["codepoint"] in held_out
                 rows.append({"image": picture, **concept, "style": style, "held_out": kept})
     return rows

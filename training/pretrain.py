@@ -25,7 +25,10 @@ from augment import augment
 from captions import CATEGORY, caption
 from emoji import Pictures, load_pictures, normalize
 from emoji_clip import encode_captions, encode_pictures, fuse_activations, new_model
-from torch import Tensor, nn
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor
 from tqdm import tqdm
 from train_tokenizer import EOS, MAX_LENGTH, SOS, VOCAB_SIZE, build, save
 from transformers import CLIPModel
@@ -35,6 +38,7 @@ KEPT_PATCHES = 20  # of 64
 WARM_UP = 200  # steps
 AVERAGE = 0.999  # per step, for the running average of the weights
 SMOOTHING = 0.1  # of the targets, over the batch
+CHECKPOINT_EVERY = 250  # steps
 
 
 def matches(concepts: Tensor, categories: Tensor, kinds: Tensor) -> Tensor:
@@ -94,7 +98,7 @@ class Batches:
 
 
 @torch.no_grad()
-def validate(model: CLIPModel, pictures: Pictures, tokenizer) -> dict[str, float]:
+def validate(model: CLIPModel, pictures: Pictures, tokenizer: Tokenizer) -> dict[str, float]:
     """Naming the validation pictures among all names."""
     model.eval()
     texts = [f"an emoji of a {name}" for name in pictures.names]
@@ -111,112 +115,133 @@ def validate(model: CLIPModel, pictures: Pictures, tokenizer) -> dict[str, float
     return {"top1": top[:, 0].float().mean().item(), "top5": top.any(1).float().mean().item()}
 
 
-def write_atomically(path: Path, write) -> None:
-    part = path.with_suffix(".part")
-    write(part)
-    os.replace(part, path)
+class Training:
+    """A run: the model, its running average, the optimizers, and what must survive a kill."""
 
+    def __init__(self, pictures: Pictures, steps: int, seed: int, device: str) -> None:
+        torch.manual_seed(seed)
+        self.pictures, self.steps, self.seed = pictures, steps, seed
+        self.model = new_model().to(device).train()
+        fuse_activations(self.model)
+        self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.optims = optimizers(self.model)
+        self.rates = [[group["lr"] for group in optim.param_groups] for optim in self.optims]
+        self.batches = Batches(pictures, seed)
+        self.rng = torch.Generator().manual_seed(seed)
+        self.tokenizer = build()
+        self.tokenizer.enable_padding(pad_id=VOCAB_SIZE - 1, pad_token=EOS)
+        self.tokenizer.enable_truncation(MAX_LENGTH)
+        self.done = 0  # steps
 
-def train(run: Path, steps: int, seed: int, leave_out: str | None, device: str) -> None:
-    run.mkdir(parents=True, exist_ok=True)
-    pictures = load_pictures(leave_out)
-    tokenizer = build()
-    tokenizer.enable_padding(pad_id=VOCAB_SIZE - 1, pad_token=EOS)
-    tokenizer.enable_truncation(MAX_LENGTH)
-    torch.manual_seed(seed)
-    model = new_model().to(device).train()
-    fuse_activations(model)
-    average = {k: v.clone() for k, v in model.state_dict().items()}
-    optims, batches = optimizers(model), Batches(pictures, seed)
-    rng, start = torch.Generator().manual_seed(seed), 0
+    def save(self, path: Path) -> None:
+        """Everything as safetensors, in one move: a kill leaves the old file or the new one."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        for i, optim in enumerate(self.optims):
+            for p, state in optim.state_dict()["state"].items():
+                tensors |= {f"optim.{i}.{p}.{k}": v for k, v in state.items()}
+        part = path.with_suffix(".part")
+        contiguous = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
+        save_file(contiguous, part, metadata={"step": str(self.done)})
+        os.replace(part, path)
 
-    checkpoint = run / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        average, start = state["average"], state["step"]
-        for optim, saved in zip(optims, state["optims"], strict=True):
-            optim.load_state_dict(saved)
-        torch.manual_seed(
-            seed + start
-        )  # a resumed run draws other samples than an unbroken one would have
-        rng.manual_seed(seed + start)
-        batches.rng.seed(seed + start)
-        print(f"going on from step {start}")
-    rates = [
-        [g["initial_lr"] if "initial_lr" in g else g["lr"] for g in o.param_groups] for o in optims
-    ]
+    def resume(self, path: Path) -> None:
+        """Go on from a saved state. What is drawn from here on differs from an unbroken run."""
+        device = self.model.device
+        with safe_open(path, framework="pt") as file:
+            self.done = int(file.metadata()["step"])
+            tensors = {k: file.get_tensor(k).to(device) for k in file.keys()}  # noqa: SIM118
+        parts = {name: {} for name in ("model", "average", "optim")}
+        for key, tensor in tensors.items():
+            part, name = key.split(".", 1)
+            parts[part][name] = tensor
+        self.model.load_state_dict(parts["model"])
+        self.average = parts["average"]
+        for i, optim in enumerate(self.optims):
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in parts["optim"].items():
+                which, p, name = key.split(".")
+                if int(which) == i:
+                    state.setdefault(int(p), {})[name] = tensor
+            optim.load_state_dict({**optim.state_dict(), "state": state})
+        for generator in (torch.default_generator, self.rng):
+            generator.manual_seed(self.seed + self.done)
+        self.batches.rng.seed(self.seed + self.done)
 
-    def save_checkpoint(step: int) -> None:
-        state = {"model": model.state_dict(), "average": average, "step": step}
-        state["optims"] = [o.state_dict() for o in optims]
-        write_atomically(checkpoint, lambda path: torch.save(state, path))
+    def step(self) -> dict[str, float]:
+        """One batch: forward, backward, both optimizers, the running average."""
+        hardness = min(1.0, 2 * self.done / self.steps)
+        for optim, rates in zip(self.optims, self.rates, strict=True):
+            for group, rate in zip(optim.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule(self.done, self.steps)
 
-    bar, began = tqdm(range(start, steps), initial=start, total=steps), time.time()
-    for step in bar:
-        hardness = min(1.0, 2 * step / steps)
-        for optim, lrs in zip(optims, rates, strict=True):
-            for group, lr in zip(optim.param_groups, lrs, strict=True):
-                group["initial_lr"] = lr
-                group["lr"] = lr * schedule(step, steps)
-
-        index = batches.next(BATCH)
-        drawn = [caption(pictures.rows[i], hardness, batches.rng) for i in index]
-        ids = torch.tensor([e.ids for e in tokenizer.encode_batch([text for text, _ in drawn])])
+        model, pictures, device = self.model, self.pictures, self.model.device
+        index = self.batches.next(BATCH)
+        drawn = [caption(pictures.rows[i], hardness, self.batches.rng) for i in index]
+        encoded = self.tokenizer.encode_batch([text for text, _ in drawn])
+        ids = torch.tensor([e.ids for e in encoded], device=device)
         kinds = torch.tensor([kind for _, kind in drawn])
-        seen = normalize(augment(pictures.rgba[index].to(device), hardness, rng))
-        kept = KEPT_PATCHES if step < 0.9 * steps else None
-        logits = encode_pictures(model, seen, kept) @ encode_captions(model, ids.to(device)).T
+        seen = normalize(augment(pictures.rgba[index].to(device), hardness, self.rng))
+        kept = KEPT_PATCHES if self.done < 0.9 * self.steps else None
+        logits = encode_pictures(model, seen, kept) @ encode_captions(model, ids).T  # (B, B)
         match = matches(pictures.concept[index], pictures.category[index], kinds).to(device)
         loss = loss_of(logits * model.logit_scale.exp(), match)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss {loss.item()} at step {step}")
+            raise FloatingPointError(f"the loss is {loss.item()} at step {self.done}")
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optim in optims:
+        for optim in self.optims:
             optim.step()
             optim.zero_grad(set_to_none=True)
         with torch.no_grad():
             model.logit_scale.clamp_(max=math.log(100))
-            rate = min(AVERAGE, (step + 1) / (step + 10))
-            for k, v in model.state_dict().items():
-                average[k].lerp_(v, 1 - rate) if v.is_floating_point() else average[k].copy_(v)
+            rate = min(AVERAGE, (self.done + 1) / (self.done + 10))  # short memory at the start
+            for name, value in model.state_dict().items():
+                self.average[name].lerp_(value, 1 - rate)
+        self.done += 1
+        return {"loss": loss.item(), "scale": model.logit_scale.exp().item(), "hardness": hardness}
 
-        done = step + 1
-        if done % 50 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}")
-        if done % 250 == 0 or done == steps:
-            current = nn.Module.state_dict(model)
-            keep = {k: v.clone() for k, v in current.items()}
-            model.load_state_dict(average)
-            scores = validate(model, pictures, tokenizer)
-            model.load_state_dict(keep)
-            row = {
-                "step": done,
-                "loss": round(loss.item(), 4),
-                "seconds": round(time.time() - began, 1),
-            }
-            row |= {k: round(v, 4) for k, v in scores.items()}
-            row |= {
-                "scale": round(model.logit_scale.exp().item(), 2),
-                "hardness": round(hardness, 3),
-            }
-            row |= {
-                "match": round(
-                    (match.argmax(1) == logits.argmax(1).to(match.device)).float().mean().item(), 4
-                )
-            }
-            with (run / "log.jsonl").open("a") as log:
-                log.write(json.dumps(row) + "\n")
-            save_checkpoint(done)
-    print((run / "log.jsonl").read_text().splitlines()[-1])
+    def validate(self) -> dict[str, float]:
+        """The scores of the running average."""
+        current = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        scores = validate(self.model, self.pictures, self.tokenizer)
+        self.model.load_state_dict(current)
+        return scores
+
+
+def train(run: Path, steps: int, seed: int, leave_out: str | None, device: str) -> None:
+    """Train to `steps`, writing RUN/checkpoint.safetensors and RUN/log.jsonl on the way."""
+    run.mkdir(parents=True, exist_ok=True)
+    training = Training(load_pictures(leave_out), steps, seed, device)
+    checkpoint, log = run / "checkpoint.safetensors", run / "log.jsonl"
+    if checkpoint.exists():
+        training.resume(checkpoint)
+        print(f"going on from step {training.done}")
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        kept = [json.dumps(row) + "\n" for row in rows if row["step"] <= training.done]
+        log.write_text("".join(kept))  # a kill may have come between the two files
+
+    bar, began = tqdm(range(training.done, steps), initial=training.done, total=steps), time.time()
+    for _ in bar:
+        row = training.step()
+        bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
+        if training.done % CHECKPOINT_EVERY == 0 or training.done == steps:
+            row |= training.validate() | {"seconds": time.time() - began}
+            with log.open("a") as file:
+                rounded = {k: round(v, 4) for k, v in row.items()}
+                file.write(json.dumps({"step": training.done, **rounded}) + "\n")
+            training.save(checkpoint)
 
 
 def export(run: Path, out: Path) -> None:
     """The averaged weights as a Hugging Face model directory in float16, with all it needs."""
-    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    with safe_open(run / "checkpoint.safetensors", framework="pt") as file:
+        names = [k for k in file.keys() if k.startswith("average.")]  # noqa: SIM118
+        average = {k.removeprefix("average."): file.get_tensor(k) for k in names}
+        step = file.metadata()["step"]
     model = new_model()
-    model.load_state_dict(state["average"])
+    model.load_state_dict(average)
     model.half().save_pretrained(out)
     save(build(), out)
     card = {
@@ -238,7 +263,7 @@ def export(run: Path, out: Path) -> None:
     files = sorted(f for f in out.iterdir() if f.suffix in (".json", ".txt", ".safetensors"))
     sums = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in files]
     (out / "SHA256SUMS").write_text("".join(sums))
-    print(f"step {state['step']} -> {out} ({SOS} {VOCAB_SIZE - 2}, {EOS} {VOCAB_SIZE - 1})")
+    print(f"step {step} -> {out} ({SOS} {VOCAB_SIZE - 2}, {EOS} {VOCAB_SIZE - 1})")
 
 
 def main() -> None:

@@ -1,0 +1,190 @@
+"""The training program: its parts, that it goes on after a stop, that its card is true."""
+
+import hashlib
+import io
+import json
+import random
+
+import card
+import emoji
+import pretrain
+import pytest
+import torch
+from augment import augment
+from captions import CATEGORY, KEYWORDS, NAME, caption
+from emoji_clip import encode_pictures, fuse_activations, new_model
+from PIL import Image
+
+import build_emoji
+from clipnotes.checkpoints import EMOJI_CLIP
+from clipnotes.data import composite, load_emoji
+
+TRAINING = card.HERE
+
+
+@pytest.fixture(scope="module")
+def rgba():
+    drawn = load_emoji(style="noto")[:12]["image"]
+    pixels = [
+        torch.frombuffer(bytearray(i.tobytes()), dtype=torch.uint8).view(64, 64, 4) for i in drawn
+    ]
+    return drawn, torch.stack(pixels).permute(0, 3, 1, 2)
+
+
+def test_augmentation_of_strength_zero_is_the_picture_on_white(rgba):
+    images, pixels = rgba
+    seen = augment(pixels, 0.0, torch.Generator().manual_seed(0))
+    for image, got in zip(images, seen, strict=True):
+        white = torch.frombuffer(bytearray(composite(image).tobytes()), dtype=torch.uint8)
+        wanted = white.view(64, 64, 3).permute(2, 0, 1).float() / 255
+        assert (got - wanted).abs().max() < 0.01
+
+
+def test_augmentation_is_a_draw_by_seed_and_stays_in_range(rgba):
+    _, pixels = rgba
+    first, again, other = (
+        augment(pixels, 1.0, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.shape == (12, 3, 64, 64) and first.min() >= 0 and first.max() <= 1
+
+
+def test_captions_grow_harder():
+    row = {
+        "name": "fire engine",
+        "keywords": ["engine", "fire", "truck"],
+        "category": "transport-ground",
+    }
+    rng = random.Random(0)
+    assert {caption(row, 0.0, rng) for _ in range(20)} == {("an emoji of a fire engine", NAME)}
+    drawn = [caption(row, 1.0, rng) for _ in range(2000)]
+    share = [sum(kind == k for _, kind in drawn) / len(drawn) for k in (NAME, KEYWORDS, CATEGORY)]
+    assert share == pytest.approx([0.6, 0.2, 0.2], abs=0.04)
+    for text, kind in drawn:
+        assert kind != NAME or "fire engine" in text
+        assert kind != CATEGORY or "transport ground" in text
+
+
+def test_every_true_pair_counts_as_a_match():
+    concepts, categories = torch.tensor([0, 1, 0, 2]), torch.tensor([7, 7, 7, 8])
+    kinds = torch.tensor([NAME, CATEGORY, KEYWORDS, NAME])
+    wanted = [[1, 1, 1, 0], [0, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]]
+    assert pretrain.matches(concepts, categories, kinds).tolist() == wanted
+
+
+def test_the_loss_is_clips_where_each_pair_is_alone(monkeypatch):
+    monkeypatch.setattr(pretrain, "SMOOTHING", 0.0)
+    logits, truth = torch.randn(5, 5, generator=torch.Generator().manual_seed(0)), torch.arange(5)
+    both = [torch.nn.functional.cross_entropy(rows, truth) for rows in (logits, logits.T)]
+    torch.testing.assert_close(pretrain.loss_of(logits, torch.eye(5)), sum(both) / 2)
+
+
+def test_fused_activation_is_quick_gelu():
+    model = new_model()
+    pixel_values = torch.randn(2, 3, 64, 64)
+    before = encode_pictures(model, pixel_values)
+    fuse_activations(model)
+    torch.testing.assert_close(encode_pictures(model, pixel_values), before, atol=1e-5, rtol=1e-5)
+
+
+def test_dropping_no_patch_is_the_whole_picture():
+    model = new_model()
+    pixel_values = torch.randn(2, 3, 64, 64)
+    kept_all = encode_pictures(
+        model, pixel_values, kept=64
+    )  # shuffled, and attention does not mind
+    torch.testing.assert_close(kept_all, encode_pictures(model, pixel_values), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(encode_pictures(model, pixel_values, kept=20), kept_all, atol=1e-3)
+
+
+def test_validation_is_apart_from_training_and_from_all_that_is_reported():
+    pictures = emoji.load_pictures()
+    assert not set(pictures.train) & set(pictures.validation)
+    for i in pictures.train + pictures.validation:
+        row = pictures.rows[i]
+        assert not row["held_out"] and row["style"] not in ("openmoji", "twemoji")
+    apart = emoji.load_pictures(leave_out="noto")
+    assert {apart.rows[i]["style"] for i in apart.validation} == {"noto"}
+    assert "noto" not in {apart.rows[i]["style"] for i in apart.train}
+
+
+def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys):
+    """The tokenizer comes from the shipped files: its training needs the npm sources."""
+    tokenizer = pretrain.Tokenizer.from_file(str(EMOJI_CLIP / "tokenizer.json"))
+    monkeypatch.setattr(pretrain, "build", lambda: tokenizer)
+    monkeypatch.setattr(pretrain, "BATCH", 4)
+    monkeypatch.setattr(pretrain, "CHECKPOINT_EVERY", 2)
+    real, calls = pretrain.loss_of, []
+
+    def killed_at_step_3(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(pretrain, "loss_of", killed_at_step_3)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.train(tmp_path, steps=6, seed=0, leave_out=None, device="cpu")
+    pretrain.train(tmp_path, steps=6, seed=0, leave_out=None, device="cpu")
+    assert "going on from step 2" in capsys.readouterr().out
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [2, 4, 6]
+
+    out = tmp_path / "exported"
+    monkeypatch.setattr(pretrain, "save", lambda tokenizer, folder: None)
+    pretrain.export(tmp_path, out)
+    assert (out / "config.json").read_text() == (EMOJI_CLIP / "config.json").read_text()
+
+
+def test_the_card_says_what_was_measured():
+    text = (TRAINING / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert card.measured() in text
+    results = json.loads((TRAINING / "results.json").read_text())
+    readme = (TRAINING.parent / "README.md").read_text(encoding="utf-8")
+    twemoji = results["twemoji: known things"]
+    assert f"{twemoji['top1']:.0%}" in readme and f"{twemoji['top5']:.0%}" in readme
+    log = [json.loads(line) for line in (TRAINING / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == max(row["step"] for row in log)
+    assert (TRAINING / "curves.svg").stat().st_size > 1000
+
+
+def test_the_checksums_are_those_of_the_shipped_files():
+    lines = (EMOJI_CLIP / "SHA256SUMS").read_text().splitlines()
+    assert {line.split("  ")[1] for line in lines} >= {
+        "model.safetensors",
+        "tokenizer.json",
+        "config.json",
+    }
+    for line in lines:
+        wanted, name = line.split("  ")
+        assert hashlib.sha256((EMOJI_CLIP / name).read_bytes()).hexdigest() == wanted
+
+
+def test_a_bad_drawing_is_refused():
+    with pytest.raises(ValueError, match="the drawing is empty"):
+        build_emoji.to_webp(Image.new("RGBA", (64, 64)))
+    with pytest.raises(ValueError, match=r"the drawing is \(64, 32\), not \(64, 64\)"):
+        build_emoji.to_webp(Image.new("RGBA", (64, 32), "red"))
+    noise = Image.effect_noise((64, 64), 80).convert("RGBA")
+    again = Image.open(io.BytesIO(build_emoji.to_webp(noise))).convert("RGBA")
+    assert again.tobytes() == noise.tobytes(), "lossless"
+
+
+def test_icons_are_found_by_code_point_first_and_serve_one_concept():
+    concepts = [
+        {"codepoint": "1F42F", "name": "tiger face"},
+        {"codepoint": "1F405", "name": "tiger"},
+    ]
+    icons = {"icons": {"tiger": {}, "tigerface": {}}}
+    aliases = {"1F42F": {"tiger"}, "1F405": {"tiger2"}}
+    found = build_emoji.icon_names(icons, {}, concepts, aliases)
+    assert found == {"1F42F": "tigerface", "1F405": "tiger"}
+    found = build_emoji.icon_names({"icons": {"tiger": {}}}, {"1f42f": "tiger"}, concepts, aliases)
+    assert found == {"1F42F": "tiger"}, "the code point wins, and an icon is used once"
+
+
+def test_pictures_are_normalised_as_the_processor_does(clip):
+    image = Image.effect_noise((64, 64), 80).convert("RGB")
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(64, 64, 3)
+    ours = emoji.normalize(pixels.permute(2, 0, 1)[None].float() / 255)
+    torch.testing.assert_close(ours, clip.preprocess([image]), atol=1e-5, rtol=0)
