@@ -16,6 +16,7 @@ import pairs
 from conftest import ROOT
 
 CHAPTERS = pairs.chapters()
+CODE_WIDTH = 84  # characters that fit into the column at 1280 pixels, see clipnotes.css
 
 CHAPTER = """\
 ---
@@ -104,6 +105,14 @@ def test_a_chapter_s_first_code_cell_installs_the_package_on_colab(chapter):
     assert f'%pip install --quiet "git+{repository_url()}"' in first.source
     for cell in others:
         assert "skip-execution" not in cell.metadata.get("tags", []), cell.source
+
+
+@every_chapter
+def test_code_fits_into_the_column_of_the_page(chapter):
+    _, *cells = execute.code_cells(execute.read(chapter))  # without the install cell
+    lines = [line for cell in cells for line in cell.source.splitlines()]
+    assert lines
+    assert [line for line in lines if len(line) > CODE_WIDTH] == []
 
 
 def test_a_notebook_without_its_chapter_is_not_left_behind():

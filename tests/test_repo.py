@@ -1,5 +1,6 @@
 """The repository: facts that stand in several files agree, and the package ships what it needs."""
 
+import ast
 import os
 import re
 import shutil
@@ -151,3 +152,58 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path):
     ours = {name for name in ours if (source / name).is_file()}
     assert {name for name in inside if name.startswith("clipnotes/")} == ours
     assert {name.rsplit("/", 1)[-1] for name in inside} >= {"LICENSE", "LICENSE-TEXT"}
+
+
+# A module imports from lower floors only; within model/ in the order in which it is read.
+FLOORS = {
+    "clipnotes.compat": 0,
+    "clipnotes.model.encoder": 1,
+    "clipnotes.data": 1,
+    "clipnotes.model.vision": 1.1,
+    "clipnotes.model": 1.9,
+    "clipnotes.checkpoints": 2,
+    "clipnotes.plots": 3,
+    "clipnotes": 9,  # its names are looked up when asked for
+}
+
+
+def floors_broken(sources):
+    """Name each import that does not point downwards, given each module's source."""
+    broken = []
+    for module, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                found = [name if name in FLOORS else node.module for name in names]
+            elif isinstance(node, ast.Import):
+                found = [alias.name for alias in node.names]
+            else:
+                continue
+            broken += [
+                f"{module} imports {name}"
+                for name in found
+                if name.split(".")[0] == "clipnotes" and FLOORS[name] >= FLOORS[module]
+            ]
+    return broken
+
+
+def test_imports_point_downwards(root):
+    files = [*(root / "clipnotes").glob("**/*.py")]
+    names = [".".join(file.relative_to(root).with_suffix("").parts) for file in files]
+    modules = {
+        name.removesuffix(".__init__"): file.read_text(encoding="utf-8")
+        for name, file in zip(names, files, strict=True)
+    }
+    assert set(modules) == set(FLOORS), "a new module needs a floor"
+    assert floors_broken(modules) == []
+    upwards = {"clipnotes.data": "from clipnotes import checkpoints", "clipnotes.compat": ""}
+    assert floors_broken(upwards) == ["clipnotes.data imports clipnotes.checkpoints"]
+    assert floors_broken({"clipnotes.plots": "import clipnotes.plots"})
+
+
+def test_the_readme_s_lines_run(root):
+    blocks = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text("utf-8"), re.S)
+    assert len(blocks) == 1
+    names = {}
+    exec(compile(blocks[0], "README.md", "exec"), names)
+    assert names["probabilities"].shape == (3, 20)
