@@ -216,9 +216,13 @@ class EncoderLayer(nn.Module):
         self.layer_norm2 = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
 
     def forward(
-        self, hidden_states: Tensor, mask: Tensor | None = None, *, output_attentions: bool = False
+        self,
+        hidden_states: Tensor,
+        mask: Tensor | None = None,
+        *,
+        output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Map (B, N, D) to (B, N, D); arguments and returns are those of ``Attention.forward``."""
+        """Map (B, N, D) to (B, N, D); arguments and returns as in ``Attention.forward``."""
         mixed, weights = self.self_attn(
             self.layer_norm1(hidden_states), mask, output_attentions=output_attentions
         )
@@ -284,10 +288,14 @@ class Encoder(nn.Module):
         """
         all_states, all_weights = [hidden_states], []
         for layer in self.layers:
-            # A reentrant checkpoint gives no gradients if its input needs none (frozen embeddings).
+            # A reentrant checkpoint gives no gradients if its input needs none.
             again = self.gradient_checkpointing and self.training
             run = partial(checkpoint, layer, use_reentrant=False) if again else layer
-            hidden_states, weights = run(hidden_states, mask, output_attentions=output_attentions)
+            hidden_states, weights = run(
+                hidden_states,
+                mask,
+                output_attentions=output_attentions,
+            )
             if output_hidden_states:  # kept only if wanted: it keeps the memory, too
                 all_states.append(hidden_states)
             if output_attentions:

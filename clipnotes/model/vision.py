@@ -73,27 +73,33 @@ class VisionEmbeddings(nn.Module):
             "position_ids", torch.arange(num_positions).unsqueeze(0), persistent=False
         )
 
-    def forward(self, pixel_values: Tensor, *, interpolate_pos_encoding: bool = False) -> Tensor:
+    def forward(
+        self,
+        pixel_values: Tensor,
+        *,
+        interpolate_pos_encoding: bool = False,
+    ) -> Tensor:
         """Map pixels to tokens.
 
         Args:
             pixel_values: (B, C, height, width), any dtype; it is cast to that of the weights.
-            interpolate_pos_encoding: Accept other sizes than ``image_size``, also non-square ones,
-                and stretch the table of positions over them.
+            interpolate_pos_encoding: Accept other sizes than ``image_size``, also
+                non-square ones, and stretch the table of positions over them.
 
         Returns:
             (B, N, D): the class token first, then the patches row by row.
 
         Raises:
-            ValueError: ``pixel_values`` is missing, has another number of dimensions or channels,
-                another size without ``interpolate_pos_encoding``, or is smaller than a patch.
+            ValueError: ``pixel_values`` is missing, has another number of dimensions or
+                channels, another size without ``interpolate_pos_encoding``, or is smaller
+                than a patch.
         """
         self._check(pixel_values, interpolate_pos_encoding)
         batch_size, _, height, width = pixel_values.shape
 
         # The processor gives float32; a model in half precision needs its own dtype.
         pixel_values = pixel_values.to(self.patch_embedding.weight.dtype)
-        patches = self.patch_embedding(pixel_values)  # (B, D, height / patch, width / patch)
+        patches = self.patch_embedding(pixel_values)  # (B, D, rows, columns)
         patches = patches.flatten(2).transpose(1, 2)  # (B, P, D)
 
         class_token = self.class_embedding.expand(batch_size, 1, -1)  # (B, 1, D), no copy
@@ -288,12 +294,17 @@ class VisionTower(nn.Module):
         Raises:
             ValueError: As in ``VisionEmbeddings.forward``.
         """
-        tokens = self.embeddings(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
+        tokens = self.embeddings(
+            pixel_values,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+        )
         tokens = self.pre_layrnorm(tokens)  # (B, N, D)
         last_hidden_state, hidden_states, attentions = self.encoder(
-            tokens, output_hidden_states=output_hidden_states, output_attentions=output_attentions
+            tokens,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
         )
-        # Only the class token is normalised: the patches leave the tower as the last layer made
-        # them, and whoever takes them must know that.
+        # Only the class token is normalised: the patches leave the tower as the last
+        # layer made them, and whoever takes them must know that.
         pooler_output = self.post_layernorm(last_hidden_state[:, 0])  # (B, D)
         return VisionOutput(last_hidden_state, pooler_output, hidden_states, attentions)
