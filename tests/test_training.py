@@ -141,8 +141,10 @@ def test_the_card_says_what_was_measured():
     assert card.measured() in text
     results = json.loads((TRAINING / "results.json").read_text())
     readme = (TRAINING.parent / "README.md").read_text(encoding="utf-8")
-    twemoji = results["twemoji: known things"]
-    assert f"{twemoji['top1']:.0%}" in readme and f"{twemoji['top5']:.0%}" in readme
+    for style in ("twemoji", "openmoji"):
+        row = results[f"{style}: known things"]
+        assert f"| {row['top1']:.0%} | {row['top5']:.0%} |" in readme
+    assert f"{results['twemoji: held-out things among themselves']['top1']:.0%} among 82" in readme
     log = [json.loads(line) for line in (TRAINING / "log.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == max(row["step"] for row in log)
     assert (TRAINING / "curves.svg").stat().st_size > 1000
