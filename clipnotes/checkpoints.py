@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +13,13 @@ from torch import Tensor
 
 from clipnotes import compat
 from clipnotes.data import composite
+from clipnotes.directory import FILES, check_directory
 
 EMOJI_CLIP = Path(__file__).parent / "emoji_clip"
-NEEDED = ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer_config.json")
+CHOICES = (
+    "clipnotes.load() for the embedded Emoji-CLIP; the path of a directory with "
+    f"{FILES}; a hub id such as 'openai/clip-vit-base-patch32' (needs a network)"
+)
 BATCH = 256  # pictures or texts that go through a tower at once
 
 
@@ -188,6 +190,7 @@ class Clip:
             (n_images, n_classes) probabilities; each row sums to 1.
 
         Raises:
+            TypeError: a template or a class that is no string.
             ValueError: a template without exactly one ``{}``, no class, or no picture.
 
         Example:
@@ -198,13 +201,18 @@ class Clip:
             >>> clip.classify([fruit[0]["image"]], fruit["name"]).shape
             torch.Size([1, 20])
         """
+        if not isinstance(template, str):
+            raise TypeError(f"the template is a {type(template).__name__}; a string is needed")
         if template.count("{}") != 1:
             raise ValueError(
                 f"the template {template!r} has {template.count('{}')} places '{{}}'; it needs one"
             )
         if isinstance(classnames, str) or len(classnames) == 0:
             raise ValueError(f"classnames is {classnames!r}; give a list of at least one name")
-        texts = self.encode_text([template.format(name) for name in classnames])
+        for i, name in enumerate(classnames):
+            if not isinstance(name, str):
+                raise TypeError(f"class {i} is a {type(name).__name__}; strings are needed")
+        texts = self.encode_text([template.replace("{}", name) for name in classnames])
         logits = self.model.logit_scale.exp() * self.encode_image(images) @ texts.T
         return logits.softmax(dim=-1)
 
@@ -231,43 +239,30 @@ def load(name: str | os.PathLike[str] | None = None) -> Clip:
     """
     if name is None:
         name = os.environ.get("CLIPNOTES_MODEL") or EMOJI_CLIP
-    if Path(name).is_dir():
-        _check_directory(Path(name))
-    return _from_pretrained(str(name))
+    if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
+        raise ValueError(f"name is {name!r}; it must be {CHOICES}")
+    path = Path(os.fspath(name)).expanduser()
+    try:
+        is_directory, is_file = path.is_dir(), path.is_file()
+    except OSError:  # too long for a path, so it is none
+        is_directory = is_file = False
+    if is_file:
+        raise ValueError(f"{path} is a file; give the directory that it is in")
+    if is_directory:
+        check_directory(path)
+    clip = _from_pretrained(str(path) if is_directory else os.fspath(name), is_directory)
+    _check_parts_fit(clip, os.fspath(name))
+    return clip
 
 
-def _check_directory(folder: Path) -> None:
-    """Complain about a missing or altered file before transformers reads any."""
-    missing = [f for f in NEEDED if not (folder / f).is_file()]
-    if missing:
-        raise ValueError(
-            f"{folder} lacks {', '.join(missing)}. A model directory holds {', '.join(NEEDED)} "
-            "and the tokenizer's files, as save_pretrained of model, tokenizer and image processor "
-            "write them"
-        )
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if kind != "clip":
-        raise ValueError(
-            f"{folder} holds a model of type {kind!r}; clipnotes opens models of type 'clip'"
-        )
-    sums = folder / "SHA256SUMS"
-    for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []:
-        expected, file = line.split("  ", 1)
-        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != expected:
-            raise ValueError(
-                f"{folder / file} is not the file that SHA256SUMS beside it describes: it was "
-                "changed or is damaged. Install clipnotes again, or remove SHA256SUMS if you "
-                "changed the file yourself"
-            )
-
-
-def _from_pretrained(name: str) -> Clip:
+def _from_pretrained(name: str, is_directory: bool) -> Clip:
     from safetensors import SafetensorError
     from transformers import AutoTokenizer, CLIPModel
     from transformers.utils import logging
 
-    bars = logging.is_progress_bar_enabled()
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # a few megabytes need none
+    logging.set_verbosity_error()  # what is wrong, we say ourselves
     try:
         pretrained: Any = CLIPModel.from_pretrained(
             name, use_safetensors=True, output_loading_info=True
@@ -280,22 +275,48 @@ def _from_pretrained(name: str) -> Clip:
             f"the weights in {name} are damaged or do not fit its config.json ({error}); "
             "fetch the model again"
         ) from error
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever a tokenizer or a processor makes of a damaged file
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        if is_directory:
+            raise ValueError(f"a file in {name} cannot be used: {said}") from error
         raise ValueError(
             f"no CLIP model {name!r}: it is neither a directory here nor a model that the hub gave "
-            "us. Choose from: clipnotes.load() for the embedded Emoji-CLIP; the path of a "
-            f"directory with {', '.join(NEEDED)}; a hub id such as 'openai/clip-vit-base-patch32' "
-            "(needs a network). "
-            f"transformers says: {(str(error) or type(error).__name__).splitlines()[0]}"
+            f"us. Choose from: {CHOICES}. transformers says: {said}"
         ) from error
     finally:
+        logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-    if report["missing_keys"] or report.get("mismatched_keys"):
-        lost = sorted(report["missing_keys"])[:3]
-        raise ValueError(
-            f"the weights in {name} lack {len(report['missing_keys'])} of the model's tensors "
-            f"({', '.join(lost)}, ...); transformers would fill them with random numbers. "
-            "Fetch the model again"
-        )
+    # Old checkpoints hold the numbers 0, 1, 2, ... of the positions; nobody reads them.
+    left = [key for key in report["unexpected_keys"] if not key.endswith("position_ids")]
+    for keys, problem in ((report["missing_keys"], "lack"), (left, "have too much:")):
+        if keys:
+            some = ", ".join(sorted(keys)[:3])
+            raise ValueError(
+                f"the weights in {name} do not fit its config.json: they {problem} {len(keys)} "
+                f"tensors ({some}, ...). Fetch the model again"
+            )
     return Clip(model.float().eval(), tokenizer, image_processor)
+
+
+def _check_parts_fit(clip: Clip, name: str) -> None:
+    """Model, tokenizer and image processor must be made for each other."""
+    for key, tensor in clip.model.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"the tensor {key} in {name} is not finite; fetch the model again")
+    size = clip.model.config.vision_config.image_size
+    shape = tuple(clip.preprocess([Image.new("RGB", (8, 8))]).shape)
+    if shape[2:] != (size, size):
+        raise ValueError(
+            f"the image processor of {name} makes pictures of {shape[2:]} pixels, and its model "
+            f"takes {(size, size)}; fetch preprocessor_config.json again"
+        )
+    text = clip.model.config.text_config
+    ids = clip.tokenizer(["a"])["input_ids"][0]
+    # Old configurations say 2 and mean the largest id; see transformers' CLIPTextTransformer.
+    ends = text.eos_token_id == 2 or ids[-1] == text.eos_token_id
+    if max(ids) >= text.vocab_size or not ends:
+        raise ValueError(
+            f"the tokenizer of {name} turns 'a' into {ids}, and its model has {text.vocab_size} "
+            f"tokens and ends a text with {text.eos_token_id}; fetch the tokenizer's files again"
+        )

@@ -1,6 +1,7 @@
 """load() and Clip: what they give, and that nothing is loaded halfway."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers import CLIPProcessor
 
 import clipnotes
-from clipnotes.checkpoints import EMOJI_CLIP, NEEDED
+from clipnotes.checkpoints import EMOJI_CLIP
 from clipnotes.data import load_emoji
 
 
@@ -117,11 +119,104 @@ def test_unknown_name_names_the_choices(name):
         assert choice in str(caught.value)
 
 
-@pytest.mark.parametrize("file", NEEDED)
-def test_missing_file(copy, file):
-    (copy / file).unlink()
-    with pytest.raises(ValueError, match=f"lacks {file}"):
+@pytest.mark.parametrize(
+    ("files", "missing"),
+    [
+        (["config.json"], "lacks config.json"),
+        (["model.safetensors"], "lacks model.safetensors or model.safetensors.index.json"),
+        (["preprocessor_config.json"], "lacks preprocessor_config.json or processor_config.json"),
+        (["tokenizer.json", "merges.txt"], "lacks tokenizer.json or vocab.json and merges.txt"),
+    ],
+)
+def test_missing_file(copy, files, missing):
+    for file in files:
+        (copy / file).unlink()
+    with pytest.raises(ValueError, match=re.escape(missing)):
         clipnotes.load(copy)
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"]
+)
+@pytest.mark.parametrize("content", [b"", b"{broken", b"\xff\xfe", b"[1, 2]"])
+def test_damaged_json_is_named(copy, file, content):
+    (copy / file).write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(str(copy / file))):
+        clipnotes.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("sums", "words"),
+    [
+        ("nonsense\n", "has the line 'nonsense'"),
+        (f"{'0' * 64}  ../config.json\n", "has the line"),
+        ("\n", "does not name model.safetensors"),
+        (f"{'0' * 64}  gone.txt\n{'0' * 64}  model.safetensors\n", "names gone.txt, which cannot"),
+        (f"{'0' * 64} *model.safetensors\n", "is not the file that SHA256SUMS"),
+    ],
+)
+def test_checksums_are_read_with_care(copy, sums, words):
+    (copy / "SHA256SUMS").write_text(sums)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        clipnotes.load(copy)
+
+
+def test_a_file_is_not_a_model():
+    with pytest.raises(ValueError, match="is a file; give the directory that it is in"):
+        clipnotes.load(EMOJI_CLIP / "config.json")
+
+
+@pytest.mark.parametrize("name", ["", 3, b"x", ["a"]])
+def test_a_name_of_another_kind(name):
+    with pytest.raises(ValueError, match="it must be"):
+        clipnotes.load(name)
+
+
+def test_a_name_too_long_for_a_path():
+    with pytest.raises(ValueError, match="no CLIP model"):
+        clipnotes.load("a/" + "b" * 300)
+
+
+def test_weights_that_are_not_finite(copy):
+    (copy / "SHA256SUMS").unlink()
+    tensors = load_file(copy / "model.safetensors")
+    tensors["text_projection.weight"][3, 4] = float("nan")
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"the tensor text_projection\.weight in .* is not finite"):
+        clipnotes.load(copy)
+
+
+def test_a_configuration_with_fewer_layers_than_the_file(copy):
+    (copy / "SHA256SUMS").unlink()
+    config = json.loads((copy / "config.json").read_text())
+    config["vision_config"]["num_hidden_layers"] -= 1
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="they have too much: 16 tensors"):
+        clipnotes.load(copy)
+
+
+def test_a_processor_for_another_size(copy):
+    (copy / "SHA256SUMS").unlink()
+    (copy / "preprocessor_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"makes pictures of \(224, 224\) pixels, and its model"):
+        clipnotes.load(copy)
+
+
+def test_a_tokenizer_of_another_model(copy):
+    (copy / "SHA256SUMS").unlink()
+    config = json.loads((copy / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = 17
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="ends a text with 17"):
+        clipnotes.load(copy)
+
+
+def test_what_a_processor_saves_loads(clip, tmp_path):
+    clip.model.save_pretrained(tmp_path)
+    CLIPProcessor(clip.image_processor, clip.tokenizer).save_pretrained(tmp_path)
+    again = clipnotes.load(tmp_path)
+    dot = [Image.effect_noise((40, 50), 90)]
+    torch.testing.assert_close(again.encode_image(dot), clip.encode_image(dot))
 
 
 def test_truncated_weights(copy):
@@ -148,7 +243,7 @@ def test_tensor_gone(copy):
     tensors = load_file(copy / "model.safetensors")
     del tensors["vision_model.post_layernorm.weight"]
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match="lack 1 of the model's tensors"):
+    with pytest.raises(ValueError, match="they lack 1 tensors"):
         clipnotes.load(copy)
 
 
@@ -219,6 +314,11 @@ def test_bad_templates_and_classes(clip):
     for names in ([], "tulip"):
         with pytest.raises(ValueError, match="give a list of at least one name"):
             clip.classify(dot, names)
+    with pytest.raises(TypeError, match="the template is a NoneType"):
+        clip.classify(dot, ["a"], template=None)
+    with pytest.raises(TypeError, match="class 1 is a int"):
+        clip.classify(dot, ["a", 2])
+    assert clip.classify(dot, ["a {b}"]).tolist() == [[1.0]], "a name may hold braces"
 
 
 def test_import_is_light():

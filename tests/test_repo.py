@@ -159,6 +159,7 @@ FLOORS = {
     "clipnotes.compat": 0,
     "clipnotes.model.encoder": 1,
     "clipnotes.data": 1,
+    "clipnotes.directory": 1,
     "clipnotes.model.vision": 1.1,
     "clipnotes.model": 1.9,
     "clipnotes.checkpoints": 2,

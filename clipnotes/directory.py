@@ -1,0 +1,107 @@
+"""Look at a model directory before transformers reads any of it.
+
+transformers repairs much in silence: what is missing it makes up. Here, what is missing or damaged
+is an error that names the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+# Each line is satisfied by any one of its alternatives, each alternative by all of its files.
+NEEDED: tuple[tuple[tuple[str, ...], ...], ...] = (
+    (("config.json",),),
+    (("model.safetensors",), ("model.safetensors.index.json",)),
+    (("preprocessor_config.json",), ("processor_config.json",)),
+    (("tokenizer.json",), ("vocab.json", "merges.txt")),
+)
+FILES = "; ".join(" or ".join(" and ".join(files) for files in line) for line in NEEDED)
+SUM = re.compile(r"([0-9a-f]{64}) [ *]([^/\\]+)")
+
+
+def check_directory(folder: Path) -> None:
+    """Raise unless a directory holds an undamaged CLIP model in Hugging Face's format.
+
+    Args:
+        folder: The directory. If it has a file SHA256SUMS, the files named there must match it.
+
+    Raises:
+        ValueError: A file is missing, cannot be read, is not JSON, or differs from its checksum;
+            or the model is no CLIP.
+
+    Example:
+        >>> from clipnotes.checkpoints import EMOJI_CLIP
+        >>> check_directory(EMOJI_CLIP)
+    """
+    try:
+        present = {file.name for file in folder.iterdir()}
+    except OSError as error:
+        raise ValueError(f"the directory {folder} cannot be read: {error}") from error
+    for line in NEEDED:
+        if not any(present.issuperset(files) for files in line):
+            missing = " or ".join(" and ".join(files) for files in line)
+            raise ValueError(
+                f"{folder} lacks {missing}. A model directory holds {FILES}, as save_pretrained "
+                "of model, tokenizer and image processor write them"
+            )
+    for name in sorted(present):
+        if name.endswith(".json"):
+            read_json(folder / name)
+    kind = read_json(folder / "config.json").get("model_type")
+    if kind != "clip":
+        raise ValueError(
+            f"{folder} holds a model of type {kind!r}; clipnotes opens models of type 'clip'"
+        )
+    if "SHA256SUMS" in present:
+        _check_sums(folder)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that must hold an object.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: It cannot be read, is not JSON, or holds something else than an object.
+
+    Example:
+        >>> from clipnotes.checkpoints import EMOJI_CLIP
+        >>> read_json(EMOJI_CLIP / "config.json")["model_type"]
+        'clip'
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: no JSON, or no UTF-8
+        raise ValueError(f"{path} cannot be read as JSON ({error}); fetch it again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not an object; fetch it again")
+    return content
+
+
+def _check_sums(folder: Path) -> None:
+    sums = folder / "SHA256SUMS"
+    lines = [line for line in sums.read_text(encoding="utf-8").splitlines() if line.strip()]
+    named = {}
+    for line in lines:
+        match = SUM.fullmatch(line)
+        if match is None:
+            raise ValueError(f"{sums} has the line {line[:80]!r}; it needs 'CHECKSUM  FILE'")
+        named[match[2]] = match[1]
+    if "model.safetensors" not in named:
+        raise ValueError(f"{sums} does not name model.safetensors; remove it or make it again")
+    for name, expected in named.items():
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            raise ValueError(f"{sums} names {name}, which cannot be read: {error}") from error
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise ValueError(
+                f"{folder / name} is not the file that SHA256SUMS beside it describes: it was "
+                "changed or is damaged. Install clipnotes again, or remove SHA256SUMS if you "
+                "changed the file yourself"
+            )
