@@ -46,7 +46,7 @@ VISION: dict[str, Any] = {**SMALL, "image_size": 16, "patch_size": 8, "projectio
 def kind(value: object) -> str:
     """What a returned thing is, in words: 'Tensor', 'tuple of 3', 'None', or the class's name."""
     if isinstance(value, tuple) and type(value) is tuple:
-        inside = ", ".join(sorted({kind(v) for v in value}))
+        inside = ", ".join(dict.fromkeys(kind(v) for v in value))
         return f"tuple of {len(value)}" + (f": {inside}" if inside else "")
     return "None" if value is None else type(value).__name__
 
