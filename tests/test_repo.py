@@ -164,6 +164,7 @@ FLOORS = {
     "clipnotes.model.vision": 1.1,
     "clipnotes.model.text": 1.1,
     "clipnotes.model.clip": 1.2,
+    "clipnotes.model.divergence": 1.3,
     "clipnotes.model": 1.9,
     "clipnotes.checkpoints": 2,
     "clipnotes.plots": 3,
