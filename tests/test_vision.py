@@ -206,3 +206,48 @@ def test_an_image_smaller_than_a_patch_is_named():
         VisionTower(**SMALL)(torch.zeros(1, 3, 8, 3), interpolate_pos_encoding=True)
     with pytest.raises(ValueError, match=r"image_size 3 is less than patch_size 4"):
         VisionEmbeddings(image_size=3, patch_size=4, hidden_size=8)
+
+
+@pytest.mark.parametrize(
+    ("size", "value"),
+    [
+        ("num_attention_heads", 0),
+        ("patch_size", 0),
+        ("hidden_size", 0),
+        ("num_hidden_layers", -1),
+        ("num_channels", 0),
+    ],
+)
+def test_a_size_below_one_is_named(size, value):
+    with pytest.raises(ValueError, match=f"{size} is {value}: it must be at least 1"):
+        VisionTower(**{size: value})
+
+
+def test_no_image_and_no_tensor():
+    tower = VisionTower.from_transformers(tiny_vision(0))
+    with pytest.raises(ValueError, match="no image was given"):
+        tower()
+    with pytest.raises(TypeError, match="pixel_values is a list"):
+        tower([[1.0]])
+
+
+def test_the_chosen_attention_reaches_every_layer(monkeypatch):
+    calls = []
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda *args, **kwargs: calls.append(1) or sdpa(*args, **kwargs),
+    )
+    sizes = {"image_size": 4, "patch_size": 2, "hidden_size": 4, "num_attention_heads": 2}
+    for attention, wanted in (("written_out", 0), ("sdpa", 3)):
+        calls.clear()
+        tower = VisionTower(**sizes, num_hidden_layers=3, intermediate_size=8, attention=attention)
+        tower(torch.randn(1, 3, 4, 4))
+        assert len(calls) == wanted
+
+
+def test_an_image_of_equal_area_is_of_another_size():
+    tower = VisionTower.from_transformers(tiny_vision(0, image_size=8, patch_size=2))
+    with pytest.raises(ValueError, match="the image is 4 x 16 and the model is made for 8 x 8"):
+        tower(torch.randn(1, 3, 4, 16))

@@ -1,15 +1,30 @@
 """CLIP from scratch in plain PyTorch, in the order in which the book reads it."""
 
+from clipnotes.model.clip import CLIP, CLIPOutput, contrastive_loss, unit_length
+from clipnotes.model.divergence import Divergence, first_divergence
 from clipnotes.model.encoder import MLP, Attention, Encoder, EncoderLayer, quick_gelu
+from clipnotes.model.masks import causal_mask
+from clipnotes.model.text import TextEmbeddings, TextOutput, TextTower, eos_positions
 from clipnotes.model.vision import VisionEmbeddings, VisionOutput, VisionTower
 
 __all__ = [
+    "CLIP",
     "MLP",
     "Attention",
+    "CLIPOutput",
+    "Divergence",
     "Encoder",
     "EncoderLayer",
+    "TextEmbeddings",
+    "TextOutput",
+    "TextTower",
     "VisionEmbeddings",
     "VisionOutput",
     "VisionTower",
+    "causal_mask",
+    "contrastive_loss",
+    "eos_positions",
+    "first_divergence",
     "quick_gelu",
+    "unit_length",
 ]

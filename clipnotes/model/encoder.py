@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from clipnotes.model.checks import check_positive
+
 AttentionPath = Literal["sdpa", "written_out"]
 
 
@@ -69,6 +71,7 @@ class Attention(nn.Module):
         attention_dropout: float = 0.0,
         attention: AttentionPath = "sdpa",
     ) -> None:
+        check_positive(hidden_size=hidden_size, num_attention_heads=num_attention_heads)
         if hidden_size % num_attention_heads:
             raise ValueError(
                 f"hidden_size {hidden_size} is not a multiple of num_attention_heads "
@@ -266,6 +269,7 @@ class Encoder(nn.Module):
     def __init__(
         self, *, num_hidden_layers: int, gradient_checkpointing: bool = False, **layer: Any
     ) -> None:
+        check_positive(num_hidden_layers=num_hidden_layers)
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(**layer) for _ in range(num_hidden_layers))
         self.gradient_checkpointing = gradient_checkpointing

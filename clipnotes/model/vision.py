@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipnotes.compat import vision_tower
+from clipnotes.model.checks import check_pixels, check_positive
 from clipnotes.model.encoder import AttentionPath, Encoder
 
 # What the arithmetic depends on, under the names of a CLIPVisionConfig.
@@ -54,6 +55,7 @@ class VisionEmbeddings(nn.Module):
     def __init__(
         self, *, image_size: int, patch_size: int, hidden_size: int, num_channels: int = 3
     ) -> None:
+        check_positive(patch_size=patch_size, hidden_size=hidden_size, num_channels=num_channels)
         if image_size < patch_size:
             raise ValueError(f"image_size {image_size} is less than patch_size {patch_size}")
         super().__init__()
@@ -75,7 +77,7 @@ class VisionEmbeddings(nn.Module):
 
     def forward(
         self,
-        pixel_values: Tensor,
+        pixel_values: Tensor | None = None,
         *,
         interpolate_pos_encoding: bool = False,
     ) -> Tensor:
@@ -90,11 +92,12 @@ class VisionEmbeddings(nn.Module):
             (B, N, D): the class token first, then the patches row by row.
 
         Raises:
+            TypeError: ``pixel_values`` is no tensor.
             ValueError: ``pixel_values`` is missing, has another number of dimensions or
                 channels, another size without ``interpolate_pos_encoding``, or is smaller
                 than a patch.
         """
-        self._check(pixel_values, interpolate_pos_encoding)
+        pixel_values = self.check(pixel_values, interpolate_pos_encoding)
         batch_size, _, height, width = pixel_values.shape
 
         # The processor gives float32; a model in half precision needs its own dtype.
@@ -133,30 +136,10 @@ class VisionEmbeddings(nn.Module):
         patch_positions = grid.flatten(2).transpose(1, 2)  # (1, P, D)
         return torch.cat([class_position.unsqueeze(0), patch_positions], dim=1)  # (1, N, D)
 
-    def _check(self, pixel_values: Tensor | None, interpolate: bool) -> None:
-        channels, size = self.patch_embedding.in_channels, self.image_size
-        wanted = f"pixel_values of shape (B, {channels}, {size}, {size})"
-        if pixel_values is None:
-            raise ValueError(f"no image was given: pass {wanted}, as an image processor makes them")
-        shape = tuple(pixel_values.shape)
-        if len(shape) != 4:
-            raise ValueError(
-                f"the shape {shape} has {len(shape)} dimensions: pass {wanted}; "
-                "a single image needs pixel_values.unsqueeze(0)"
-            )
-        if shape[1] != channels:
-            raise ValueError(f"the shape {shape} has {shape[1]} channels: pass {wanted}")
-        height, width = shape[2:]
-        if not interpolate and (height, width) != (size, size):
-            raise ValueError(
-                f"the image is {height} x {width} and the model is made for {size} x {size}: "
-                "resize it, or pass interpolate_pos_encoding=True"
-            )
-        if min(height, width) < self.patch_size:
-            raise ValueError(
-                f"the image is {height} x {width} and a patch is "
-                f"{self.patch_size} x {self.patch_size}: an image must hold at least one patch"
-            )
+    def check(self, pixel_values: Tensor | None, interpolate: bool) -> Tensor:
+        """Raise what ``forward`` would raise for these pixels; give them back if it would not."""
+        channels = self.patch_embedding.in_channels
+        return check_pixels(pixel_values, channels, self.image_size, self.patch_size, interpolate)
 
 
 class VisionOutput(NamedTuple):
@@ -277,7 +260,7 @@ class VisionTower(nn.Module):
 
     def forward(
         self,
-        pixel_values: Tensor,
+        pixel_values: Tensor | None = None,
         *,
         interpolate_pos_encoding: bool = False,
         output_hidden_states: bool = False,
@@ -292,7 +275,7 @@ class VisionTower(nn.Module):
             output_attentions: Return the attention weights too, on the written-out path.
 
         Raises:
-            ValueError: As in ``VisionEmbeddings.forward``.
+            TypeError, ValueError: As in ``VisionEmbeddings.forward``.
         """
         tokens = self.embeddings(
             pixel_values,
