@@ -538,6 +538,19 @@ def test_a_part_of_the_tree_prints_by_itself(calls):
     assert "CLIPEncoder" not in printed
 
 
+def test_the_repr_is_short(calls):
+    assert repr(trace(stack(2), x())) == "<Trace: Stack, 4 calls below it>"
+    assert repr(trace(stack(2), x()).calls[1]) == "<Call of layers.1: Block, 1 calls below it>"
+
+
+def test_a_tuple_of_one_is_written_as_one():
+    class One(nn.Module):
+        def forward(self, x):
+            return (None,)
+
+    assert re.search(r"gave +\(None,\)\n", str(trace(One().eval(), x())))
+
+
 def test_many_outputs_alike_are_written_once(tiny):
     ids = clip_inputs(tiny)["input_ids"]
     printed = str(trace(copy.deepcopy(tiny).text_model, ids, output_hidden_states=True))

@@ -66,7 +66,7 @@ class Value:
         )
 
 
-@dataclass
+@dataclass(repr=False)
 class Call:
     """One call of one module, with the calls that it made.
 
@@ -164,11 +164,16 @@ class Call:
     def _repr_html_(self) -> str:
         return tree_html(self.to_dict())
 
+    def __repr__(self) -> str:
+        place = f" of {self.path}" if self.path else ""
+        below = sum(1 for _ in self.walk()) - 1
+        return f"<{type(self).__name__}{place}: {self.class_name}, {below} calls below it>"
+
     def __str__(self) -> str:
         return tree_text(self.to_dict())
 
 
-@dataclass
+@dataclass(repr=False)
 class Trace(Call):
     """The call of the model itself, and with it the whole tree.
 
@@ -177,7 +182,7 @@ class Trace(Call):
         notes: What a reader of the tree should know about how it was made.
     """
 
-    output: Any = field(default=None, repr=False, compare=False)
+    output: Any = field(default=None, compare=False)
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

@@ -41,7 +41,9 @@ def _value(value: dict[str, Any]) -> str:
         return f"{value['dtype']}[{sizes}]{mark}"
     if value.get("fields") is not None:
         inside = ", ".join(_fields(value["fields"]))
-        return f"({inside})" if value["type"] == "tuple" else f"{value['type']}({inside})"
+        if value["type"] != "tuple":
+            return f"{value['type']}({inside})"
+        return f"({inside},)" if len(value["fields"]) == 1 else f"({inside})"
     return value["type"] if value.get("text") is None else value["text"].replace(" ", _GLUE)
 
 
@@ -160,8 +162,8 @@ def tree_text(call: dict[str, Any], width: int = WIDTH) -> str:
         call: From ``Call.to_dict``.
         width: Columns.
     """
-    lines = [*(f"note: {note}" for note in call.get("notes", ()))]
-    lines = [part for line in lines for part in textwrap.wrap(line, width)]
+    notes = (f"note: {note}" for note in call.get("notes", ()))
+    lines = [line for note in notes for line in textwrap.wrap(note, width)]
     lines += _lines([call], "", "", width)
     return "\n".join([*lines, *textwrap.wrap(LEGEND, width)])
 
@@ -187,9 +189,8 @@ def _lines(group: list[dict[str, Any]], here: str, below: str, width: int) -> It
     groups = fold(first["calls"])
     rail = below + ("│ " if groups else "  ")
     for label, text in _details(group):
-        indented = _wrap(text, width - len(rail) - 7)
-        for label_or_space, line in zip([label, *[""] * len(indented)], indented, strict=False):
-            yield f"{rail}{label_or_space:6} {line}".replace(_GLUE, " ").rstrip()
+        for i, line in enumerate(_wrap(text, width - len(rail) - 7)):
+            yield f"{rail}{'' if i else label:6} {line}".replace(_GLUE, " ").rstrip()
     for i, inner in enumerate(groups):
         last = i == len(groups) - 1
         yield from _lines(
