@@ -138,6 +138,7 @@ def test_keyword_only_calls_are_seen():
 def test_arguments_by_place_get_their_names():
     call = trace(stack(), x(), True, "more", None)
     texts = {name: value.text for name, value in call.arguments.items() if name != "x"}
+    assert len(trace(stack(), x(), "a" * 300).arguments["flag"].text) == 40
     assert texts == {"flag": "True", "rest[0]": "'more'", "rest[1]": "None"}
     assert call.unset == ()
     assert trace(stack(), x()).unset == ("flag",)
@@ -184,6 +185,34 @@ def test_a_forward_put_on_the_instance_is_seen_through():
     assert call.file == "torch/nn/modules/linear.py"
 
 
+def test_a_forward_that_is_not_python_is_seen():
+    class Relu(nn.Module):
+        forward = staticmethod(torch.relu)
+
+    call = trace(Relu().eval(), x())
+    assert list(call.arguments) == ["args[0]"]
+    assert (call.file, call.line, call.unset) == (None, None, ())
+    assert str(call).startswith("Relu\n")
+
+
+def test_a_decorator_may_take_more_than_the_function_below():
+    def loudly(function):
+        @functools.wraps(function)
+        def wrapper(*args, loud, **kwargs):
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    class Decorated(nn.Module):
+        @loudly
+        def forward(self, x, y=None):
+            return x
+
+    call = trace(Decorated().eval(), x(), loud=True)
+    assert list(call.arguments) == ["x", "loud"]
+    assert call.unset == ("y",)
+
+
 def test_the_tree_is_the_nesting_and_the_order():
     paths = [call.path for call in trace(stack(2), x()).walk()]
     assert paths == ["", "layers.0", "layers.0.linear", "layers.1", "layers.1.linear"]
@@ -218,6 +247,12 @@ def test_a_tensor_that_is_passed_on_keeps_its_mark(calls):
     encoder = next(c for c in calls.find_all("CLIPEncoder") if "text" in c.path)
     assert encoder.arguments["inputs_embeds"].mark == embeddings.returned.mark != mark
     assert encoder.calls[0].arguments["hidden_states"].mark == embeddings.returned.mark
+
+
+def test_marks_are_numbered_as_the_tree_is_read(calls):
+    values = [v for call in calls.walk() for v in (*call.arguments.values(), call.returned)]
+    marks = [tensor.mark for value in values for tensor in value.tensors() if tensor.mark]
+    assert list(dict.fromkeys(marks)) == list(range(1, max(marks) + 1))
 
 
 def test_a_tensor_seen_once_has_no_mark(calls):
@@ -489,9 +524,20 @@ def test_compiled_models_are_told_what_to_trace():
     with pytest.raises(ValueError, match="the module '1' is compiled"):
         trace(nn.Sequential(nn.Identity(), compiled), x())
     model.layers[1].compile()
-    with pytest.raises(ValueError, match=r"the module 'layers\.1' was compiled in place"):
+    with pytest.raises(ValueError, match=r"the module 'layers\.1' is compiled.*deepcopy"):
         trace(model, x())
     assert len(trace(copy.deepcopy(model), x()).calls) == 3
+    linear = nn.Linear(4, 4)
+    linear.forward = torch.compile(linear.forward)
+    with pytest.raises(ValueError, match=r"the model is compiled.*TORCHDYNAMO_DISABLE=1"):
+        trace(linear, x())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_models_are_told_what_to_trace():
+    scripted = torch.jit.script(nn.Sequential(nn.ReLU()))
+    with pytest.raises(ValueError, match=r"the model is compiled.*made from"):
+        trace(scripted, x())
 
 
 # How it is shown

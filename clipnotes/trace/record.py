@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -97,17 +98,10 @@ def _modules(model: Any) -> dict[str, nn.Module]:
         raise TypeError(f"trace runs a torch.nn.Module, not {given}. {hint}")
     modules = dict(model.named_modules())
     for path, module in modules.items():
-        name = f"the module {path!r}" if path else "the model"
-        if "_orig_mod" in module._modules:
+        if remedy := _compiled(module):
+            name = f"the module {path!r}" if path else "the model"
             raise ValueError(
-                f"{name} is compiled, and compiled code makes no calls that could be seen. "
-                "Trace the original, which torch.compile keeps as `_orig_mod`: it has the same "
-                "weights and computes the same."
-            )
-        if getattr(module, "_compiled_call_impl", None) is not None:
-            raise ValueError(
-                f"{name} was compiled in place, and compiled code makes no calls that could be "
-                "seen. Trace the model before its `compile()`, or a copy.deepcopy of it."
+                f"{name} is compiled, and compiled code makes no calls that could be seen. {remedy}"
             )
     if getattr(model.forward, "__func__", None) is nn.Module.forward:
         raise TypeError(
@@ -115,6 +109,25 @@ def _modules(model: Any) -> dict[str, nn.Module]:
             "that uses it, or one of the modules in it."
         )
     return modules
+
+
+def _compiled(module: nn.Module) -> str | None:
+    """Say what to trace instead of a module that is compiled; ``None`` if it is not."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return "Trace the module that it was made from."
+    if "_orig_mod" in module._modules:
+        return (
+            "Trace the original, which torch.compile keeps as `_orig_mod`: it has the same weights "
+            "and computes the same."
+        )
+    if getattr(module, "_compiled_call_impl", None) is not None:
+        return "Trace the model before its `compile()`, or a copy.deepcopy of it."
+    if hasattr(getattr(module, "forward", None), "_torchdynamo_orig_callable"):
+        return (
+            "Trace the model before its forward is compiled, or set TORCHDYNAMO_DISABLE=1 in the "
+            "environment before Python starts."
+        )
+    return None
 
 
 def _check_arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -131,7 +144,7 @@ def _check_arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, 
             f"{type(model).__name__}.forward takes {takes}; this call does not fit: {error}"
         ) from None
     except ValueError:
-        pass  # no signature to be had, as of scripted modules
+        return  # a function that is not Python has no signature
 
 
 def _where(calls: Trace) -> str:
