@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import re
+import sys
 import threading
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -443,7 +444,7 @@ def test_an_error_comes_through_with_the_chain_up_to_there():
     ]
     assert "raised ValueError: no luck" in str(calls)
     assert not any(hooks_of(model))
-    if hasattr(caught.value, "__notes__"):
+    if sys.version_info >= (3, 11):
         assert "Raised in 1.0 (Fails)" in caught.value.__notes__[0]
 
 
@@ -610,6 +611,8 @@ def test_the_dict_goes_through_json(calls):
     assert again == calls
     assert str(again) == str(calls)
     assert again.to_html() == calls.to_html()
+    noted = trace(stack().train(), x())
+    assert Trace.from_dict(noted.to_dict()) == noted
 
 
 class Page(HTMLParser):
