@@ -168,6 +168,12 @@ FLOORS = {
     "clipnotes.model.divergence": 1.3,
     "clipnotes.model": 1.9,
     "clipnotes.checkpoints": 2,
+    "clipnotes.trace.text": 2,
+    "clipnotes.trace.html": 2.1,
+    "clipnotes.trace.calls": 2.2,
+    "clipnotes.trace.describe": 2.3,
+    "clipnotes.trace.record": 2.4,
+    "clipnotes.trace": 2.9,
     "clipnotes.plots": 3,
     "clipnotes": 9,  # its names are looked up when asked for
 }

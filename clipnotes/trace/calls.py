@@ -1,0 +1,196 @@
+"""What is known of a call: the tree that ``trace`` returns, to be searched, printed and stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from clipnotes.trace.html import page_html, tree_html
+from clipnotes.trace.text import tree_text
+
+
+@dataclass(slots=True)
+class Value:
+    """A description of something that was passed or returned; the thing itself is not kept.
+
+    Attributes:
+        type: Name of its class.
+        shape: Of a tensor, else ``None``.
+        dtype: Of a tensor, as in ``"float32"``, else ``None``.
+        mark: The same number on the same tensor, wherever it shows up unchanged; ``None`` if it
+            shows up once.
+        fields: Of an output object, dict, tuple or list: what is in it, by name or by place.
+        text: Of a number, a string, ``None`` and the like: how Python writes it.
+    """
+
+    type: str
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    mark: int | None = None
+    fields: dict[str, Value] | None = None
+    text: str | None = None
+
+    def tensors(self) -> Iterator[Value]:
+        """Go through the tensors in it, itself included."""
+        if self.dtype is not None:
+            yield self
+        for inner in (self.fields or {}).values():
+            yield from inner.tensors()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe it with what JSON knows; what is ``None`` is left out."""
+        found: dict[str, Any] = {"type": self.type}
+        if self.dtype is not None:
+            shape = None if self.shape is None else list(self.shape)
+            found |= {"shape": shape, "dtype": self.dtype, "mark": self.mark}
+        if self.fields is not None:
+            found["fields"] = {name: value.to_dict() for name, value in self.fields.items()}
+        if self.text is not None:
+            found["text"] = self.text
+        return found
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Value:
+        """Undo ``to_dict``."""
+        shape, fields = found.get("shape"), found.get("fields")
+        return cls(
+            type=found["type"],
+            shape=None if shape is None else tuple(shape),
+            dtype=found.get("dtype"),
+            mark=found.get("mark"),
+            fields=None
+            if fields is None
+            else {name: cls.from_dict(value) for name, value in fields.items()},
+            text=found.get("text"),
+        )
+
+
+@dataclass(repr=False)
+class Call:
+    """One call of one module, with the calls that it made.
+
+    Attributes:
+        path: Where the module is in the model, as in ``get_submodule``; ``""`` is the model.
+        class_name: The module's class.
+        arguments: What was passed, by the names in the signature of ``forward``.
+        unset: Parameters of ``forward`` that nobody passed, so that they had their defaults.
+        returned: What came back; ``None`` if the call raised.
+        raised: The error that ended the call, ``None`` if none did.
+        parameters: Numbers in the module's own weights, without those of modules below it.
+        file, line: Where ``forward`` is written, from the folder of its package on; ``None`` for
+            code that is not Python.
+        calls: What it called, in order.
+    """
+
+    path: str
+    class_name: str
+    arguments: dict[str, Value] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    returned: Value | None = None
+    raised: str | None = None
+    parameters: int = 0
+    file: str | None = None
+    line: int | None = None
+    calls: list[Call] = field(default_factory=list)
+
+    def walk(self) -> Iterator[Call]:
+        """Go through this call and all below it, each before those that it made."""
+        yield self
+        for call in self.calls:
+            yield from call.walk()
+
+    def find_all(self, name: str) -> list[Call]:
+        """Find every call of a class or of a module, in order; none is an empty list.
+
+        Args:
+            name: A class name, a module path, or the end of a path (``"layers.0"``).
+        """
+        return [
+            call
+            for call in self.walk()
+            if name == call.class_name or f".{call.path}".endswith(f".{name}")
+        ]
+
+    def find(self, name: str) -> Call:
+        """Find the first call of a class or of a module.
+
+        Args:
+            name: As in ``find_all``.
+
+        Raises:
+            LookupError: There was none. The message lists the classes that were called.
+        """
+        for call in self.find_all(name):
+            return call
+        names = ", ".join(dict.fromkeys(call.class_name for call in self.walk()))
+        raise LookupError(f"no call of {name!r}. Give a module path or one of the classes {names}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the tree with what JSON knows."""
+        return {
+            "path": self.path,
+            "class": self.class_name,
+            "arguments": {name: value.to_dict() for name, value in self.arguments.items()},
+            "unset": list(self.unset),
+            "returned": None if self.returned is None else self.returned.to_dict(),
+            "raised": self.raised,
+            "parameters": self.parameters,
+            "file": self.file,
+            "line": self.line,
+            "calls": [call.to_dict() for call in self.calls],
+        }
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Call:
+        """Undo ``to_dict``: a stored chain can be searched and printed like a new one."""
+        return cls(
+            path=found["path"],
+            class_name=found["class"],
+            arguments={name: Value.from_dict(value) for name, value in found["arguments"].items()},
+            unset=tuple(found["unset"]),
+            returned=None if found["returned"] is None else Value.from_dict(found["returned"]),
+            raised=found["raised"],
+            parameters=found["parameters"],
+            file=found["file"],
+            line=found["line"],
+            calls=[Call.from_dict(call) for call in found["calls"]],
+        )
+
+    def to_html(self) -> str:
+        """Draw the tree as a page of its own: it folds, follows dark mode and loads nothing."""
+        return page_html(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        return tree_html(self.to_dict())
+
+    def __repr__(self) -> str:
+        place = f" of {self.path}" if self.path else ""
+        below = sum(1 for _ in self.walk()) - 1
+        return f"<{type(self).__name__}{place}: {self.class_name}, {below} calls below it>"
+
+    def __str__(self) -> str:
+        return tree_text(self.to_dict())
+
+
+@dataclass(repr=False)
+class Trace(Call):
+    """The call of the model itself, and with it the whole tree.
+
+    Attributes:
+        output: What the model returned: the object itself, not a description.
+        notes: What a reader of the tree should know about how it was made.
+    """
+
+    output: Any = field(default=None, compare=False)
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the tree with what JSON knows; ``output`` is left out."""
+        return {**super().to_dict(), "notes": list(self.notes)}
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Trace:
+        """Undo ``to_dict``, except for ``output``, which is ``None``."""
+        call = Call.from_dict(found)
+        return cls(**vars(call), notes=tuple(found.get("notes", ())))

@@ -1,0 +1,157 @@
+"""Say what a value is, what the arguments of a call are named, and where a forward is written."""
+
+import functools
+import inspect
+import linecache
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from clipnotes.trace.calls import Value
+
+_WRITTEN_OUT = (bool, int, float, complex, str, type(None), torch.dtype, torch.device, slice)
+_LONGEST_TEXT = 40
+_DEEPEST_VALUE = 5  # a list that contains itself must end somewhere
+
+
+class _Signature(NamedTuple):
+    """What a ``forward`` takes: by place, in ``*args``, and by any name except ``**kwargs``."""
+
+    positional: list[str]
+    rest: str
+    settable: list[str]
+
+    @classmethod
+    def of(cls, forward: Callable[..., Any]) -> "_Signature":
+        """Read it off a function; that of compiled code has no names."""
+        try:
+            known = inspect.signature(forward).parameters.values()
+        except (TypeError, ValueError):
+            return cls([], "args", [])
+        by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return cls(
+            positional=[p.name for p in known if p.kind in by_place],
+            rest=next((p.name for p in known if p.kind is open_ended[0]), "args"),
+            settable=[p.name for p in known if p.kind not in open_ended],
+        )
+
+
+class Describer:
+    """Descriptions for one run; it knows a tensor again that it has seen in another call."""
+
+    def __init__(self) -> None:
+        self.signatures: dict[Any, _Signature] = {}
+        self.seen: dict[Any, tuple[weakref.ref[Tensor], int, int]] = {}
+        self.marks = 0
+
+    def arguments(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[dict[str, Value], tuple[str, ...]]:
+        """Give every argument its name, and name the parameters that got none.
+
+        It never fails: if the arguments do not fit, ``forward`` itself has to say so.
+        """
+        function = getattr(module.forward, "__func__", module.forward)
+        if function not in self.signatures:
+            self.signatures[function] = _Signature.of(module.forward)
+        positional, rest, settable = self.signatures[function]
+        given = dict(zip(positional, args, strict=False))
+        for i, value in enumerate(args[len(positional) :]):
+            given[f"{rest}[{i}]"] = value
+        given.update(kwargs)
+        unset = tuple(name for name in settable if name not in given)
+        return {name: self.value(value) for name, value in given.items()}, unset
+
+    def value(self, value: Any, depth: int = 0) -> Value:
+        """Describe an argument or an output."""
+        name = type(value).__name__
+        if isinstance(value, Tensor):
+            shape = None if value.is_nested else tuple(value.shape)
+            dtype = str(value.dtype).removeprefix("torch.")
+            return Value(name, shape=shape, dtype=dtype, mark=self._mark(value))
+        if isinstance(value, _WRITTEN_OUT):
+            text = repr(value)
+            short = text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+            return Value(name, text=short)
+        if depth < _DEEPEST_VALUE and (inside := _contents(value)) is not None:
+            described = {key: self.value(item, depth + 1) for key, item in inside.items()}
+            return Value(name, fields=described)
+        return Value(name)
+
+    def _mark(self, tensor: Tensor) -> int:
+        # The version counts in-place writes. Only a weak reference is kept, so tracing needs no
+        # memory for activations, and a new tensor in the place of a dead one is not taken for it.
+        version = 0 if tensor.is_inference() else tensor._version
+        key = _place(tensor)
+        ref, known_version, mark = self.seen.get(key, (None, 0, 0))
+        if ref is not None and ref() is not None and version == known_version:
+            return mark
+        self.marks += 1
+        self.seen[key] = (weakref.ref(tensor), version, self.marks)
+        return self.marks
+
+
+def _place(tensor: Tensor) -> Any:
+    """Tell which numbers in memory a tensor is: ``x.view(x.shape)`` is a new object, still x."""
+    try:
+        return (
+            tensor.untyped_storage()._cdata,
+            tensor.storage_offset(),
+            tensor.shape,
+            tensor.stride(),
+            tensor.dtype,
+            tensor.is_conj(),
+            tensor.is_neg(),
+        )
+    except RuntimeError:  # sparse and nested ones, and those of torch.func
+        return id(tensor)
+
+
+def _contents(value: Any) -> dict[str, Any] | None:
+    """Look into what holds other values; ``None`` for what does not."""
+    if isinstance(value, Mapping):  # ModelOutput is one
+        return {str(key): item for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return dict(zip(value._fields, value, strict=False))
+    if isinstance(value, (tuple, list)):
+        return {str(i): item for i, item in enumerate(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name, None) for f in fields(value)}
+    return None
+
+
+def forward_function(module: nn.Module) -> Callable[..., Any]:
+    """Find the function that was written as ``forward``, under its decorators."""
+    function: Any = module.forward
+    while True:
+        function = inspect.unwrap(getattr(function, "__func__", function))
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif not hasattr(function, "__func__"):
+            return function
+
+
+def source_of(function: Callable[..., Any]) -> tuple[str | None, int | None]:
+    """Find the file, from its package's folder on, and the line of the ``def``."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None, None
+    line = first = code.co_firstlineno  # the line of a decorator, if there is one
+    for number in range(first, first + 50):
+        if linecache.getline(code.co_filename, number).lstrip().startswith(("def ", "async def ")):
+            line = number
+            break
+    module, parts = function.__module__ or "", Path(code.co_filename).with_suffix("").parts
+    depth = module.count(".") + 1
+    for tail in (parts[-depth:], parts[-depth - 1 :]):
+        if ".".join(tail).removesuffix(".__init__") == module:
+            return "/".join(tail) + ".py", line
+    path = Path(code.co_filename)
+    # A notebook's cell has a made-up name, another one in every session.
+    return (path.name if path.exists() else "<cell>"), line

@@ -1,0 +1,243 @@
+"""Run a model once and write down its calls, by hooks that are gone when it returns or raises."""
+
+import functools
+import inspect
+import sys
+import threading
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from clipnotes.trace.calls import Call, Trace
+from clipnotes.trace.describe import Describer, forward_function, source_of
+
+
+def trace(model: nn.Module, /, *args: Any, **kwargs: Any) -> Trace:
+    """Run a model once, as ``model(*args, **kwargs)``, and return the chain of its calls.
+
+    The model computes what it always computes, from the same random numbers and with or without
+    gradients as it is called; ``.output`` of the result is its own output. If ``forward`` raises,
+    the error comes through as it is, and its attribute ``calls`` holds the chain up to there.
+
+    Only calls of modules show up: ``self.layer(x)``, not ``self.layer.forward(x)``, nor a function
+    that uses the weights of a module without calling it, nor a method of the model that is not
+    ``forward``, though the modules that it calls do.
+
+    Args:
+        model: Any module, of transformers or not.
+        *args: Passed to the model.
+        **kwargs: Passed to the model.
+
+    Returns:
+        The call of the model, with those that it made below it. ``print`` draws the tree, a
+        notebook shows it as one that folds. Layers that differ only in their number are drawn
+        once. ``#3`` in two places is the same tensor, or a view that changes nothing, not written
+        to in between.
+
+    Raises:
+        TypeError: ``model`` is not a module or has no ``forward``, or its ``forward`` does not
+            take these arguments. Nothing has run then.
+        ValueError: The model, or a part of it, is compiled: a compiled module makes no calls.
+
+    Example:
+        >>> import torch
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.GELU())
+        >>> calls = trace(model.eval(), torch.randn(2, 4))
+        >>> calls.output.shape
+        torch.Size([2, 8])
+        >>> calls.find("Linear").arguments["input"].shape
+        (2, 4)
+        >>> from transformers import CLIPTextConfig, CLIPTextModel
+        >>> text = CLIPTextModel(CLIPTextConfig(hidden_size=8, num_attention_heads=2)).eval()
+        >>> trace(text, torch.tensor([[0, 5, 7, 19]])).find("CLIPTextEmbeddings").unset
+        ('inputs_embeds',)
+    """
+    modules = _modules(model)
+    _check_arguments(model, args, kwargs)
+    recorder = _Recorder()
+    hooks = []
+    try:
+        # Last in line, so the hooks see what `forward` gets and what its caller gets.
+        for path, module in modules.items():
+            before = functools.partial(recorder.before, path)
+            hooks.append(module.register_forward_pre_hook(before, with_kwargs=True))
+            # Called on errors too: a model may catch one and go on with another module.
+            after = module.register_forward_hook(recorder.after, with_kwargs=True, always_call=True)
+            hooks.append(after)
+        output = model(*args, **kwargs)
+    except BaseException as error:
+        calls = recorder.finish(modules, error)
+        error.calls = calls  # type: ignore[attr-defined]
+        if hasattr(error, "add_note"):  # since Python 3.11
+            error.add_note(f"{_where(calls)} The calls up to there are this error's `calls`.")
+        raise
+    finally:
+        for hook in hooks:
+            hook.remove()
+    result = recorder.finish(modules)
+    result.output = output
+    return result
+
+
+def _modules(model: Any) -> dict[str, nn.Module]:
+    """Collect the modules by path; refuse a model that cannot be traced."""
+    if not isinstance(model, nn.Module):
+        given = (
+            f"the class {model.__name__}"
+            if isinstance(model, type)
+            else f"a {type(model).__name__}"
+        )
+        hint = "Make an instance of it." if isinstance(model, type) else "Give a torch.nn.Module."
+        if isinstance(getattr(model, "model", None), nn.Module):
+            hint = "Give its attribute `model`."
+        if isinstance(getattr(model, "__self__", None), nn.Module):
+            hint = "Give the module itself: it is called, not one of its methods."
+        raise TypeError(f"trace runs a torch.nn.Module, not {given}. {hint}")
+    modules = dict(model.named_modules())
+    for path, module in modules.items():
+        if remedy := _compiled(module):
+            name = f"the module {path!r}" if path else "the model"
+            raise ValueError(
+                f"{name} is compiled, and compiled code makes no calls that could be seen. {remedy}"
+            )
+    if getattr(model.forward, "__func__", None) is nn.Module.forward:
+        raise TypeError(
+            f"a {type(model).__name__} has no forward, so it cannot be called. Give the module "
+            "that uses it, or one of the modules in it."
+        )
+    return modules
+
+
+def _compiled(module: nn.Module) -> str | None:
+    """Say what to trace instead of a module that is compiled; ``None`` if it is not."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return "Trace the module that it was made from."
+    if "_orig_mod" in module._modules:
+        return (
+            "Trace the original, which torch.compile keeps as `_orig_mod`: it has the same weights "
+            "and computes the same."
+        )
+    if getattr(module, "_compiled_call_impl", None) is not None:
+        return "Trace the model before its `compile()`, or a copy.deepcopy of it."
+    if hasattr(getattr(module, "forward", None), "_torchdynamo_orig_callable"):
+        return (
+            "Trace the model before its forward is compiled, or set TORCHDYNAMO_DISABLE=1 in the "
+            "environment before Python starts."
+        )
+    return None
+
+
+def _check_arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Refuse arguments that ``forward`` would refuse, before anything runs."""
+    if model._forward_pre_hooks:
+        return  # they may add or change arguments
+    try:
+        # A decorator may take more than the function below it, so its own signature counts.
+        inspect.signature(model.forward, follow_wrapped=False).bind(*args, **kwargs)
+    except TypeError as error:
+        signature = inspect.signature(model.forward)
+        takes = ", ".join(signature.parameters) or "no arguments"
+        raise TypeError(
+            f"{type(model).__name__}.forward takes {takes}; this call does not fit: {error}"
+        ) from None
+    except ValueError:
+        return  # a function that is not Python has no signature
+
+
+def _where(calls: Trace) -> str:
+    call: Call = calls
+    while call.calls and call.calls[-1].raised == calls.raised:
+        call = call.calls[-1]
+    place = f"{call.path} ({call.class_name})" if call.path else call.class_name
+    return f"Raised in {place} while it was traced."
+
+
+class _Recorder:
+    """The calls of one run."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.calls: list[Call] = []
+        # Per call that has not ended: its keyword arguments, by which we know it again (the dict
+        # is made anew for each call), and the error that was being handled when it began.
+        self.open: list[tuple[Call, dict[str, Any], BaseException | None]] = []
+        self.modules: list[tuple[Call, nn.Module]] = []
+        self.describe = Describer()
+
+    def before(
+        self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Write down a call that is about to happen."""
+        if threading.get_ident() != self.thread:
+            return
+        arguments, unset = self.describe.arguments(module, args, kwargs)
+        call = Call(path=path, class_name=type(module).__name__, arguments=arguments, unset=unset)
+        (self.open[-1][0].calls if self.open else self.calls).append(call)
+        self.open.append((call, kwargs, sys.exc_info()[1]))
+        self.modules.append((call, module))
+
+    def after(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        """Write down how it ended."""
+        # Calls of other threads are not in `open`.
+        if not any(key is kwargs for _, key, _ in reversed(self.open)):
+            return
+        while True:
+            call, key, handled = self.open.pop()
+            if key is kwargs:
+                break
+        error = sys.exc_info()[1]
+        if error is not None and error is not handled:
+            call.raised = _error_text(error)
+        else:
+            call.returned = self.describe.value(output)
+
+    def finish(self, modules: dict[str, nn.Module], error: BaseException | None = None) -> Trace:
+        """Complete what could wait until after the run."""
+        for call, _, _ in self.open:
+            call.raised = _error_text(error) if error else None
+        sources: dict[Any, tuple[str | None, int | None]] = {}
+        for call, module in self.modules:
+            function = forward_function(module)
+            if function not in sources:
+                sources[function] = source_of(function)
+            call.file, call.line = sources[function]
+            own = module._parameters.values()
+            call.parameters = sum(p.numel() for p in own if p is not None and not is_lazy(p))
+        # The first is the model, unless another one's hook stopped it before it began.
+        top = self.calls[0] if self.calls else Call("", type(modules[""]).__name__)
+        if error:
+            top.raised = _error_text(error)
+        self._renumber(top)
+        in_training = [module.training for module in modules.values()]
+        note = (
+            f"{sum(in_training)} of {len(in_training)} modules are in training mode: dropout draws "
+            "random numbers and batch norms learn, as in any call. `model.eval()` turns it off."
+        )
+        return Trace(**vars(top), notes=(note,) if any(in_training) else ())
+
+    @staticmethod
+    def _renumber(top: Call) -> None:
+        """Keep the marks that occur more than once, numbered in the order of the tree."""
+        found = [
+            tensor
+            for call in top.walk()
+            for value in (*call.arguments.values(), *([call.returned] if call.returned else []))
+            for tensor in value.tensors()
+        ]
+        often = Counter(tensor.mark for tensor in found)
+        new: dict[int | None, int] = {}
+        for tensor in found:
+            if often[tensor.mark] == 1:
+                tensor.mark = None
+            else:
+                tensor.mark = new.setdefault(tensor.mark, len(new) + 1)
+
+
+def _error_text(error: BaseException) -> str:
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}" if lines[0] else type(error).__name__

@@ -1,0 +1,206 @@
+"""A call chain as lines of text, from the plain dicts of ``Call.to_dict``.
+
+It works on dicts so that a chain stored by another version of transformers prints like one that
+was made just now.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+WIDTH = 100
+LEGEND = (
+    "#n: the same numbers in the same memory, unchanged.  own: parameters of the module itself."
+)
+TIMES = "\u00d7"  # the sign, as in "layers.0 … 11 ×12"
+
+_DEEPEST = 60  # columns given to the branches of the tree; what is deeper shares them
+_GLUE = "\0"  # stands for a space at which no line is broken
+
+
+def value_text(value: dict[str, Any]) -> str:
+    """Write a value in a line: ``float32[2, 7, 128] #3``, ``None``, ``(7 × float32[2, 7, 128])``.
+
+    Args:
+        value: From ``Value.to_dict``.
+
+    Example:
+        >>> value_text({"type": "Tensor", "shape": [2, 7], "dtype": "int64", "mark": 1})
+        'int64[2, 7] #1'
+    """
+    return _value(value).replace(_GLUE, " ")
+
+
+def _value(value: dict[str, Any]) -> str:
+    if value.get("dtype") is not None:
+        shape = value["shape"]
+        sizes = "?" if shape is None else f",{_GLUE}".join(str(size) for size in shape)
+        mark = "" if value.get("mark") is None else f"{_GLUE}#{value['mark']}"
+        return f"{value['dtype']}[{sizes}]{mark}"
+    if value.get("fields") is not None:
+        inside = ", ".join(_fields(value["fields"]))
+        if value["type"] != "tuple":
+            return f"{value['type']}({inside})"
+        return f"({inside},)" if len(value["fields"]) == 1 else f"({inside})"
+    return value["type"] if value.get("text") is None else value["text"].replace(" ", _GLUE)
+
+
+def _fields(fields: dict[str, dict[str, Any]]) -> Iterator[str]:
+    # What is in a list or a tuple is named by its place; many alike are written once.
+    items = [("" if key.isdigit() else key, value) for key, value in fields.items()]
+    for (name, _), run in groupby(items, key=lambda item: (item[0], repr(_unmarked(item[1])))):
+        values = [value for _, value in run]
+        if len(values) > 2:
+            yield f"{len(values)}{_GLUE}{TIMES}{_GLUE}{_value(_unmarked(values[0]))}"
+        else:
+            yield from (f"{name}={_value(value)}" if name else _value(value) for value in values)
+
+
+def _unmarked(value: dict[str, Any]) -> dict[str, Any]:
+    """Leave out which tensor it is, and keep what kind of tensor."""
+    bare = {key: item for key, item in value.items() if key != "mark"}
+    if bare.get("fields") is not None:
+        bare["fields"] = {name: _unmarked(item) for name, item in bare["fields"].items()}
+    return bare
+
+
+def _arguments(call: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={_value(value)}" for name, value in call["arguments"].items())
+
+
+def _outcome(call: dict[str, Any]) -> tuple[str, str]:
+    if call["raised"] is not None:
+        return "raised", call["raised"]
+    return "gave", "" if call["returned"] is None else _value(call["returned"])
+
+
+def fold(calls: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Group neighbours that differ only in their number and in which tensors they were given.
+
+    Args:
+        calls: Sisters, in the order of the calls.
+
+    Returns:
+        The same calls in the same order; those in one group can be shown as one.
+    """
+    groups: list[list[dict[str, Any]]] = []
+    last = None
+    for call in calls:
+        shape = _shape(call, call["path"])
+        if groups and shape == last and _follows(groups[-1], call["path"]):
+            groups[-1].append(call)
+        else:
+            groups.append([call])
+        last = shape
+    return groups
+
+
+def _shape(call: dict[str, Any], above: str) -> tuple[Any, ...]:
+    """Everything about a call except which layer it is in and which tensors it saw."""
+    return (
+        call["path"].removeprefix(above),
+        call["class"],
+        repr({name: _unmarked(value) for name, value in call["arguments"].items()}),
+        tuple(call["unset"]),
+        repr(None if call["returned"] is None else _unmarked(call["returned"])),
+        (call["parameters"], call["file"], call["line"], call["raised"]),
+        tuple(_shape(inner, above) for inner in call["calls"]),
+    )
+
+
+def _follows(group: list[dict[str, Any]], path: str) -> bool:
+    last = group[-1]["path"]
+    if len(group) > 1 and (group[0]["path"] == last) != (last == path):
+        return False  # either one module again and again, or one after the other
+    (stem, number), (next_stem, next_number) = _numbered(last), _numbered(path)
+    return path == last or (
+        None not in (number, next_number) and (stem, number + 1) == (next_stem, next_number)
+    )
+
+
+def _numbered(path: str) -> tuple[str, Any]:
+    found = re.fullmatch(r"(|.*\.)(\d+)", path)
+    return (found[1], int(found[2])) if found else (path, None)
+
+
+def group_title(group: list[dict[str, Any]]) -> tuple[str, str]:
+    """Name a group of calls: ``("encoder.layers.0 … 11 ×12", "CLIPEncoderLayer")``."""
+    first, last = group[0], group[-1]
+    path, name = first["path"], first["class"]
+    if len(group) > 1:
+        path += f" … {_numbered(last['path'])[1]}" if last["path"] != path else ""
+        path += f" {TIMES}{len(group)}"
+    return path, name
+
+
+def details(group: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Say what is known of a group of calls, as pairs of a label and a text."""
+    return [(label, text.replace(_GLUE, " ")) for label, text in _details(group)]
+
+
+def _details(group: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    first, last = group[0], group[-1]
+    yield "given", _arguments(first) or "nothing"
+    if first["unset"]:
+        yield "unset", ", ".join(first["unset"])
+    yield _outcome(first)
+    if _outcome(last) != _outcome(first):
+        yield "last", _outcome(last)[1]
+
+
+def own_parameters(call: dict[str, Any]) -> str:
+    """Count the parameters that a module holds itself, not in modules below it."""
+    return f"{call['parameters']:,} own" if call["parameters"] else ""
+
+
+def tree_text(call: dict[str, Any], width: int = WIDTH) -> str:
+    """Draw a call and those below it, none of the lines longer than ``width``.
+
+    Args:
+        call: From ``Call.to_dict``.
+        width: Columns.
+    """
+    notes = (f"note: {note}" for note in call.get("notes", ()))
+    lines = [line for note in notes for line in textwrap.wrap(note, width)]
+    lines += _lines([call], "", "", width)
+    return "\n".join([*lines, *textwrap.wrap(LEGEND, width)])
+
+
+def _lines(group: list[dict[str, Any]], here: str, below: str, width: int) -> Iterator[str]:
+    first = group[0]
+    here, below = _shallow(here), _shallow(below)
+    path, name = group_title(group)
+    source = f"{first['file'].rsplit('/', 1)[-1]}:{first['line']}" if first["file"] else ""
+    head = "  ".join(part for part in (path, name, own_parameters(first)) if part)
+    room = width - len(here)
+    if len(head) + len(source) + 2 > room:
+        *wrapped, head = _wrap(head, room)
+        yield from (here + line for line in wrapped[:1])
+        yield from (below + line for line in wrapped[1:])
+        here = below if wrapped else here
+    gap = room - len(head) - len(source)
+    if source and gap >= 2:
+        yield f"{here}{head}{' ' * gap}{source}"
+    else:
+        yield from (line for line in (here + head, below + source[-room:]) if line.strip())
+
+    groups = fold(first["calls"])
+    rail = below + ("│ " if groups else "  ")
+    for label, text in _details(group):
+        for i, line in enumerate(_wrap(text, width - len(rail) - 7)):
+            yield f"{rail}{'' if i else label:6} {line}".replace(_GLUE, " ").rstrip()
+    for i, inner in enumerate(groups):
+        last = i == len(groups) - 1
+        yield from _lines(
+            inner, below + ("└─" if last else "├─"), below + ("  " if last else "│ "), width
+        )
+
+
+def _shallow(branches: str) -> str:
+    return branches if len(branches) <= _DEEPEST else "…" + branches[1 - _DEEPEST :]
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
