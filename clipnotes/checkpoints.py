@@ -69,6 +69,8 @@ class Clip:
         """
         if isinstance(images, Image.Image):
             raise TypeError("one picture was given; give a list: [image]")
+        if not hasattr(images, "__len__"):
+            raise TypeError(f"a {type(images).__name__} was given; give a list of pictures")
         if len(images) == 0:
             raise ValueError("no picture was given; at least one is needed")
         for i, image in enumerate(images):
@@ -101,6 +103,8 @@ class Clip:
         """
         if isinstance(texts, str):
             raise TypeError(f"one text was given; give a list: [{texts!r}]")
+        if not hasattr(texts, "__len__"):
+            raise TypeError(f"a {type(texts).__name__} was given; give a list of strings")
         if len(texts) == 0:
             raise ValueError("no text was given; at least one is needed")
         for i, text in enumerate(texts):

@@ -50,7 +50,9 @@ def _table() -> tuple[pa.Table, datasets.Features]:
 
 def _choice(column: str, wanted: str | Sequence[str], label: datasets.ClassLabel) -> list[int]:
     """Names of classes -> their numbers, or an error that lists what there is."""
-    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if not isinstance(names, (list, tuple, set)):
+        raise TypeError(f"{column} is a {type(wanted).__name__}; give a name or a list of names")
     for name in names:
         if name not in label.names:
             raise ValueError(
@@ -80,6 +82,7 @@ def load_emoji(
         numbers; ``ds.features["style"].int2str`` gives the name), ``codepoint``, ``held_out``.
 
     Raises:
+        TypeError: a style, group or category that is no text, a `held_out` that is no bool.
         ValueError: an unknown style, group or category; or nothing is left.
 
     Example:
@@ -94,6 +97,8 @@ def load_emoji(
             numbers = pa.array(_choice(column, wanted, features[column]), type=pa.int64())
             table = table.filter(pc.is_in(table[column], value_set=numbers))
     if held_out is not None:
+        if not isinstance(held_out, bool):
+            raise TypeError(f"held_out is {held_out!r}; it must be True, False or None")
         table = table.filter(pc.equal(table["held_out"], held_out))
     if len(table) == 0:
         raise ValueError(
@@ -121,6 +126,7 @@ def few_shot(
         The drawn rows, classes in the order of their first row.
 
     Raises:
+        TypeError: `shots` or `seed` is no whole number.
         ValueError: no such column, fewer than one shot, or a class with fewer rows than `shots`.
 
     Example:
@@ -132,6 +138,8 @@ def few_shot(
         raise ValueError(
             f"no column {label!r}; this data set has {', '.join(dataset.column_names)}"
         )
+    if not isinstance(shots, int) or not isinstance(seed, int):
+        raise TypeError(f"shots is {shots!r} and seed is {seed!r}; both must be whole numbers")
     if shots < 1:
         raise ValueError(f"shots is {shots}; it must be at least 1")
     rows: dict[str | int, list[int]] = {}
@@ -140,8 +148,10 @@ def few_shot(
     chosen: list[int] = []
     for value, indices in rows.items():
         if len(indices) < shots:
+            feature = dataset.features[label]
+            named = feature.int2str(value) if hasattr(feature, "int2str") else value
             raise ValueError(
-                f"{shots} shots asked for, but the class {value!r} has {len(indices)} rows; "
+                f"{shots} shots asked for, but the class {named!r} has {len(indices)} rows; "
                 f"ask for at most {min(map(len, rows.values()))} or load more styles"
             )
         chosen += random.Random(f"{seed} {value}").sample(indices, shots)
@@ -165,6 +175,7 @@ def composite(
         An RGB picture of the same size.
 
     Raises:
+        TypeError: something that is no PIL picture.
         ValueError: another mode, or a background picture of another size.
 
     Example:
@@ -172,6 +183,8 @@ def composite(
         >>> composite(load_emoji(style="noto")[0]["image"]).mode
         'RGB'
     """
+    if not isinstance(image, Image.Image):
+        raise TypeError(f"a {type(image).__name__} was given; a PIL picture is needed")
     allowed = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
     if image.mode not in allowed:
         raise ValueError(

@@ -274,6 +274,7 @@ def test_bad_pictures(clip):
     for images, error, words in (
         (dot, TypeError, r"give a list: \[image\]"),
         ([], ValueError, "no picture was given"),
+        (None, TypeError, "a NoneType was given; give a list of pictures"),
         ([dot, "dot.png"], TypeError, "picture 1 is a str; PIL pictures are needed"),
         ([Image.new("RGB", (0, 3))], ValueError, "picture 0 is 0 x 3 pixels"),
         ([Image.new("CMYK", (2, 2))], ValueError, "mode 'CMYK'"),
@@ -295,6 +296,7 @@ def test_bad_texts(clip):
     for texts, error, words in (
         ("a tulip", TypeError, r"give a list: \['a tulip'\]"),
         ([], ValueError, "no text was given"),
+        (None, TypeError, "a NoneType was given; give a list of strings"),
         (["a tulip", 3], TypeError, "text 1 is a int"),
         (
             ["a tulip", "a " * 50],

@@ -179,3 +179,27 @@ def test_the_writer_gives_the_same_bytes_twice():
     data = build_emoji.to_parquet(rows)
     assert data == build_emoji.to_parquet(rows)
     assert build_emoji.pq.read_table(io.BytesIO(data)).num_rows == len(rows)
+
+
+def test_arguments_of_another_type():
+    for wrong, words in (
+        ({"style": 3}, "style is a int; give a name or a list of names"),
+        ({"held_out": "yes"}, "held_out is 'yes'; it must be True, False or None"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            load_emoji(**wrong)
+    data = load_emoji(category="food-fruit", style="noto")
+    for shots, seed in ((1.5, 0), (1, None)):
+        with pytest.raises(TypeError, match="both must be whole numbers"):
+            few_shot(data, shots, seed)
+    with pytest.raises(ValueError, match="the class 'food-fruit' has 20 rows; ask for at most 20"):
+        few_shot(data, 21, 0, label="category")
+    with pytest.raises(TypeError, match="a str was given; a PIL picture is needed"):
+        composite("a.png")
+
+
+def test_a_draw_is_the_same_in_every_process():
+    """Pinned: a hash that Python salts anew in each process would change it."""
+    drawn = few_shot(load_emoji(category="animal-amphibian"), 3, seed=7)
+    names = load_emoji().features["style"].names
+    assert [names[style] for style in drawn["style"]] == ["noto-v1", "twemoji", "fluent-emoji-flat"]
