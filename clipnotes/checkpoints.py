@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clipnotes import compat
 from clipnotes.data import composite
-from clipnotes.directory import FILES, check_directory
+from clipnotes.directory import FILES, check_directory, check_parts_fit
 
 EMOJI_CLIP = Path(__file__).parent / "emoji_clip"
 CHOICES = (
@@ -255,7 +255,8 @@ def load(name: str | os.PathLike[str] | None = None) -> Clip:
     if is_directory:
         check_directory(path)
     clip = _from_pretrained(str(path) if is_directory else os.fspath(name), is_directory)
-    _check_parts_fit(clip, os.fspath(name))
+    shape = tuple(clip.preprocess([Image.new("RGB", (8, 8))]).shape)
+    check_parts_fit(clip.model, clip.tokenizer, shape, os.fspath(name))
     return clip
 
 
@@ -301,26 +302,3 @@ def _from_pretrained(name: str, is_directory: bool) -> Clip:
                 f"tensors ({some}, ...). Fetch the model again"
             )
     return Clip(model.float().eval(), tokenizer, image_processor)
-
-
-def _check_parts_fit(clip: Clip, name: str) -> None:
-    """Model, tokenizer and image processor must be made for each other."""
-    for key, tensor in clip.model.state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"the tensor {key} in {name} is not finite; fetch the model again")
-    size = clip.model.config.vision_config.image_size
-    shape = tuple(clip.preprocess([Image.new("RGB", (8, 8))]).shape)
-    if shape[2:] != (size, size):
-        raise ValueError(
-            f"the image processor of {name} makes pictures of {shape[2:]} pixels, and its model "
-            f"takes {(size, size)}; fetch preprocessor_config.json again"
-        )
-    text = clip.model.config.text_config
-    ids = clip.tokenizer(["a"])["input_ids"][0]
-    # Old configurations say 2 and mean the largest id; see transformers' CLIPTextTransformer.
-    ends = text.eos_token_id == 2 or ids[-1] == text.eos_token_id
-    if max(ids) >= text.vocab_size or not ends:
-        raise ValueError(
-            f"the tokenizer of {name} turns 'a' into {ids}, and its model has {text.vocab_size} "
-            f"tokens and ends a text with {text.eos_token_id}; fetch the tokenizer's files again"
-        )

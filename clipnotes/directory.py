@@ -1,4 +1,4 @@
-"""Look at a model directory before transformers reads any of it.
+"""Look at a model directory before transformers reads it, and at its parts afterwards.
 
 transformers repairs much in silence: what is missing it makes up. Here, what is missing or damaged
 is an error that names the file.
@@ -105,3 +105,35 @@ def _check_sums(folder: Path) -> None:
                 "changed or is damaged. Install clipnotes again, or remove SHA256SUMS if you "
                 "changed the file yourself"
             )
+
+
+def check_parts_fit(model: Any, tokenizer: Any, shape: tuple[int, ...], name: str) -> None:
+    """Raise unless model, tokenizer and image processor are made for each other.
+
+    Args:
+        model: transformers' ``CLIPModel``.
+        tokenizer: Its tokenizer.
+        shape: What the image processor makes of one picture, (1, 3, height, width).
+        name: Where they come from, for the message.
+
+    Raises:
+        ValueError: A weight is not finite, or one part is made for another model.
+    """
+    for key, tensor in model.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"the tensor {key} in {name} is not finite; fetch the model again")
+    size = model.config.vision_config.image_size
+    if shape[2:] != (size, size):
+        raise ValueError(
+            f"the image processor of {name} makes pictures of {shape[2:]} pixels, and its model "
+            f"takes {(size, size)}; fetch preprocessor_config.json again"
+        )
+    text = model.config.text_config
+    ids = tokenizer(["a"])["input_ids"][0]
+    # Old configurations say 2 and mean the largest id; see transformers' CLIPTextTransformer.
+    ends = text.eos_token_id == 2 or ids[-1] == text.eos_token_id
+    if max(ids) >= text.vocab_size or not ends:
+        raise ValueError(
+            f"the tokenizer of {name} turns 'a' into {ids}, and its model has {text.vocab_size} "
+            f"tokens and ends a text with {text.eos_token_id}; fetch the tokenizer's files again"
+        )

@@ -53,15 +53,17 @@ def style() -> None:
     )
 
 
-def _grid(n: int, columns: int, size: float) -> np.ndarray:
-    """A flat array of Axes, `columns` wide, without ticks; the unused ones are hidden."""
+def _grid(n: int, columns: int, size: float, titles: Sequence[str] | None = None) -> np.ndarray:
+    """A flat array of titled Axes, `columns` wide, without ticks; the unused ones are hidden."""
     columns = min(columns, n)
     rows = math.ceil(n / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(size * columns, size * rows), squeeze=False)
-    figure.subplots_adjust(wspace=0.08, hspace=0.08)
+    figure.subplots_adjust(wspace=0.08, hspace=0.08 if titles is None else 0.32)
     for i, ax in enumerate(axes.flat):
         _bare(ax)
         ax.set_visible(i < n)
+        if titles is not None and i < n:
+            ax.set_title(titles[i], fontsize=8, pad=3)
     return axes.ravel()[:n]
 
 
@@ -114,13 +116,9 @@ def pictures(
         >>> len(plots.pictures([Image.new("RGB", (8, 8))] * 3))
         3
     """
-    axes = _grid(len(images), columns, size)
-    for i, (ax, image) in enumerate(zip(axes, images, strict=True)):
+    axes = _grid(len(images), columns, size, titles)
+    for ax, image in zip(axes, images, strict=True):
         ax.imshow(np.asarray(image))
-        if titles is not None:
-            ax.set_title(titles[i], fontsize=8, pad=3)
-    if titles is not None and len(axes):
-        axes[0].figure.subplots_adjust(hspace=0.35)
     return axes
 
 
@@ -230,12 +228,10 @@ def maps(
         if two_sided
         else {"vmin": float(values.min()), "vmax": float(values.max())}
     )
-    axes = _grid(len(values), columns, size)
+    axes = _grid(len(values), columns, size, titles)
     drawn = None
     for i, ax in enumerate(axes):
         drawn = ax.imshow(values[i].numpy(), cmap=TWO_SIDED if two_sided else HEAT, **scale)
-        if titles is not None:
-            ax.set_title(titles[i], fontsize=8, pad=3)
         if mark is not None:
             y, x = mark[i]
             ax.add_patch(
@@ -243,8 +239,6 @@ def maps(
                     (x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="#22d3ee", linewidth=2
                 )
             )
-    if titles is not None:
-        axes[0].figure.subplots_adjust(hspace=0.3)
     bar = axes[0].figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.03)
     bar.outline.set_visible(False)
     return axes
@@ -279,7 +273,7 @@ def attention_over(
     """
     picture = torch.from_numpy(to_picture(pixel_values))
     attention = attention.detach().float()
-    places = list(_grid(len(attention), columns, size)) if axes is None else axes
+    places = list(_grid(len(attention), columns, size, titles)) if axes is None else axes
     for i, ax in enumerate(places):
         _bare(ax)
         weight = (attention[i] / attention[i].max().clamp(min=1e-12))[None, None]
@@ -287,10 +281,6 @@ def attention_over(
             0, 0
         ]
         ax.imshow((picture * (0.15 + 0.85 * large[..., None])).numpy())
-        if titles is not None:
-            ax.set_title(titles[i], fontsize=8, pad=3)
-    if titles is not None:
-        places[0].figure.subplots_adjust(hspace=0.3)
     return places
 
 
