@@ -125,6 +125,8 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pretrain, "loss_of", killed_at_step_3)
     with pytest.raises(KeyboardInterrupt):
         pretrain.train(tmp_path, steps=6, seed=0, leave_out=None, device="cpu")
+    with (tmp_path / "log.jsonl").open("a") as log:  # as if killed before the checkpoint of step 4
+        log.write(json.dumps({"step": 4, "loss": 0.0}) + "\n")
     pretrain.train(tmp_path, steps=6, seed=0, leave_out=None, device="cpu")
     assert "going on from step 2" in capsys.readouterr().out
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
