@@ -14,6 +14,17 @@ from clipnotes.model import CLIP, TextTower, contrastive_loss, unit_length
 
 BOTH_PATHS = (({}, nullcontext), ({"output_attentions": True}, eager_attention))
 
+# A small tower for tests that need no reference.
+SMALL = {
+    "vocab_size": 20,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 9,
+    "eos_token_id": 19,
+}
+
 
 def text_config(seed: int, **fixed: Any) -> CLIPTextConfig:
     """Draw a small config; odd seeds take the old rule for the end of a text, even ones the new."""

@@ -2,18 +2,10 @@
 
 import pytest
 import torch
+from reference_text import SMALL
 
 from clipnotes.model import TextEmbeddings, TextTower
 
-SMALL = {
-    "vocab_size": 20,
-    "hidden_size": 8,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "max_position_embeddings": 9,
-    "eos_token_id": 19,
-}
 IDS = torch.tensor([[1, 5, 19, 0], [1, 7, 8, 19]])
 ENDS = torch.tensor([1, 2])
 WRONG = [

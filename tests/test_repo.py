@@ -161,6 +161,7 @@ FLOORS = {
     "clipnotes.data": 1,
     "clipnotes.directory": 1,
     "clipnotes.model.checks": 1,
+    "clipnotes.model.copying": 1,
     "clipnotes.model.masks": 1,
     "clipnotes.model.vision": 1.1,
     "clipnotes.model.text": 1.1,

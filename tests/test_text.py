@@ -5,21 +5,12 @@ import copy
 import pytest
 import torch
 from reference import assert_close, tiny_clip
-from reference_text import assert_same_text_stages, text_config, texts, tiny_text
+from reference_text import SMALL, assert_same_text_stages, text_config, texts, tiny_text
 from transformers import CLIPTextModelWithProjection
 
 from clipnotes.compat import eager_attention, text_features, text_states, text_tower
 from clipnotes.model import TextTower, eos_positions
 
-SMALL = {
-    "vocab_size": 20,
-    "hidden_size": 8,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "max_position_embeddings": 9,
-    "eos_token_id": 19,
-}
 IDS = torch.tensor([[1, 5, 19, 0], [1, 7, 8, 19]])
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from clipnotes.compat import text_tower
 from clipnotes.model.checks import check_ends, check_mask, check_tokens
+from clipnotes.model.copying import copy_tower
 from clipnotes.model.encoder import AttentionPath, Encoder
 from clipnotes.model.masks import causal_mask
 
@@ -228,13 +229,7 @@ class TextTower(nn.Module):
             >>> torch.allclose(tower(ids).pooler_output, theirs, atol=1e-5)
             True
         """
-        theirs: Any = text_tower(model)
-        with torch.device("meta"):  # shapes only: no memory, and no random numbers are drawn
-            ours = cls(**{name: getattr(theirs.config, name) for name in _CONFIG_NAMES})
-        weights = {name: weight.clone() for name, weight in theirs.state_dict().items()}
-        ours.load_state_dict(weights, strict=True, assign=True)
-        ours.embeddings.position_ids = theirs.embeddings.position_ids.clone()  # not in the weights
-        return ours.train(theirs.training)
+        return copy_tower(cls, text_tower(model), _CONFIG_NAMES)
 
     def forward(
         self,

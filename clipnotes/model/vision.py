@@ -5,7 +5,7 @@ its checkpoints. In the shape comments, besides the letters of ``encoder.py``:
 C, colour channels; P, patches in one image; N = P + 1, tokens: the patches and the class token.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from clipnotes.compat import vision_tower
 from clipnotes.model.checks import check_pixels, check_positive
+from clipnotes.model.copying import copy_tower
 from clipnotes.model.encoder import AttentionPath, Encoder
 
 # What the arithmetic depends on, under the names of a CLIPVisionConfig.
@@ -250,13 +251,7 @@ class VisionTower(nn.Module):
             >>> torch.allclose(tower(pixel_values).pooler_output, theirs, atol=1e-5)
             True
         """
-        theirs: Any = vision_tower(model)
-        with torch.device("meta"):  # shapes only: no memory, and no random numbers are drawn
-            ours = cls(**{name: getattr(theirs.config, name) for name in _CONFIG_NAMES})
-        weights = {name: weight.clone() for name, weight in theirs.state_dict().items()}
-        ours.load_state_dict(weights, strict=True, assign=True)
-        ours.embeddings.position_ids = theirs.embeddings.position_ids.clone()  # not in the weights
-        return ours.train(theirs.training)
+        return copy_tower(cls, vision_tower(model), _CONFIG_NAMES)
 
     def forward(
         self,

@@ -1,0 +1,31 @@
+"""Build one of our towers from one of transformers': the same numbers, no shared memory."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+Tower = TypeVar("Tower", bound=nn.Module)
+
+
+def copy_tower(build: Callable[..., Tower], theirs: Any, config_names: tuple[str, ...]) -> Tower:
+    """Build a tower with a copy of the weights of the reference's.
+
+    Args:
+        build: Our class; it takes its sizes by keyword.
+        theirs: transformers' tower.
+        config_names: The fields of its configuration that are our keywords.
+
+    Returns:
+        Our tower, with their dtype, device and training or evaluation mode.
+
+    Raises:
+        ValueError: As in ``build``.
+    """
+    with torch.device("meta"):  # shapes only: no memory, and no random numbers are drawn
+        ours: Any = build(**{name: getattr(theirs.config, name) for name in config_names})
+    weights = {name: weight.clone() for name, weight in theirs.state_dict().items()}
+    ours.load_state_dict(weights, strict=True, assign=True)
+    ours.embeddings.position_ids = theirs.embeddings.position_ids.clone()  # not in the weights
+    return ours.train(theirs.training)
