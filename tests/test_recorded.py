@@ -4,7 +4,7 @@ import pytest
 import transformers
 
 from clipnotes.compat import recorded
-from record import facts
+from facts import facts
 
 
 def test_the_installed_version_still_does_what_was_recorded():
