@@ -94,3 +94,15 @@ def test_rows_of_pictures():
     ]
     with pytest.raises(ValueError, match="zip"):
         plots.neighbours([red], [])
+
+
+def test_a_token_map_names_its_rows_and_frames_one():
+    ax = plots.token_map(torch.tensor([[1.0, 0.0], [0.5, 0.5]]), ["start", "end"], mark=1)
+    assert drawn(ax).tolist() == [[1, 0], [0.5, 0.5]]
+    for labels in (ax.get_xticklabels(), ax.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["start", "end"]
+    (frame,) = ax.patches
+    assert (frame.get_xy(), frame.get_width()) == ((-0.5, 0.5), 2)
+    assert not plots.token_map(torch.eye(2), ["a", "b"]).patches
+    with pytest.raises(ValueError, match=r"values is \(2, 3\); 2 tokens need \(2, 2\)"):
+        plots.token_map(torch.zeros(2, 3), ["a", "b"])
