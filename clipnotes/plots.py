@@ -380,7 +380,7 @@ def token_map(
     if ax is None:
         side = max(2.2, 0.36 * n)
         _, ax = plt.subplots(figsize=(side, side))
-    ax.imshow(values.detach().float().cpu(), cmap=HEAT, vmin=0)
+    ax.imshow(values.detach().float().cpu().numpy(), cmap=HEAT, vmin=0)
     ax.set_xticks(range(n), tokens, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
     ax.set_yticks(range(n), tokens, fontsize=8)
     ax.tick_params(length=0)
