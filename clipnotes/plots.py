@@ -350,3 +350,43 @@ def neighbours(
     axes[0, 0].set_title("query", fontsize=8, color=ACCENT)
     axes[0, 1].set_title("nearest", fontsize=8)
     return axes
+
+
+def similarity(
+    values: Tensor, images: Sequence[Image.Image], texts: Sequence[str], size: float = 0.5
+) -> Axes:
+    """A table of pictures (rows) and texts (columns), with the value in each cell.
+
+    Args:
+        values: (n_images, n_texts), for instance cosines.
+        images: n_images PIL pictures, drawn at the left of their rows.
+        texts: n_texts, written over their columns.
+        size: inches per cell.
+
+    Returns:
+        The Axes of the table.
+
+    Example:
+        >>> import torch
+        >>> from PIL import Image
+        >>> from clipnotes import plots
+        >>> ax = plots.similarity(torch.eye(2), [Image.new("RGB", (8, 8))] * 2, ["a", "b"])
+        >>> [text.get_text() for text in ax.texts]
+        ['1.00', '0.00', '0.00', '1.00']
+    """
+    values = values.detach().float()
+    rows, columns = values.shape
+    ax = plt.subplots(figsize=(size * (columns + 1), size * (rows + 1)))[1]
+    _bare(ax)
+    drawn = ax.imshow(values.numpy(), cmap=HEAT)
+    for (row, column), value in np.ndenumerate(values.numpy()):
+        ink = "black" if drawn.norm(value) > 0.6 else "white"  # the map's upper end is light
+        shown = f"{round(float(value), 2) + 0.0:.2f}"  # never "-0.00"
+        ax.text(column, row, shown, ha="center", va="center", fontsize=7, color=ink)
+    for row, image in zip(range(rows), images, strict=True):
+        place = ax.inset_axes((-1.45, row - 0.43, 0.86, 0.86), transform=ax.transData)
+        _bare(place)
+        place.imshow(np.asarray(image))
+    ax.set_xticks(range(columns), list(texts), rotation=45, ha="left", fontsize=8)
+    ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    return ax
