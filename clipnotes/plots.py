@@ -378,11 +378,13 @@ def similarity(
     rows, columns = values.shape
     ax = plt.subplots(figsize=(size * (columns + 1), size * (rows + 1)))[1]
     _bare(ax)
-    drawn = ax.imshow(values.numpy(), cmap=HEAT)
-    for (row, column), value in np.ndenumerate(values.numpy()):
-        ink = "black" if drawn.norm(value) > 0.6 else "white"  # the map's upper end is light
-        shown = f"{round(float(value), 2) + 0.0:.2f}"  # never "-0.00"
-        ax.text(column, row, shown, ha="center", va="center", fontsize=7, color=ink)
+    ax.imshow(values.numpy(), cmap=HEAT)
+    light = values.min() + 0.6 * (values.max() - values.min())  # the map's upper end is light
+    for row, line in enumerate(values.tolist()):
+        for column, value in enumerate(line):
+            ink = "black" if value > light else "white"
+            shown = f"{round(value, 2) + 0.0:.2f}"  # never "-0.00"
+            ax.text(column, row, shown, ha="center", va="center", fontsize=7, color=ink)
     for row, image in zip(range(rows), images, strict=True):
         place = ax.inset_axes((-1.45, row - 0.43, 0.86, 0.86), transform=ax.transData)
         _bare(place)

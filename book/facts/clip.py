@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
@@ -13,7 +15,7 @@ from facts.words import SMALL, VISION, kind
 def which(returned: object, pooled: Tensor, projected: Tensor) -> str:
     """Whether a vector is the tower's own or the projected one; of an object, its pooler_output."""
     inside = "" if isinstance(returned, Tensor) else "in pooler_output, "
-    vector = getattr(returned, "pooler_output", returned)
+    vector: Any = getattr(returned, "pooler_output", returned)
     held = {"the pooled vector": pooled, "the projected vector": projected}
     [name] = [name for name, one in held.items() if torch.equal(vector, one)]
     return f"{kind(returned)}: {inside}{name}"
@@ -32,8 +34,8 @@ def facts() -> dict[str, object]:
         output = model(ids, picture)
         of_texts, of_images = model.get_text_features(ids), model.get_image_features(picture)
     return {
-        "vector_of_get_text_features": which(of_texts, *texts),
-        "vector_of_get_image_features": which(of_images, *images),
-        "vector_in_text_model_output": which(output.text_model_output, *texts),
-        "vector_in_vision_model_output": which(output.vision_model_output, *images),
+        "vector_get_text_features": which(of_texts, *texts),
+        "vector_get_image_features": which(of_images, *images),
+        "vector_text_model_output": which(output.text_model_output, *texts),
+        "vector_vision_model_output": which(output.vision_model_output, *images),
     }
