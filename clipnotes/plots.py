@@ -390,3 +390,45 @@ def token_map(
         frame = Rectangle((-0.5, mark - 0.5), n, 1, fill=False, edgecolor=ACCENT, linewidth=2)
         ax.add_patch(frame).set_clip_on(False)
     return ax
+
+
+def similarity(
+    values: Tensor, images: Sequence[Image.Image], texts: Sequence[str], size: float = 0.5
+) -> Axes:
+    """A table of pictures (rows) and texts (columns), with the value in each cell.
+
+    Args:
+        values: (n_images, n_texts), for instance cosines.
+        images: n_images PIL pictures, drawn at the left of their rows.
+        texts: n_texts, written over their columns.
+        size: inches per cell.
+
+    Returns:
+        The Axes of the table.
+
+    Example:
+        >>> import torch
+        >>> from PIL import Image
+        >>> from clipnotes import plots
+        >>> ax = plots.similarity(torch.eye(2), [Image.new("RGB", (8, 8))] * 2, ["a", "b"])
+        >>> [text.get_text() for text in ax.texts]
+        ['1.00', '0.00', '0.00', '1.00']
+    """
+    values = values.detach().float()
+    rows, columns = values.shape
+    ax = plt.subplots(figsize=(size * (columns + 1), size * (rows + 1)))[1]
+    _bare(ax)
+    ax.imshow(values.numpy(), cmap=HEAT)
+    light = values.min() + 0.6 * (values.max() - values.min())  # the map's upper end is light
+    for row, line in enumerate(values.tolist()):
+        for column, value in enumerate(line):
+            ink = "black" if value > light else "white"
+            shown = f"{round(value, 2) + 0.0:.2f}"  # never "-0.00"
+            ax.text(column, row, shown, ha="center", va="center", fontsize=7, color=ink)
+    for row, image in zip(range(rows), images, strict=True):
+        place = ax.inset_axes((-1.45, row - 0.43, 0.86, 0.86), transform=ax.transData)
+        _bare(place)
+        place.imshow(np.asarray(image))
+    ax.set_xticks(range(columns), list(texts), rotation=45, ha="left", fontsize=8)
+    ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    return ax
