@@ -1,0 +1,240 @@
+"""Write the reference page about versions from what was recorded in each of them.
+
+    python book/versions.py            write book/reference/versions.md
+    python book/versions.py --check    write nothing, exit 1 if the page differs
+
+The prose below names no version: which one does what is said by the tables alone, and the tables
+hold what `book/record.py` saw.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipnotes.compat import recorded
+
+PAGE = Path(__file__).resolve().parent / "reference" / "versions.md"
+
+INTRODUCTION = """\
+# Versions of transformers
+
+Hugging Face's CLIP computes the same numbers in every version. What changes is where things are,
+what they are called and in what they are wrapped. This page says so for the versions that this book
+and its package are tested with.
+
+No line of a table was typed. A program asked small models with random weights in each version and
+wrote the answers down. `make matrix` runs all unit tests and all chapters in each of these
+versions, and asks again. Of a version that lies between two columns, it says nothing.
+
+A table shows what differs. What is the same in all versions stands below it.
+"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A section of the page.
+
+    Attributes:
+        title: its heading.
+        text: what the facts mean to a reader. It names no version.
+        rows: a label, and where the fact stands in the record. A label with ``{}`` stands for a
+            row for each name below that place.
+    """
+
+    title: str
+    text: str
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+GROUPS = (
+    Group(
+        "Classes that you import",
+        "Listed by `dir(transformers)`. A class can be listed and still need a package that is "
+        "not installed. Old names that only forward to new ones are not listed. For pictures, "
+        "`compat.image_processor_class()` finds the class that works on PIL pictures in every "
+        "version.",
+        (
+            ("`{}` is listed", ("layout", "names")),
+            ("module of `{}`", ("layout", "home")),
+        ),
+    ),
+    Group(
+        "Classes inside `modeling_clip`",
+        "Code that imports one of these, or compares a type with it, breaks where it is "
+        "missing. Look for attributes instead of types: `compat.vision_tower(model)` and "
+        "`compat.text_tower(model)` find the module with the layers in every version.",
+        (("`{}` is there", ("layout", "inside")),),
+    ),
+    Group(
+        "What a model holds",
+        "The children of each model, with their types. Where `CLIPVisionModel` holds the layers "
+        "itself, `model.vision_model.encoder` raises an `AttributeError`. [Chapter "
+        "1](../chapters/01-meet-the-model.md) walks through both trees.",
+        (("`{}`", ("layout", "parts")),),
+    ),
+    Group(
+        "Names of weights",
+        "One tensor of each tower stands for all. `CLIPModel` and the `…WithProjection` models "
+        "keep their names. The plain towers do not, and this bites: a file that a version "
+        "writes without the prefix is not read by one that expects it. It only warns, and the "
+        "model keeps its random weights. To pass a tower on to any version, save the "
+        "`…WithProjection` model or the whole `CLIPModel`.",
+        (
+            ("`{}` in memory", ("layout", "keys_in_memory")),
+            ("`{}`, new, saved", ("layout", "keys_on_disk")),
+            ("`{}…`: taken from the file", ("layout", "read_from_file")),
+            ("`{}…`: saved again as", ("layout", "saved_again")),
+        ),
+    ),
+    Group(
+        "Who is called how",
+        "A forward hook sees only arguments that are passed by position, unless it is "
+        "registered with `with_kwargs=True`. Code that replaces a layer has to return what the "
+        "loop around it expects: a tensor or a tuple.",
+        (
+            ("the {} gets", ("layout", "gets")),
+            ("the {} returns", ("layout", "returns")),
+        ),
+    ),
+    Group(
+        "What comes back",
+        "Two traps. `get_text_features` and `get_image_features` may give an object, not a "
+        "tensor. And its `pooler_output` is then not the tower's: the projection has replaced "
+        "it, and where both widths are equal nothing tells. `compat.image_features` and "
+        "`compat.text_features` give the projected tensor everywhere, `compat.vision_states` "
+        "and `compat.text_states` the tower's own states. [Chapter "
+        "4](../chapters/04-the-encoder-loop.md) and [chapter "
+        "5](../chapters/05-the-pooled-output.md) show them at work.",
+        (
+            ("`get_text_features`", ("layout", "get_text_features")),
+            ("`get_image_features`", ("layout", "get_image_features")),
+            ("`CLIPModel(…).text_model_output`", ("layout", "text_model_output")),
+            ("`CLIPModel(…).vision_model_output`", ("layout", "vision_model_output")),
+            ("`hidden_states[-1]` of the text tower", ("layout", "last_text_state")),
+            ("`hidden_states` of a tower", ("hidden_states",)),
+            ("`hidden_states` of the encoder alone", ("hidden_states_of_encoder_alone",)),
+            ("`return_dict=False` to `CLIPVisionModel`", ("return_dict_false",)),
+            ("`return_dict=False` to `CLIPModel`'s tower", ("return_dict_false_of_clips_tower",)),
+            ("`return_dict=False` to the encoder", ("return_dict_false_of_encoder",)),
+        ),
+    ),
+    Group(
+        "Attention weights",
+        "SDPA, the default, never forms the weights. What `output_attentions=True` gives then "
+        "is not the same everywhere, and only one kind is of use. "
+        "`compat.eager_attention(model)` makes a model hand them out in every version.",
+        (
+            ("the default", ("layout", "default_attention")),
+            ("`attentions` of the vision tower under SDPA", ("attentions_under_sdpa",)),
+            ("`attentions` of the text tower under SDPA", ("layout", "text_attentions_under_sdpa")),
+            ("`CLIPModel.set_attn_implementation` is there", ("layout", "set_attn_implementation")),
+        ),
+    ),
+    Group(
+        "What goes in, and which error comes out",
+        "No text model takes `inputs_embeds`; only the embeddings inside do, and nothing above "
+        "passes it to them. Learnable prompts need a way around that. Where `forward` swallows "
+        "unknown names, the error does not even mention the argument that was wrong.",
+        (
+            ("`inputs_embeds` in {}", ("layout", "takes_inputs_embeds")),
+            (
+                "`CLIPTextModel` given only `inputs_embeds`",
+                ("layout", "text_model_given_inputs_embeds"),
+            ),
+            ("`CLIPTextModel` given nothing", ("layout", "text_model_given_nothing")),
+            ("`CLIPVisionModel` given nothing", ("without_pixel_values",)),
+            ("a picture of another size", ("layout", "another_image_size")),
+        ),
+    ),
+    Group(
+        "Where the text tower pools",
+        "The ids are `[1, 5, 18, 19]`; positions count from 0. With an `eos_token_id` of 2, as "
+        "in old configurations, the highest id wins, even if it is an added token behind EOS.",
+        (
+            ("`CLIPTextConfig().eos_token_id`", ("layout", "eos_token_id")),
+            ("position pooled with `{}`", ("layout", "pooled_position")),
+        ),
+    ),
+    Group(
+        "Gradient checkpointing",
+        "Whether the layers get gradients when the embeddings below them are frozen. Where the "
+        "answer is no, the loss can stay where it is without an error.",
+        (("with {}", ("checkpointed_layers_learn_above_frozen_embeddings",)),),
+    ),
+)
+
+
+def look_up(facts: dict[str, Any], place: tuple[str, ...]) -> Any:
+    """Find a fact; `None` if this version has nothing there."""
+    found: Any = facts
+    for name in place:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def cell(value: Any) -> str:
+    """Write a fact into a table's cell."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(f"`{item}`" for item in value)
+    return f"`{value}`".replace("|", "\\|")
+
+
+def rows(group: Group, versions: dict[str, dict[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+    """Yield label and cells, a cell a version.
+
+    Raises:
+        KeyError: No version has the fact that a row asks for.
+    """
+    for label, place in group.rows:
+        found = [look_up(facts, place) for facts in versions.values()]
+        if all(value is None for value in found):
+            raise KeyError(f"nothing is recorded at {'/'.join(place)}: run `make record`")
+        if "{}" not in label:
+            yield label, [cell(value) for value in found]
+            continue
+        for name in dict.fromkeys(name for value in found for name in value or {}):
+            yield label.format(name), [cell((value or {}).get(name)) for value in found]
+
+
+def section(group: Group, versions: dict[str, dict[str, Any]]) -> str:
+    """Write a section: its text, a table of what differs, a list of what does not."""
+    same, table = [], [f"| | {' | '.join(versions)} |", "|---|" + "---|" * len(versions)]
+    for label, cells in rows(group, versions):
+        if len(set(cells)) == 1:
+            same.append(f"- {label}: {cells[0]}")
+        else:
+            table.append(f"| {label} | {' | '.join(cells)} |")
+    parts = [f"## {group.title}", group.text]
+    parts += ["\n".join(table)] if len(table) > 2 else []
+    parts += ["The same in all of them:\n\n" + "\n".join(same)] if same else []
+    return "\n\n".join(parts) + "\n"
+
+
+def text() -> str:
+    """Return what the page has to hold."""
+    versions = recorded()
+    return "\n".join([INTRODUCTION, *(section(group, versions) for group in GROUPS)])
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page, or only say whether it differs."""
+    check = arguments == ["--check"]
+    if arguments and not check:
+        sys.exit(__doc__)
+    page = text()
+    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == page:
+        return 0
+    print(f"{'differs from the record' if check else 'written'}: {PAGE.name}")
+    if not check:
+        PAGE.write_text(page, encoding="utf-8")
+    return 1 if check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
