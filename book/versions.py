@@ -10,12 +10,15 @@ hold what `book/record.py` saw.
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from clipnotes.compat import recorded
 
 PAGE = Path(__file__).resolve().parent / "reference" / "versions.md"
+
+SHORT = 12  # characters of an answer that fits into a column of its own
 
 INTRODUCTION = """\
 # Versions of transformers
@@ -55,10 +58,13 @@ GROUPS = (
         "not installed. Old names that only forward to new ones are not listed. For pictures, "
         "`compat.image_processor_class()` finds the class that works on PIL pictures in every "
         "version.",
-        (
-            ("`{}` is listed", ("layout", "names")),
-            ("module of `{}`", ("layout", "home")),
-        ),
+        (("`{}` is listed", ("layout", "names")),),
+    ),
+    Group(
+        "Modules that they are written in",
+        "Below `transformers.models`. Importing from `transformers` itself works in every version; "
+        "these paths matter to whoever reads or patches the source.",
+        (("`{}`", ("layout", "home")),),
     ),
     Group(
         "Classes inside `modeling_clip`",
@@ -202,17 +208,34 @@ def rows(group: Group, versions: dict[str, dict[str, Any]]) -> Iterator[tuple[st
             yield label.format(name), [cell((value or {}).get(name)) for value in found]
 
 
+def by_version(lines: list[tuple[str, list[str]]], names: list[str]) -> list[str]:
+    """Lay a table out with a column for each version."""
+    head = [f"| | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
+    return head + [f"| {label} | {' | '.join(cells)} |" for label, cells in lines]
+
+
+def by_answer(lines: list[tuple[str, list[str]]], names: list[str]) -> list[str]:
+    """Lay a table out with a row for each answer: long answers fit on a page in this way."""
+    table = ["| | in | |", "|---|---|---|"]
+    for label, cells in lines:
+        pairs = list(zip(names, cells, strict=True))
+        for answer, group in groupby(pairs, key=lambda pair: pair[1]):
+            table.append(f"| {label} | {', '.join(name for name, _ in group)} | {answer} |")
+            label = ""
+    return table
+
+
 def section(group: Group, versions: dict[str, dict[str, Any]]) -> str:
     """Write a section: its text, a table of what differs, a list of what does not."""
-    same, table = [], [f"| | {' | '.join(versions)} |", "|---|" + "---|" * len(versions)]
-    for label, cells in rows(group, versions):
-        if len(set(cells)) == 1:
-            same.append(f"- {label}: {cells[0]}")
-        else:
-            table.append(f"| {label} | {' | '.join(cells)} |")
+    lines = list(rows(group, versions))
+    same = [f"- {label}: {cells[0]}" for label, cells in lines if len(set(cells)) == 1]
+    differ = [(label, cells) for label, cells in lines if len(set(cells)) > 1]
+    short = all(len(cell) <= SHORT for _, cells in differ for cell in cells)
     parts = [f"## {group.title}", group.text]
-    parts += ["\n".join(table)] if len(table) > 2 else []
-    parts += ["The same in all of them:\n\n" + "\n".join(same)] if same else []
+    if differ:
+        parts.append("\n".join((by_version if short else by_answer)(differ, list(versions))))
+    if same:
+        parts.append("The same in all of them:\n\n" + "\n".join(same))
     return "\n\n".join(parts) + "\n"
 
 
