@@ -3,8 +3,8 @@
     python book/versions.py            write book/reference/versions.md
     python book/versions.py --check    write nothing, exit 1 if the page differs
 
-The prose below names no version: which one does what is said by the tables alone, and the tables
-hold what `book/record.py` saw.
+The prose below names no version: which one does what is said by the answers alone, and they are
+what `book/record.py` saw.
 """
 
 import sys
@@ -18,7 +18,7 @@ from clipnotes.compat import recorded
 
 PAGE = Path(__file__).resolve().parent / "reference" / "versions.md"
 
-SHORT = 12  # characters of an answer that fits into a column of its own
+SHORT = 12  # characters of an answer that fits into a table's column
 
 INTRODUCTION = """\
 # Versions of transformers
@@ -27,11 +27,12 @@ Hugging Face's CLIP computes the same numbers in every version. What changes is 
 what they are called and in what they are wrapped. This page says so for the versions that this book
 and its package are tested with.
 
-No line of a table was typed. A program asked small models with random weights in each version and
+No answer below was typed. A program asked small models with random weights in each version and
 wrote the answers down. `make matrix` runs all unit tests and all chapters in each of these
-versions, and asks again. Of a version that lies between two columns, it says nothing.
+versions, and asks again. Of a version that lies between two of them, it says nothing.
 
-A table shows what differs. What is the same in all versions stands below it.
+First comes what differs, then what is the same in all of them. A dash means that there is no such
+thing.
 """
 
 
@@ -209,24 +210,24 @@ def rows(group: Group, versions: dict[str, dict[str, Any]]) -> Iterator[tuple[st
 
 
 def by_version(lines: list[tuple[str, list[str]]], names: list[str]) -> list[str]:
-    """Lay a table out with a column for each version."""
+    """Lay facts out as a table with a column for each version."""
     head = [f"| | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
     return head + [f"| {label} | {' | '.join(cells)} |" for label, cells in lines]
 
 
 def by_answer(lines: list[tuple[str, list[str]]], names: list[str]) -> list[str]:
-    """Lay a table out with a row for each answer: long answers fit on a page in this way."""
-    table = ["| | in | |", "|---|---|---|"]
+    """Lay facts out as a list, a line an answer: a long one fits on a narrow screen."""
+    listed = []
     for label, cells in lines:
-        pairs = list(zip(names, cells, strict=True))
+        listed.append(f"- {label}")
+        pairs = zip(names, cells, strict=True)
         for answer, group in groupby(pairs, key=lambda pair: pair[1]):
-            table.append(f"| {label} | {', '.join(name for name, _ in group)} | {answer} |")
-            label = ""
-    return table
+            listed.append(f"  - {', '.join(name for name, _ in group)}: {answer}")
+    return listed
 
 
 def section(group: Group, versions: dict[str, dict[str, Any]]) -> str:
-    """Write a section: its text, a table of what differs, a list of what does not."""
+    """Write a section: its text, what differs, what does not."""
     lines = list(rows(group, versions))
     same = [f"- {label}: {cells[0]}" for label, cells in lines if len(set(cells)) == 1]
     differ = [(label, cells) for label, cells in lines if len(set(cells)) > 1]

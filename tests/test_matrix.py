@@ -197,15 +197,14 @@ def test_differences_are_in_the_table_and_the_rest_below_it():
     ]
 
 
-def test_long_answers_get_a_row_each():
+def test_long_answers_get_a_line_each():
     group = versions.Group("A", "B", (("C", ("c",)),))
     long = "an answer of some length"
     page = versions.section(group, {"1": {"c": long}, "2": {"c": long}, "3": {"c": "other"}})
     assert page.splitlines()[4:] == [
-        "| | in | |",
-        "|---|---|---|",
-        f"| C | 1, 2 | `{long}` |",
-        "|  | 3 | `other` |",
+        "- C",
+        f"  - 1, 2: `{long}`",
+        "  - 3: `other`",
     ]
 
 
