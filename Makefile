@@ -39,13 +39,24 @@ test: $(INSTALLED) ## run the unit tests, then every chapter
 	$(call say,Running the chapters)
 	$(BIN)/python book/execute.py
 
+# The newest version is tested in .venv, each older one in an environment of its own in .matrix.
+.PHONY: matrix
+matrix: $(INSTALLED) ## run all tests and chapters on each version of transformers (VERSIONS="4.49.0": on some)
+	$(BIN)/python book/matrix.py $(VERSIONS)
+
+.PHONY: record
+record: $(INSTALLED) ## write down again what each version of transformers does
+	$(BIN)/python book/matrix.py --record
+	$(BIN)/python book/versions.py
+
 .PHONY: book
 book: $(INSTALLED) ## build the book; chapters that have run already are not run again
 	$(BIN)/python book/build.py
 
 .PHONY: sync
-sync: $(INSTALLED) ## write each chapter's .ipynb from its .md
+sync: $(INSTALLED) ## write each chapter's .ipynb from its .md, and the page about versions
 	$(BIN)/python book/pairs.py
+	$(BIN)/python book/versions.py
 
 .PHONY: lint
 lint: $(INSTALLED) ## check style and types
@@ -57,5 +68,5 @@ lint: $(INSTALLED) ## check style and types
 	$(BIN)/mypy
 
 .PHONY: clean
-clean: ## remove what was built; .venv stays
+clean: ## remove what was built; .venv and .matrix stay
 	rm -rf _build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from transformers.utils import logging
+
 from facts import facts
 
 OUT = Path(__file__).parent.parent / "clipnotes" / "recorded"
@@ -18,6 +20,8 @@ OUT = Path(__file__).parent.parent / "clipnotes" / "recorded"
 
 def main() -> None:
     """Write the facts to their file."""
+    logging.set_verbosity_error()  # some questions are asked to see what comes with a warning
+    logging.disable_progress_bar()
     found = facts()
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{found['transformers']}.json"

@@ -4,9 +4,9 @@ Hugging Face's CLIP computes the same numbers in every version, but it hands the
 The rest of the package asks the functions below and does not look at versions. What differs
 between those it is tested with, 4.49, 4.57, 5.5 and 5.18:
 
-- The module with the layers is ``model.vision_model``; since 5.6 ``CLIPVisionModel`` itself.
-- ``get_image_features`` gives a tensor, and since 5.0 an output object whose ``pooler_output`` is
-  overwritten by the projection.
+- The module with the layers is ``model.vision_model``; in 5.18 ``CLIPVisionModel`` itself.
+- ``get_image_features`` gives a tensor, but in 5.5 and 5.18 an output object whose
+  ``pooler_output`` is overwritten by the projection.
 - ``output_attentions=True`` under SDPA gives the weights and a warning in 4.49, a tuple of ``None``
   in 4.57, an empty tuple in 5.5 and 5.18.
 
@@ -78,7 +78,7 @@ def text_tower(model: nn.Module) -> nn.Module:
 
 
 def _find_tower(model: nn.Module, kind: str, *parts: str) -> nn.Module:
-    # Names of attributes outlive names of classes: `CLIPVisionTransformer` is gone since 5.6.
+    # Names of attributes outlive names of classes: `CLIPVisionTransformer` is gone in 5.18.
     candidate: Any = model
     while candidate is not None:
         if all(hasattr(candidate, part) for part in parts):
@@ -165,7 +165,7 @@ def _projection(model: nn.Module, name: str) -> nn.Module:
 def eager_attention(model: nn.Module) -> Iterator[None]:
     """Make a model compute attention step by step, so that its weights can come out.
 
-    SDPA, the default since 4.43, never forms the weights. Inside this context
+    SDPA, the default, never forms the weights. Inside this context
     ``output_attentions=True`` returns them in every version, without a warning. After it, also
     after an exception, each tower is back at the implementation it had.
 
@@ -202,7 +202,7 @@ def eager_attention(model: nn.Module) -> Iterator[None]:
 
 
 def _eager_twin(module: nn.Module) -> type[nn.Module] | None:
-    """Return the eager class of an attention module, where versions choose by class (to 4.51)."""
+    """Return the eager class of an attention module, where classes are the choice (4.49)."""
     by_name = getattr(inspect.getmodule(type(module)), "CLIP_ATTENTION_CLASSES", {})
     return by_name["eager"] if type(module) in by_name.values() else None
 
@@ -304,7 +304,7 @@ def source_url(obj: type | Callable[..., Any]) -> str:
 def image_processor_class() -> Any:
     """Find the image processor that works on PIL pictures and gives the same pixels everywhere.
 
-    Since 5.4 ``CLIPImageProcessor`` is the torchvision one, and the one for PIL has its own name.
+    In 5.5 and 5.18 ``CLIPImageProcessor`` is the torchvision one; the one for PIL has its own name.
 
     Example:
         >>> image_processor_class()(size=8, crop_size=8).crop_size["height"]

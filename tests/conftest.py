@@ -1,11 +1,16 @@
 """What every test shares: no network, few threads, and one loaded model."""
 
 import importlib.util
+import logging
 import os
+import re
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
+
+import matrix
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,6 +28,46 @@ def _block_the_network():
 
 
 _block_the_network()
+
+
+# What the newest version deprecates is to go from here before it goes from there.
+STRICT = Version(version("transformers")) >= Version(matrix.newest())
+DEPRECATED = re.compile(r"deprecat|will be removed", flags=re.IGNORECASE)
+
+
+def pytest_configure(config):
+    """Under the newest transformers a deprecation warning is an error.
+
+    A warning counts for the file that `stacklevel` points at, and that may be ours or anybody's:
+    so all count, but those of torch, which transformers and the tests reach through it.
+    """
+    if STRICT:
+        for category in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
+            config.addinivalue_line("filterwarnings", f"error::{category}")
+            config.addinivalue_line("filterwarnings", rf"default::{category}:torch\b")
+
+
+class Deprecations(logging.Handler):
+    """Keeps what transformers says in its log about things that it will drop."""
+
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    def emit(self, record):
+        if DEPRECATED.search(record.getMessage()):
+            self.said.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def no_deprecations_in_the_log():
+    """Transformers writes most deprecations to its log, where no warnings filter sees them."""
+    handler, log = Deprecations(), logging.getLogger("transformers")
+    log.addHandler(handler)
+    yield handler
+    log.removeHandler(handler)
+    if STRICT:
+        assert handler.said == []
 
 
 def pytest_report_header():

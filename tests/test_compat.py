@@ -1,5 +1,6 @@
 """The same answers from every class of every supported version of transformers."""
 
+import logging
 import subprocess
 import sys
 import urllib.parse
@@ -297,3 +298,20 @@ def test_importing_compat_does_not_import_transformers():
     code = "import sys, clipnotes.compat, clipnotes.model; sys.exit('transformers' in sys.modules)"
     root = Path(compat.__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("states", ["vision", "text"])
+def test_attentions_come_without_a_warning(states, caplog):
+    """A version that falls back to eager by itself gives the same numbers, but warns."""
+    logging.Logger.warning_once.cache_clear()  # else only the first test of a run would hear it
+    log = logging.getLogger("transformers")
+    log.addHandler(caplog.handler)
+    try:
+        model = tiny_clip(0)  # SDPA is the default
+        if states == "vision":
+            vision_states(model, images(model))
+        else:
+            text_states(model, IDS, MASK)
+    finally:
+        log.removeHandler(caplog.handler)
+    assert caplog.messages == []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import transformers
 
-from facts import clip, text, vision
+from facts import clip, layout, text, vision
 
 __all__ = ["facts"]
 
@@ -19,4 +19,5 @@ def facts() -> dict[str, object]:
         **vision.facts(),
         **clip.facts(),
         **text.facts(),
+        **layout.facts(),
     }
