@@ -39,6 +39,9 @@ EXECUTED = BUILD / "executed"
 CACHE = BUILD / ".jupyter_cache"  # where Jupyter Book looks
 WORKERS = 2
 SECONDS_A_CELL = 600
+#: What nbmake says when no cell has run. Kernels find free ports before they take them, so of many
+#: that start at once, one may come too late.
+NO_KERNEL = "Kernel died before replying to kernel_info"
 
 
 def read(source: Path) -> NotebookNode:
@@ -108,11 +111,14 @@ def environment() -> dict[str, str]:
     }
 
 
-def run(notebooks: dict[str, NotebookNode]) -> tuple[int, dict[str, NotebookNode]]:
+def run(
+    notebooks: dict[str, NotebookNode], again: bool = True
+) -> tuple[int, dict[str, NotebookNode]]:
     """Run notebooks under `pytest --nbmake`.
 
     Args:
         notebooks: the notebooks by name.
+        again: run those a second time whose kernel did not start.
 
     Returns:
         pytest's exit code, and the executed notebooks of those that passed.
@@ -132,13 +138,27 @@ def run(notebooks: dict[str, NotebookNode]) -> tuple[int, dict[str, NotebookNode
         code = subprocess.run(command, cwd=folder, env=settings, check=False).returncode
         if not (folder / "report.xml").exists():
             return code or 1, {}
-        passed = [
-            Path(case.attrib["name"]).stem
-            for case in ET.parse(folder / "report.xml").iter("testcase")
-            if not len(case)  # a failure or an error would be a child
-        ]
+        passed, not_begun = outcomes(folder / "report.xml")
         read_back = {stem: nbformat.read(folder / f"{stem}.ipynb", as_version=4) for stem in passed}
-        return code, read_back
+    if not_begun and again:
+        print(f"==> once more, since no kernel started: {', '.join(not_begun)}", flush=True)
+        code, late = run({stem: notebooks[stem] for stem in not_begun}, again=False)
+        read_back |= late
+        code = code or int(len(read_back) < len(notebooks))
+    return code, read_back
+
+
+def outcomes(report: Path) -> tuple[list[str], list[str]]:
+    """Read pytest's report: which notebooks passed, and which failed before their first cell."""
+    passed, not_begun = [], []
+    for case in ET.parse(report).iter("testcase"):
+        stem = Path(case.attrib["name"]).stem
+        said = "".join(case.itertext())
+        if not len(case):  # a failure or an error would be a child
+            passed.append(stem)
+        elif NO_KERNEL in said:
+            not_begun.append(stem)
+    return passed, not_begun
 
 
 def seconds(notebook: NotebookNode) -> float:

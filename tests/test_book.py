@@ -240,8 +240,28 @@ def test_stderr_and_widgets_are_named():
     assert ["stderr" in said[0], "widget" in said[1]] == [True, True]
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_kernel_that_does_not_start_is_tried_once_more(tmp_path, monkeypatch, capfd, times):
+    """Of two kernels that take the same port, one dies before its first cell."""
+    die = "import os, sys\nfrom pathlib import Path\n"
+    die += "if 'ipykernel_launcher' in ' '.join(sys.orig_argv):\n"
+    die += f"    starts = Path({str(tmp_path / 'starts')!r})\n"
+    die += "    n = int(starts.read_text()) if starts.exists() else 0\n"
+    die += "    starts.write_text(str(n + 1))\n"
+    die += f"    n < {times} and os._exit(1)\n"
+    (tmp_path / "sitecustomize.py").write_text(die)
+    settings = execute.environment() | {"PYTHONPATH": str(tmp_path)}
+    monkeypatch.setattr(execute, "environment", lambda: settings)
+    notebook = new_notebook(cells=[new_code_cell("1 + 1")])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    code, executed = execute.run({"late": notebook})
+    assert (code == 0, list(executed)) == ((True, ["late"]) if times == 1 else (False, []))
+    assert (tmp_path / "starts").read_text() == "2"
+    assert "once more, since no kernel started: late" in capfd.readouterr().out
+
+
 def test_chapters_run_without_a_network(capfd):
-    """The one test that starts kernels: a green notebook beside red ones."""
+    """A green notebook beside red ones."""
     local = [
         "import socket\nserver = socket.create_server(('127.0.0.1', 0))",
         "socket.create_connection(server.getsockname()).close()",
