@@ -176,6 +176,12 @@ FLOORS = {
     "clipnotes.trace.describe": 2.3,
     "clipnotes.trace.record": 2.4,
     "clipnotes.trace": 2.9,
+    "clipnotes.plots": 3,
+    "clipnotes.prompts.layout": 3,
+    "clipnotes.prompts.substitute": 3,
+    "clipnotes.prompts.embeddings": 3.1,
+    "clipnotes.prompts.encode": 3.2,
+    "clipnotes.prompts.learner": 3.3,
     "clipnotes.prompts.samples": 3.4,
     "clipnotes.prompts.recipe": 3.4,
     "clipnotes.prompts.resume": 3.4,
@@ -185,7 +191,6 @@ FLOORS = {
     "clipnotes.prompts.processes": 3.5,
     "clipnotes.prompts.training": 3.6,
     "clipnotes.prompts": 3.9,
-    "clipnotes.plots": 3,
     "clipnotes": 9,  # its names are looked up when asked for
 }
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipnotes.checkpoints import Clip
+from clipnotes.prompts.layout import check_classnames
 from clipnotes.prompts.samples import (
     Images,
     Labels,
-    check_classnames,
     check_images,
     check_labels,
     count_shots,

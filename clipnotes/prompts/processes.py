@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,22 +11,31 @@ from torch import Tensor
 
 from clipnotes.prompts.resume import digest
 
+# What launchers tell a process: torch's, accelerate's and the three kinds of MPI.
+_LAUNCHED = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
 
 class Processes:
     """The processes that train together, of which this is one.
 
     ``accelerate`` finds the others. Alone, nothing is sent and nothing is copied.
 
+    Args:
+        device: Where the model is. If launched processes have theirs on the CPU, they exchange
+            there too, also on a machine with a GPU.
+
     Example:
-        >>> alone = Processes()
+        >>> alone = Processes(torch.device("cpu"))
         >>> alone.share([3, 1, 2]), alone.is_main
         ([3, 1, 2], True)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         from accelerate import PartialState
 
-        self._state = PartialState()
+        # accelerate keeps one state a process and would remember the CPU, so alone it is not told.
+        launched = any(name in os.environ for name in _LAUNCHED)
+        self._state = PartialState(cpu=launched and device.type == "cpu")
         self.count: int = self._state.num_processes
         self.is_main: bool = self._state.is_main_process
 

@@ -94,7 +94,7 @@ def batches(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
 
     Example:
         >>> batches(5, 2, seed=0, epoch=0)
-        [[0, 4], [2, 1], [3]]
+        [[2, 0], [1, 3], [4]]
     """
     rows = list(range(n))
     random.Random(f"{seed} epoch {epoch}").shuffle(rows)

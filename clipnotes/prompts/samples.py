@@ -118,31 +118,6 @@ def features_of(clip: Clip, images: Images) -> Tensor:
     return images if isinstance(images, Tensor) else encode_pictures(clip, images)
 
 
-def check_classnames(classnames: Sequence[str]) -> list[str]:
-    """Check the names of classes.
-
-    Raises:
-        TypeError: No list, or a name that is no string.
-        ValueError: No name, or one that stands there twice.
-
-    Example:
-        >>> check_classnames(("tulip", "beetle"))
-        ['tulip', 'beetle']
-    """
-    if isinstance(classnames, str) or not hasattr(classnames, "__len__"):
-        raise TypeError(f"classnames is {classnames!r}; give a list of names")
-    names = list(classnames)
-    if not names:
-        raise ValueError("classnames is empty; give at least one name")
-    for i, name in enumerate(names):
-        if not isinstance(name, str):
-            raise TypeError(f"class {i} is a {type(name).__name__}; strings are needed")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"the class {twice[0]!r} stands there twice; names must differ")
-    return names
-
-
 def check_labels(labels: Labels, classnames: Sequence[str], n: int) -> Tensor:
     """Labels -> the numbers of their classes.
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipnotes.prompts.augmentation import Augment, check_augment, features_for
+from clipnotes.prompts.learner import PromptLearner
 from clipnotes.prompts.processes import Processes
 from clipnotes.prompts.recipe import Schedule, batches, epochs_for, learning_rates, sgd
 from clipnotes.prompts.resume import Checkpoint, check_path, digest
@@ -55,7 +56,7 @@ class History:
 
 @torch.enable_grad()
 def fit(
-    learner: Any,
+    learner: PromptLearner,
     images: Images,
     labels: Labels,
     *,
@@ -146,7 +147,7 @@ def fit(
         raise TypeError(f"optimizer made a {type(made).__name__}; it must make a torch optimizer")
     draw = features_for(learner.clip, given, augment, views, seed)
 
-    processes = Processes()
+    processes = Processes(learner.clip.model.device)
     store: Checkpoint | None = None
     history: dict[str, Any] = {"loss": [], "accuracy": [], "seconds": 0.0}
     if path is not None or processes.count > 1:
@@ -196,7 +197,7 @@ def fit(
 
 
 def _step(
-    learner: Any,
+    learner: PromptLearner,
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     features: Tensor,
@@ -261,7 +262,7 @@ def _digest_images(images: Images) -> str:
     return digest(*(digest(image.size, image.tobytes()) for image in pictures))
 
 
-def _first_logits(learner: Any, images: Images) -> Tensor:
+def _first_logits(learner: PromptLearner, images: Images) -> Tensor:
     one = images[:1] if isinstance(images, Tensor) else [picture(images, 0)]
     with torch.no_grad():
         return learner.logits(features_of(learner.clip, one))
