@@ -157,10 +157,7 @@ def fit(
             "learner at the start": digest(*parameters, *parameters.values()),
             **{"epochs": epochs, "learning rates": digest(rates)},
             "optimizer": _describe(made),
-            "augment": augment
-            if augment is None
-            else getattr(augment, "__qualname__", repr(augment)),
-            "views": views,
+            **{"augment": None if augment is None else _name(augment), "views": views},
         }
         if path is not None:
             store = Checkpoint(path, identity, _first_logits(learner, given))
@@ -266,6 +263,11 @@ def _first_logits(learner: PromptLearner, images: Images) -> Tensor:
     one = images[:1] if isinstance(images, Tensor) else [picture(images, 0)]
     with torch.no_grad():
         return learner.logits(features_of(learner.clip, one))
+
+
+def _name(function: Any) -> str:
+    """What a function is called; what has no name goes by its class, and never by its address."""
+    return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def _describe(optimizer: torch.optim.Optimizer) -> str:
