@@ -5,7 +5,6 @@ caller hand any on. So both forms work where the ids are looked up, below everyt
 have to be changed: the rows of the placeholder tokens are replaced, positions are added after.
 """
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +28,8 @@ def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[N
     gradient (``ctx`` does as it did, even if it is one of them). Afterwards, also after an
     exception, hook and flags are gone. What was computed inside keeps its graph: ``backward`` may
     run later and reaches ``ctx`` alone. Only with gradient checkpointing it must run inside,
-    because it computes the layers again. Contexts at different places can be nested.
+    because it computes the layers again. Contexts at different places can be nested. Meanwhile, no
+    other thread should run the model.
 
     Args:
         model: ``CLIPModel``, ``CLIPTextModel``, ``CLIPTextModelWithProjection`` or the tower.
@@ -128,8 +128,8 @@ class LearnableTextEmbeddings(nn.Module):
         super().__init__()
         ctx = _initial(embeddings.token_embedding.weight, n_ctx, init, seed)
         positions = places(start, ctx, embeddings.position_embedding.num_embeddings)
-        self.token_embedding = copy.deepcopy(embeddings.token_embedding).requires_grad_(False)
-        self.position_embedding = copy.deepcopy(embeddings.position_embedding).requires_grad_(False)
+        self.token_embedding = _frozen_copy(embeddings.token_embedding)
+        self.position_embedding = _frozen_copy(embeddings.position_embedding)
         self.register_buffer("position_ids", embeddings.position_ids.clone(), persistent=False)
         self.register_buffer("ctx_positions", positions, persistent=False)
         self.ctx = nn.Parameter(ctx)  # (n_ctx, D)
@@ -254,6 +254,11 @@ class LearnableTextEmbeddings(nn.Module):
         for name, weight in model.named_parameters():
             weight.requires_grad_(self._flags.get(name, weight.requires_grad))
         self._replaced = []
+
+
+def _frozen_copy(table: nn.Embedding) -> nn.Embedding:
+    # Not copy.deepcopy: it would copy hooks too, that of `inject` among them.
+    return nn.Embedding.from_pretrained(table.weight.detach().clone(), freeze=True)
 
 
 def _initial(table: Tensor, n_ctx: int | None, init: Tensor | None, seed: int) -> Tensor:

@@ -10,7 +10,7 @@ from clipnotes.checkpoints import Clip
 from clipnotes.compat import text_projection, text_tower
 from clipnotes.prompts.embeddings import N_CTX
 from clipnotes.prompts.encode import encode
-from clipnotes.prompts.layout import Layout, Position, token_ids
+from clipnotes.prompts.layout import Layout, Position, check_classnames, token_ids
 from clipnotes.prompts.substitute import random_ctx
 
 
@@ -71,26 +71,28 @@ class PromptLearner(nn.Module):
             )
         embeddings: Any = text_tower(clip.model).embeddings
         text_projection(clip.model)  # raises if there is none
+        self.classnames = check_classnames(classnames)
         ids = None if init is None else _initial_ids(clip.tokenizer, init, n_ctx)
         if n_ctx is None:
             n_ctx = N_CTX if ids is None else len(ids)
         self.layout = Layout.build(
             clip.tokenizer,
-            classnames,
+            self.classnames,
             n_ctx,
             limit=embeddings.position_embedding.num_embeddings,
             position=position,
             template=template,
         )
         table = embeddings.token_embedding.weight.detach()
-        shape = (len(self.layout.eos),) * per_class + (n_ctx, table.shape[1])
+        shape = [n_ctx, table.shape[1]]
+        if per_class:
+            shape = [len(self.classnames), *shape]
         if ids is None:
             ctx = random_ctx(*shape, seed=seed).to(table.device)
         else:
             ctx = table[ids].float().expand(shape).clone()
         self.ctx = nn.Parameter(ctx)
         self.clip = clip
-        self.classnames = list(classnames)
         self.n_ctx = n_ctx
         self.position = position
         self.per_class = per_class
