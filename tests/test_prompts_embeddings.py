@@ -1,6 +1,7 @@
 """The fix in two forms: with a text's own vectors the plain forward, and afterwards no trace."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -356,6 +357,16 @@ def test_the_end_of_a_text_must_be_readable():
         run(model)
 
 
+def test_the_end_is_where_the_tower_reads_it():
+    """By the rule for old configs it stands at the largest id, here an added token."""
+    ids = torch.tensor([[1, 5, 19, 7, 15, 15]])
+    for eos_token_id, fine in ((15, True), (2, False)):
+        model = make("text", eos_token_id=eos_token_id)
+        expected = nullcontext() if fine else pytest.raises(ValueError, match="ends at place 2")
+        with inject(model, torch.zeros(2, 12)), expected:
+            run(model, ids)
+
+
 def test_where_the_context_starts():
     model = make("text", vocab_size=4000, hidden_size=64, num_attention_heads=4)
     embeddings, before = text_tower(model).embeddings, torch.get_rng_state()
@@ -518,6 +529,9 @@ def test_substitute_writes_nothing_into_what_it_is_given():
     assert torch.equal(tokens, kept)
     assert torch.equal(mixed[:, [4, 1]], ctx.expand(2, 2, 3))
     assert torch.equal(mixed[:, [0, 2, 3]], tokens[:, [0, 2, 3]])
+    plain = tokens.detach()  # the way is the same for what wants no gradient
+    assert torch.equal(substitute(plain, ctx, torch.tensor([4, 1])), mixed)
+    assert torch.equal(plain, kept)
     assert torch.autograd.gradcheck(
         lambda tokens, ctx: substitute(tokens, ctx, torch.tensor([4, 1])),
         (tokens.detach().double().requires_grad_(), ctx.detach().double().requires_grad_()),
