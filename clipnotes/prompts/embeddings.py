@@ -5,7 +5,6 @@ caller hand any on. So both forms work where the ids are looked up, below everyt
 have to be changed: the rows of the placeholder tokens are replaced, positions are added after.
 """
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,7 +28,8 @@ def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[N
     gradient (``ctx`` does as it did, even if it is one of them). Afterwards, also after an
     exception, hook and flags are gone. What was computed inside keeps its graph: ``backward`` may
     run later and reaches ``ctx`` alone. Only with gradient checkpointing it must run inside,
-    because it computes the layers again. Contexts at different places can be nested.
+    because it computes the layers again. Contexts at different places can be nested. Meanwhile, no
+    other thread should run the model.
 
     Args:
         model: ``CLIPModel``, ``CLIPTextModel``, ``CLIPTextModelWithProjection`` or the tower.
@@ -88,14 +88,15 @@ class LearnableTextEmbeddings(nn.Module):
     Args:
         embeddings: The ``CLIPTextEmbeddings`` to stand in for.
         n_ctx: Number of vectors: 16, or as many as ``init`` has.
-        start: The place of the first: 1 is the one behind the start token.
+        start: The place of the first, or all places, as for ``inject``.
         init: Where to start: (n_ctx, D) vectors, or (n_ctx,) ids of a text's tokens, without start
             and end. Else vectors from N(0, 0.02).
         seed: For these.
 
     Attributes:
         ctx: The parameter, (n_ctx, D), with dtype and device of the table of tokens.
-        n_ctx, start: As given.
+        ctx_positions: Their places.
+        n_ctx: Their number.
 
     Raises:
         TypeError: Something of another type.
@@ -113,25 +114,26 @@ class LearnableTextEmbeddings(nn.Module):
     """
 
     position_ids: Tensor
+    ctx_positions: Tensor
 
     def __init__(
         self,
         embeddings: Any,
         n_ctx: int | None = None,
-        start: int = 1,
+        start: int | Tensor = 1,
         *,
         init: Tensor | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         ctx = _initial(embeddings.token_embedding.weight, n_ctx, init, seed)
-        limit = embeddings.position_embedding.num_embeddings
-        positions = places(start, ctx, limit)
-        self.token_embedding = copy.deepcopy(embeddings.token_embedding).requires_grad_(False)
-        self.position_embedding = copy.deepcopy(embeddings.position_embedding).requires_grad_(False)
+        positions = places(start, ctx, embeddings.position_embedding.num_embeddings)
+        self.token_embedding = _frozen_copy(embeddings.token_embedding)
+        self.position_embedding = _frozen_copy(embeddings.position_embedding)
         self.register_buffer("position_ids", embeddings.position_ids.clone(), persistent=False)
+        self.register_buffer("ctx_positions", positions, persistent=False)
         self.ctx = nn.Parameter(ctx)  # (n_ctx, D)
-        self.n_ctx, self.start = len(positions), start
+        self.n_ctx = len(ctx)
         self.train(embeddings.training)
         # In a list, so that neither becomes a submodule: the state dict would hold weights twice.
         self._replaced: list[Any] = []
@@ -163,12 +165,11 @@ class LearnableTextEmbeddings(nn.Module):
         length, limit = given.shape[1], self.position_embedding.num_embeddings
         if length > limit:
             raise ValueError(f"the text has {length} tokens and the model positions for {limit}")
-        positions = torch.arange(self.start, self.start + self.n_ctx)
-        if input_ids is not None and self._replaced:
-            _check_readable(self._replaced[0], input_ids, positions)
         if inputs_embeds is None:
             inputs_embeds = self.token_embedding(input_ids)
-        embeddings = substitute(inputs_embeds, self.ctx, positions)  # (B, N, D)
+        embeddings = substitute(inputs_embeds, self.ctx, self.ctx_positions)  # (B, N, D)
+        if input_ids is not None and self._replaced:
+            _check_readable(self._replaced[0], input_ids, self.ctx_positions)
         if position_ids is None:
             position_ids = self.position_ids[:, :length]  # (1, N)
         return embeddings + self.position_embedding(position_ids)
@@ -178,7 +179,7 @@ class LearnableTextEmbeddings(nn.Module):
         cls,
         model: nn.Module,
         n_ctx: int | None = None,
-        start: int = 1,
+        start: int | Tensor = 1,
         *,
         init: Tensor | None = None,
         seed: int = 0,
@@ -188,7 +189,7 @@ class LearnableTextEmbeddings(nn.Module):
         Args:
             model: ``CLIPModel``, ``CLIPTextModel``, ``CLIPTextModelWithProjection`` or the tower.
             n_ctx: As for the class, like all that follow.
-            start: The place of the first vector.
+            start: The place of the first vector, or all places.
             init: Where to start.
             seed: Of a random start.
 
@@ -253,6 +254,11 @@ class LearnableTextEmbeddings(nn.Module):
         for name, weight in model.named_parameters():
             weight.requires_grad_(self._flags.get(name, weight.requires_grad))
         self._replaced = []
+
+
+def _frozen_copy(table: nn.Embedding) -> nn.Embedding:
+    # Not copy.deepcopy: it would copy hooks too, that of `inject` among them.
+    return nn.Embedding.from_pretrained(table.weight.detach().clone(), freeze=True)
 
 
 def _initial(table: Tensor, n_ctx: int | None, init: Tensor | None, seed: int) -> Tensor:

@@ -50,6 +50,8 @@ def encode(model: nn.Module, layout: Layout, ctx: Tensor) -> Tensor:
 
 
 def _check_checkpointing(tower: nn.Module) -> None:
+    if not torch.is_grad_enabled():
+        return
     again = any(getattr(m, "gradient_checkpointing", False) and m.training for m in tower.modules())
     if again and any(weight.requires_grad for weight in tower.parameters()):
         raise ValueError(

@@ -15,7 +15,7 @@ from torch import Tensor
 Position = Literal["end", "middle", "front"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
 class Layout:
     """The prompts of all classes as tokens, cut behind the longest one.
 

@@ -4,14 +4,13 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from clipnotes.checkpoints import Clip
 from clipnotes.compat import text_projection, text_tower
 from clipnotes.prompts.embeddings import N_CTX
 from clipnotes.prompts.encode import encode
-from clipnotes.prompts.layout import Layout, Position, check_classnames, check_n_ctx, token_ids
+from clipnotes.prompts.layout import Layout, Position, check_classnames, token_ids
 from clipnotes.prompts.substitute import random_ctx
 
 
@@ -43,7 +42,7 @@ class PromptLearner(nn.Module):
             of them than ``n_ctx``.
 
     Example:
-        >>> import clipnotes
+        >>> import clipnotes, torch
         >>> clip = clipnotes.load()
         >>> learner = PromptLearner(clip, ["rose", "tulip"], init="an emoji of a")
         >>> learner.ctx.shape, learner().shape
@@ -65,32 +64,35 @@ class PromptLearner(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if not isinstance(clip, Clip):
+            raise TypeError(
+                f"clip is a {type(clip).__name__}: give what clipnotes.load() returns, or "
+                "clipnotes.Clip(model, tokenizer, image_processor) around your own"
+            )
         embeddings: Any = text_tower(clip.model).embeddings
         text_projection(clip.model)  # raises if there is none
-        table = embeddings.token_embedding.weight
-        if n_ctx is not None:
-            check_n_ctx(n_ctx)
-        if init is not None:
-            ids = _initial_ids(clip.tokenizer, init, n_ctx)
-            ctx = table.detach()[torch.tensor(ids, device=table.device)].float()  # (n_ctx, D)
-            n_ctx = len(ids)
-        else:
-            n_ctx = N_CTX if n_ctx is None else n_ctx
-            names = [len(check_classnames(classnames))] if per_class else []
-            ctx = random_ctx(*names, n_ctx, table.shape[1], seed=seed).to(table.device)
+        self.classnames = check_classnames(classnames)
+        ids = None if init is None else _initial_ids(clip.tokenizer, init, n_ctx)
+        if n_ctx is None:
+            n_ctx = N_CTX if ids is None else len(ids)
         self.layout = Layout.build(
             clip.tokenizer,
-            classnames,
+            self.classnames,
             n_ctx,
             limit=embeddings.position_embedding.num_embeddings,
             position=position,
             template=template,
         )
-        if per_class and ctx.dim() == 2:
-            ctx = ctx.repeat(len(self.layout.eos), 1, 1)  # (n_classes, n_ctx, D)
+        table = embeddings.token_embedding.weight.detach()
+        shape = [n_ctx, table.shape[1]]
+        if per_class:
+            shape = [len(self.classnames), *shape]
+        if ids is None:
+            ctx = random_ctx(*shape, seed=seed).to(table.device)
+        else:
+            ctx = table[ids].float().expand(shape).clone()
         self.ctx = nn.Parameter(ctx)
         self.clip = clip
-        self.classnames = list(classnames)
         self.n_ctx = n_ctx
         self.position = position
         self.per_class = per_class
@@ -117,7 +119,7 @@ class PromptLearner(nn.Module):
             ValueError: Features of another shape.
 
         Example:
-            >>> import clipnotes
+            >>> import clipnotes, torch
             >>> learner = PromptLearner(clipnotes.load(), ["rose", "tulip"], n_ctx=4)
             >>> learner.logits(torch.zeros(3, 128)).shape
             torch.Size([3, 2])
