@@ -202,3 +202,9 @@ def test_the_file_is_safetensors_with_everything_in_it(clip, shots, tmp_path):
     tensors = load_file(path)
     assert set(tensors) == {"parameter.ctx", "optimizer.0.momentum_buffer", "first_logits"}
     assert torch.equal(tensors["parameter.ctx"], learner.ctx)
+
+
+def test_an_augmentation_is_known_by_a_name_that_another_process_gives_it_too():
+    """A partial's repr holds an address."""
+    assert training._name(random_crop_and_flip) == "random_crop_and_flip"
+    assert training._name(functools.partial(random_crop_and_flip)) == "partial"

@@ -169,14 +169,24 @@ def count_encoded(learner):
     return sizes
 
 
+class Open(PromptLearner):
+    """Its logits have a gradient in the model too, as a learner may well have."""
+
+    def logits(self, image_features):
+        scale = self.clip.model.logit_scale
+        return super().logits(image_features) * (scale / scale.detach())
+
+
 def test_nothing_but_the_context_changes(clip, shots):
     features, names = shots
     free = copy.deepcopy(clip)
     free.model.requires_grad_(True)
     before = {name: value.clone() for name, value in free.model.state_dict().items()}
-    learner = small_learner(free)
+    learner = Open(free, CLASSES, n_ctx=2)
     features = features.clone().requires_grad_()
+    start = learner.ctx.detach().clone()
     quiet(learner, features, names, epochs=2, schedule="constant")
+    assert not torch.equal(learner.ctx, start)
     assert features.grad is None
     assert learner.ctx.grad is None
     for name, parameter in free.model.named_parameters():
@@ -237,6 +247,13 @@ def test_without_views_every_step_augments_anew(clip):
             optimizer.step()
     torch.testing.assert_close(learner.ctx, plain.ctx, atol=1e-5, rtol=0)
     assert len({tuple(feature) for feature in seen}) == 30
+
+
+def test_two_rows_of_one_picture_are_augmented_differently(clip):
+    (image, *_), _ = fruits()
+    for views in (None, 1):
+        features = features_for(clip, [image, image], random_crop_and_flip, views, 0)(0, [0, 1])
+        assert not torch.allclose(features[0], features[1], atol=1e-3)
 
 
 def test_the_crop_is_coop_s():
