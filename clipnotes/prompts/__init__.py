@@ -1,0 +1,22 @@
+"""Learnable prompts: context vectors in CLIP's text tower, and what grows from them."""
+
+from clipnotes.prompts.augmentation import random_crop_and_flip
+from clipnotes.prompts.baselines import LinearProbe, NearestMean, ZeroShot
+from clipnotes.prompts.embeddings import LearnableTextEmbeddings, inject
+from clipnotes.prompts.evaluation import Scores, evaluate
+from clipnotes.prompts.learner import PromptLearner
+from clipnotes.prompts.training import History, fit
+
+__all__ = [
+    "History",
+    "LearnableTextEmbeddings",
+    "LinearProbe",
+    "NearestMean",
+    "PromptLearner",
+    "Scores",
+    "ZeroShot",
+    "evaluate",
+    "fit",
+    "inject",
+    "random_crop_and_flip",
+]

@@ -1,0 +1,134 @@
+"""Where the features of a training step come from: a cache, cached views, or fresh pictures."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipnotes.checkpoints import Clip
+from clipnotes.prompts.samples import Images, encode_pictures, picture
+
+Augment = Callable[[Image.Image, random.Random], Image.Image]
+Draw = Callable[[int, Sequence[int]], Tensor]  # epoch, rows -> (len(rows), P) features
+
+
+def random_crop_and_flip(image: Image.Image, rng: random.Random) -> Image.Image:
+    """CoOp's augmentation: a crop of 8 to 100 % of the area, made square, and a mirror image.
+
+    The crop's width is 3/4 to 4/3 of its height before it is made square, as in Inception's random
+    resized crop (Szegedy et al. 2015). Half of the pictures are mirrored. The square's side is the
+    picture's shorter one; the image processor brings it to the model's size.
+
+    Args:
+        image: A PIL picture.
+        rng: Where the chance comes from; the same state gives the same picture.
+
+    Example:
+        >>> random_crop_and_flip(Image.new("RGB", (80, 60)), random.Random(0)).size
+        (60, 60)
+    """
+    width, height = image.size
+    side = min(width, height)
+    for _ in range(10):  # a shape that does not fit is drawn again
+        area = width * height * rng.uniform(0.08, 1)
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = max(1, round(math.sqrt(area * ratio))), max(1, round(math.sqrt(area / ratio)))
+        if w <= width and h <= height:
+            break
+    else:
+        w = h = side
+    x, y = rng.randint(0, width - w), rng.randint(0, height - h)
+    image = image.resize((side, side), Image.Resampling.BICUBIC, box=(x, y, x + w, y + h))
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return image
+
+
+def check_augment(images: Images, augment: Augment | None, views: int | None) -> None:
+    """Check what :func:`features_for` cannot do.
+
+    Raises:
+        TypeError: ``augment`` is no function.
+        ValueError: Augmenting features, or views without an augmentation, or less than one view.
+    """
+    if views is not None and augment is None:
+        raise ValueError(
+            f"views is {views!r} and augment is None; "
+            "say how to augment, for instance augment=random_crop_and_flip"
+        )
+    if augment is None:
+        return
+    if not callable(augment):
+        raise TypeError(
+            f"augment is a {type(augment).__name__}; give a function (image, rng) -> image, "
+            "for instance random_crop_and_flip"
+        )
+    if isinstance(images, Tensor):
+        raise ValueError("features cannot be augmented; give the pictures, or leave augment out")
+    if views is not None and (isinstance(views, bool) or not isinstance(views, int) or views < 1):
+        raise ValueError(f"views is {views!r}; give a whole number of at least 1, or None")
+
+
+def features_for(
+    clip: Clip, images: Images, augment: Augment | None, views: int | None, seed: int
+) -> Draw:
+    """Make the function that gives the features of a training step.
+
+    Without ``augment``, pictures are encoded once. With ``augment`` and ``views``, each picture is
+    augmented and encoded ``views`` times now, and every epoch takes one of them. With ``augment``
+    alone, every step augments and encodes its pictures, as the reference does.
+
+    What a picture becomes depends on the seed, its row and the epoch (or the view), and on nothing
+    else: not on the order, nor on how many processes share the work.
+
+    Args:
+        clip: The model.
+        images: Checked pictures or features.
+        augment: ``(image, rng) -> image``; the rng is a ``random.Random``.
+        views: How many augmented views to keep, or None.
+        seed: Another seed, other views.
+
+    Returns:
+        A function from an epoch and rows to their (len(rows), P) features.
+
+    Raises:
+        TypeError, ValueError: A picture that cannot be read.
+
+    Example:
+        >>> import clipnotes
+        >>> pictures = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+        >>> draw = features_for(clipnotes.load(), pictures, random_crop_and_flip, views=3, seed=0)
+        >>> draw(0, [1, 0, 1]).shape
+        torch.Size([3, 128])
+    """
+    if augment is None:
+        features = images if isinstance(images, Tensor) else encode_pictures(clip, images)
+        return lambda epoch, rows: features[list(rows)]
+    pictures: Sequence[Image.Image] = images  # type: ignore[assignment]
+    augmented = augment
+
+    def encode_augmented(rows: Sequence[int], what: str) -> Tensor:
+        made = [
+            augmented(picture(pictures, i), random.Random(f"{seed} {what} row {i}")) for i in rows
+        ]
+        return encode_pictures(clip, made)
+
+    if views is None:
+        for i in range(len(pictures)):  # what cannot be read is found now, not in mid-training
+            picture(pictures, i)
+        return lambda epoch, rows: encode_augmented(rows, f"epoch {epoch}")
+
+    everything = range(len(pictures))
+    # (views, n, P)
+    cache = torch.stack([encode_augmented(everything, f"view {k}") for k in range(views)])
+
+    def draw(epoch: int, rows: Sequence[int]) -> Tensor:
+        chosen = [random.Random(f"{seed} epoch {epoch} row {i}").randrange(views) for i in rows]
+        return cache[chosen, list(rows)]
+
+    return draw

@@ -1,0 +1,185 @@
+"""What learners and baselines are given: pictures or features, and labels, checked and read."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipnotes.checkpoints import BATCH, Clip
+from clipnotes.data import composite
+
+Images = Sequence[Image.Image] | Tensor  # pictures, or (n, P) features of unit length
+Labels = Sequence[int] | Sequence[str] | Tensor
+
+_WANTED = "give PIL pictures, or the (n, {width}) tensor that clip.encode_image(pictures) returns"
+
+
+def picture(images: Sequence[Image.Image], i: int) -> Image.Image:
+    """Read one picture of a sequence, as RGB on white.
+
+    Args:
+        images: PIL pictures; a lazy sequence, such as a column of a data set, is read here.
+        i: Which one.
+
+    Raises:
+        TypeError: It is no PIL picture.
+        ValueError: It has no pixels, or a mode that is not allowed.
+
+    Example:
+        >>> picture([Image.new("RGBA", (4, 4))], 0).getpixel((0, 0))
+        (255, 255, 255)
+    """
+    try:
+        image = composite(images[i])
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"picture {i}: {error}") from error
+    if 0 in image.size:
+        raise ValueError(f"picture {i} is {image.size[0]} x {image.size[1]} pixels; nothing to see")
+    return image
+
+
+def encode_pictures(clip: Clip, images: Sequence[Image.Image]) -> Tensor:
+    """Pictures -> (n, P) float32 features of unit length, on the model's device; n may be 0.
+
+    A batch at a time is read and prepared, so a lazy sequence may be larger than the memory.
+
+    Raises:
+        TypeError, ValueError: As :func:`picture`.
+    """
+    if len(images) == 0:
+        return torch.zeros(0, clip.model.config.projection_dim, device=clip.model.device)
+    parts = [
+        clip.encode_image([picture(images, j) for j in range(i, min(i + BATCH, len(images)))])
+        for i in range(0, len(images), BATCH)
+    ]
+    return torch.cat(parts).float()
+
+
+def check_images(clip: Clip, images: Images) -> Images:
+    """Check pictures or features for a model.
+
+    Args:
+        clip: The model that they are for.
+        images: PIL pictures, or (n, P) float features of unit length.
+
+    Returns:
+        The pictures as they are, or the features in float32, detached, on the model's device.
+
+    Raises:
+        TypeError: Neither of the two.
+        ValueError: None at all, or features of another shape, of another length than 1, or NaN.
+
+    Example:
+        >>> import clipnotes
+        >>> check_images(clipnotes.load(), torch.eye(128)[:3]).shape
+        torch.Size([3, 128])
+    """
+    width = clip.model.config.projection_dim
+    wanted = _WANTED.format(width=width)
+    if isinstance(images, (str, bytes, Image.Image)) or not hasattr(images, "__len__"):
+        raise TypeError(f"images is a {type(images).__name__}; {wanted}")
+    if not isinstance(images, Tensor):
+        if len(images) == 0:
+            raise ValueError(f"images is empty; {wanted}")
+        return images
+    shape = tuple(images.shape)
+    if not images.is_floating_point() or len(shape) != 2 or shape[1] != width:
+        raise ValueError(f"images is a tensor of shape {shape} and {images.dtype}; {wanted}")
+    if shape[0] == 0:
+        raise ValueError(f"images is empty; {wanted}")
+    features = images.detach().to(clip.model.device, torch.float32)
+    lengths = features.norm(dim=-1)
+    wrong = ~((lengths - 1).abs() < 0.01)  # bfloat16 rounds to about 0.004; NaN is wrong too
+    if wrong.any():
+        i = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"feature {i} has length {lengths[i].item():.4g}; features have length 1: "
+            "divide each by its length, as clip.encode_image does"
+        )
+    return features
+
+
+def features_of(clip: Clip, images: Images) -> Tensor:
+    """Pictures or features -> checked (n, P) float32 features of unit length.
+
+    Raises:
+        TypeError, ValueError: As :func:`check_images` and :func:`picture`.
+
+    Example:
+        >>> import clipnotes
+        >>> features_of(clipnotes.load(), [Image.new("RGB", (64, 64))]).shape
+        torch.Size([1, 128])
+    """
+    images = check_images(clip, images)
+    return images if isinstance(images, Tensor) else encode_pictures(clip, images)
+
+
+def check_labels(labels: Labels, classnames: Sequence[str], n: int) -> Tensor:
+    """Labels -> the numbers of their classes.
+
+    Args:
+        labels: Numbers into ``classnames``, as a list or a tensor, or names out of it.
+        classnames: The classes.
+        n: How many labels there must be.
+
+    Returns:
+        (n,) int64, on the CPU.
+
+    Raises:
+        TypeError: A label that is neither a whole number nor a name.
+        ValueError: Another number of labels, or a label that is no class.
+
+    Example:
+        >>> check_labels(["beetle", "tulip"], ["tulip", "beetle"], 2)
+        tensor([1, 0])
+    """
+    if isinstance(labels, str) or not hasattr(labels, "__len__"):
+        raise TypeError(f"labels is a {type(labels).__name__}; give a list, one label a picture")
+    if isinstance(labels, Tensor) and labels.dim() != 1:
+        raise ValueError(f"labels has shape {tuple(labels.shape)}; give ({n},)")
+    if len(labels) != n:
+        raise ValueError(f"{n} pictures and {len(labels)} labels were given; give one label each")
+    values = labels.tolist() if isinstance(labels, Tensor) else list(labels)
+    number = {name: i for i, name in enumerate(classnames)}
+    found = []
+    for i, value in enumerate(values):
+        if isinstance(value, str):
+            if value not in number:
+                some = ", ".join(classnames[:5]) + (", ..." if len(classnames) > 5 else "")
+                raise ValueError(f"label {i} is {value!r}, which is none of the classes: {some}")
+            found.append(number[value])
+        elif isinstance(value, numbers.Integral) and not isinstance(value, bool):
+            value = int(value)
+            if not 0 <= value < len(classnames):
+                raise ValueError(
+                    f"label {i} is {value}; {len(classnames)} classes have the numbers 0 to "
+                    f"{len(classnames) - 1}"
+                )
+            found.append(value)
+        else:
+            raise TypeError(f"label {i} is {value!r}; give the number or the name of a class")
+    return torch.tensor(found)
+
+
+def count_shots(labels: Tensor, classnames: Sequence[str]) -> int:
+    """Find the number of pictures of the class that has the fewest.
+
+    Raises:
+        ValueError: A class has none.
+
+    Example:
+        >>> count_shots(torch.tensor([0, 1, 1]), ["tulip", "beetle"])
+        1
+    """
+    counts = torch.bincount(labels, minlength=len(classnames))
+    if (counts == 0).any():
+        i = int(counts.argmin())
+        raise ValueError(
+            f"the class {classnames[i]!r} has no picture; give at least one of each class, "
+            "or leave the class out"
+        )
+    return int(counts.min())
