@@ -127,7 +127,7 @@ def test_from_transformers_says_what_is_missing():
         ({"input_ids": IDS}, "no image was given"),
         ({"input_ids": IDS + 1, "pixel_values": IMAGES}, "input_ids is 20 at"),
         ({"input_ids": IDS[:0], "pixel_values": IMAGES}, r"\(0, 4\) holds no token"),
-        ({"input_ids": IDS, "pixel_values": IMAGES[:0]}, "holds no image: pass at least one"),
+        ({"input_ids": IDS, "pixel_values": IMAGES[:0]}, "holds no image: pass pixel_values"),
         ({"input_ids": IDS, "pixel_values": IMAGES[..., :4]}, "is 8 x 4 .* made for 8 x 8"),
         (
             {"input_ids": IDS, "pixel_values": IMAGES[:1], "return_loss": True},

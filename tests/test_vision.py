@@ -189,6 +189,7 @@ def test_defaults_are_vit_b_32():
     [
         (None, r"no image was given: pass pixel_values of shape \(B, 3, 8, 8\)"),
         (torch.zeros(3, 8, 8), r"\(3, 8, 8\) has 3 dimensions.*\(B, 3, 8, 8\).*unsqueeze\(0\)"),
+        (torch.zeros(0, 3, 8, 8), r"\(0, 3, 8, 8\) holds no image.*B at least 1"),
         (torch.zeros(1, 8, 8, 3), r"\(1, 8, 8, 3\) has 8 channels.*\(B, 3, 8, 8\)"),
         (torch.zeros(1, 3, 8, 12), r"is 8 x 12 .* for 8 x 8.*interpolate_pos_encoding=True"),
         (torch.zeros(1, 3, 12, 8), r"is 12 x 8 .* for 8 x 8.*interpolate_pos_encoding=True"),

@@ -146,7 +146,7 @@ def check_pixels(
 
     Raises:
         TypeError: No tensor.
-        ValueError: Missing, or of another shape.
+        ValueError: Missing, a batch of nothing, or of another shape.
     """
     wanted = f"pixel_values of shape (B, {channels}, {size}, {size})"
     if pixel_values is None:
@@ -162,6 +162,8 @@ def check_pixels(
             f"the shape {shape} has {len(shape)} dimensions: pass {wanted}; "
             "a single image needs pixel_values.unsqueeze(0)"
         )
+    if shape[0] == 0:
+        raise ValueError(f"the shape {shape} holds no image: pass {wanted}, B at least 1")
     if shape[1] != channels:
         raise ValueError(f"the shape {shape} has {shape[1]} channels: pass {wanted}")
     height, width = shape[2:]

@@ -228,8 +228,6 @@ class CLIP(nn.Module):
         self, pixel_values: Tensor | None, interpolate: bool, n_texts: int | None
     ) -> None:
         n_images = len(self.vision_model.embeddings.check(pixel_values, interpolate))
-        if n_images == 0:
-            raise ValueError("the batch holds no image: pass at least one")
         if n_texts not in (None, n_images):
             raise ValueError(
                 f"return_loss=True with {n_texts} texts and {n_images} images: the loss is about "

@@ -99,9 +99,10 @@ class Attention(nn.Module):
 
         Args:
             hidden_states: (B, N, D).
-            mask: Added to the scores before the softmax: 0 where a token may look, ``-inf`` where
-                it may not. Any shape that broadcasts to (B, n_heads, N, N), the dtype of
-                ``hidden_states``. ``None`` lets every token look everywhere.
+            mask: Added to the scores before the softmax: 0 where a token may look, the lowest
+                number of the dtype (or ``-inf``) where it may not. Any shape that broadcasts to
+                (B, n_heads, N, N), the dtype of ``hidden_states``. ``None`` lets every token look
+                everywhere.
             output_attentions: Return the weights too.
 
         Returns:

@@ -94,9 +94,9 @@ class VisionEmbeddings(nn.Module):
 
         Raises:
             TypeError: ``pixel_values`` is no tensor.
-            ValueError: ``pixel_values`` is missing, has another number of dimensions or
-                channels, another size without ``interpolate_pos_encoding``, or is smaller
-                than a patch.
+            ValueError: ``pixel_values`` is missing, holds no image, has another number of
+                dimensions or channels, another size without ``interpolate_pos_encoding``, or is
+                smaller than a patch.
         """
         pixel_values = self.check(pixel_values, interpolate_pos_encoding)
         batch_size, _, height, width = pixel_values.shape
