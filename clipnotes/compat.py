@@ -147,12 +147,30 @@ def text_features(
         >>> text_features(model, torch.tensor([[0, 5, 7, 19]])).shape
         torch.Size([1, 6])
     """
-    tower, project = text_tower(model), _projection(model, "text_projection")
+    tower, project = text_tower(model), text_projection(model)
     pooled = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)[1]  # (B, D)
     return project(pooled)  # (B, P)
 
 
-def _projection(model: nn.Module, name: str) -> nn.Module:
+def text_projection(model: nn.Module) -> nn.Linear:
+    """Find the matrix that takes a pooled text into the shared space: the model's own, not a copy.
+
+    Args:
+        model: ``CLIPModel`` or ``CLIPTextModelWithProjection``.
+
+    Raises:
+        TypeError: The model has no text projection.
+
+    Example:
+        >>> from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+        >>> config = CLIPTextConfig(hidden_size=8, num_attention_heads=2, projection_dim=6)
+        >>> text_projection(CLIPTextModelWithProjection(config))
+        Linear(in_features=8, out_features=6, bias=False)
+    """
+    return _projection(model, "text_projection")
+
+
+def _projection(model: nn.Module, name: str) -> Any:
     if not hasattr(model, name):
         raise TypeError(
             f"a {type(model).__name__} has no {name}, so it cannot place anything in the shared "

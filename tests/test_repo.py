@@ -176,6 +176,12 @@ FLOORS = {
     "clipnotes.trace.record": 2.4,
     "clipnotes.trace": 2.9,
     "clipnotes.plots": 3,
+    "clipnotes.prompts.layout": 3,
+    "clipnotes.prompts.substitute": 3,
+    "clipnotes.prompts.embeddings": 3.1,
+    "clipnotes.prompts.encode": 3.2,
+    "clipnotes.prompts.learner": 3.3,
+    "clipnotes.prompts": 3.9,
     "clipnotes": 9,  # its names are looked up when asked for
 }
 

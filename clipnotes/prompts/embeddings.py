@@ -1,0 +1,286 @@
+"""Learnable vectors in the text tower's input: the fix, as a module to swap in and as a hook.
+
+``CLIPTextEmbeddings`` could take vectors instead of ids, but in no version of transformers does a
+caller hand any on. So both forms work where the ids are looked up, below everything that would
+have to be changed: the rows of the placeholder tokens are replaced, positions are added after.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clipnotes.compat import text_tower
+from clipnotes.model import eos_positions
+from clipnotes.prompts.layout import check_n_ctx
+from clipnotes.prompts.substitute import check_ctx, check_end, places, random_ctx, substitute
+
+N_CTX = 16  # CoOp's default
+
+
+@contextmanager
+def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[None]:
+    """Run a CLIP with context vectors in the place of some of its tokens.
+
+    Inside, each text that is encoded gets the vectors, and no parameter of ``model`` wants a
+    gradient (``ctx`` does as it did, even if it is one of them). Afterwards, also after an
+    exception, hook and flags are gone. What was computed inside keeps its graph: ``backward`` may
+    run later and reaches ``ctx`` alone. Only with gradient checkpointing it must run inside,
+    because it computes the layers again. Contexts at different places can be nested. Meanwhile, no
+    other thread should run the model.
+
+    Args:
+        model: ``CLIPModel``, ``CLIPTextModel``, ``CLIPTextModelWithProjection`` or the tower.
+        ctx: (n_ctx, D) for all texts, or (B, n_ctx, D); cast to the dtype and device of the model.
+        start: The first place of the context: 1 is the one behind the start token. Or all places
+            as integers (n_ctx,) or (B, n_ctx), for a context in parts.
+
+    Raises:
+        TypeError: No CLIP text tower, or an argument of another type.
+        ValueError: Vectors of another width, or places that are not there. While a text is
+            encoded: it is too short, it ends at one of the places, or the batch has another size.
+
+    Example:
+        >>> import clipnotes
+        >>> clip = clipnotes.load()
+        >>> ids = clip.tokenize(["x x a tulip"])["input_ids"]
+        >>> ctx = torch.zeros(2, 128, requires_grad=True)
+        >>> with inject(clip.model, ctx, start=1):
+        ...     pooled = clip.model.text_model(ids).pooler_output
+        >>> pooled[0, 0].backward()
+        >>> ctx.grad.abs().sum().item() > 0, clip.model.text_projection.weight.grad
+        (True, None)
+    """
+    tower: Any = text_tower(model)
+    embeddings = tower.embeddings
+    check_ctx(ctx, embeddings.token_embedding.embedding_dim)
+    positions = places(start, ctx, embeddings.position_embedding.num_embeddings)
+
+    def hook(module: nn.Module, args: tuple[Any, ...], tokens: Tensor) -> Tensor:
+        mixed = substitute(tokens, ctx, positions)
+        _check_readable(tower, args[0], positions)
+        return mixed
+
+    flags = [(weight, weight.requires_grad) for weight in model.parameters() if weight is not ctx]
+    handle = embeddings.token_embedding.register_forward_hook(hook)
+    try:
+        for weight, _ in flags:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        handle.remove()
+        for weight, flag in flags:
+            weight.requires_grad_(flag)
+
+
+def _check_readable(tower: Any, input_ids: Tensor, positions: Tensor) -> None:
+    check_end(positions, eos_positions(input_ids, tower.eos_token_id))
+
+
+class LearnableTextEmbeddings(nn.Module):
+    """Stand in for ``CLIPTextEmbeddings``, with learnable vectors in the place of some tokens.
+
+    Both tables are frozen copies, and the vectors are a parameter of their own: an optimizer with
+    weight decay cannot move a row of a table that it does not train.
+
+    Args:
+        embeddings: The ``CLIPTextEmbeddings`` to stand in for.
+        n_ctx: Number of vectors: 16, or as many as ``init`` has.
+        start: The place of the first, or all places, as for ``inject``.
+        init: Where to start: (n_ctx, D) vectors, or (n_ctx,) ids of a text's tokens, without start
+            and end. Else vectors from N(0, 0.02).
+        seed: For these.
+
+    Attributes:
+        ctx: The parameter, (n_ctx, D), with dtype and device of the table of tokens.
+        ctx_positions: Their places.
+        n_ctx: Their number.
+
+    Raises:
+        TypeError: Something of another type.
+        ValueError: Places, vectors or ids that the tables do not have, or two numbers of vectors.
+
+    Example:
+        >>> import clipnotes
+        >>> from clipnotes.compat import text_tower
+        >>> original = text_tower(clipnotes.load().model).embeddings
+        >>> learnable = LearnableTextEmbeddings(original, n_ctx=2)
+        >>> ids = torch.tensor([[3998, 343, 343, 860, 1478, 3999]])
+        >>> same = (learnable(ids) == original(ids)).all(dim=-1)
+        >>> same
+        tensor([[ True, False, False,  True,  True,  True]])
+    """
+
+    position_ids: Tensor
+    ctx_positions: Tensor
+
+    def __init__(
+        self,
+        embeddings: Any,
+        n_ctx: int | None = None,
+        start: int | Tensor = 1,
+        *,
+        init: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        ctx = _initial(embeddings.token_embedding.weight, n_ctx, init, seed)
+        positions = places(start, ctx, embeddings.position_embedding.num_embeddings)
+        self.token_embedding = _frozen_copy(embeddings.token_embedding)
+        self.position_embedding = _frozen_copy(embeddings.position_embedding)
+        self.register_buffer("position_ids", embeddings.position_ids.clone(), persistent=False)
+        self.register_buffer("ctx_positions", positions, persistent=False)
+        self.ctx = nn.Parameter(ctx)  # (n_ctx, D)
+        self.n_ctx = len(ctx)
+        self.train(embeddings.training)
+        # In a list, so that neither becomes a submodule: the state dict would hold weights twice.
+        self._replaced: list[Any] = []
+        self._flags: dict[str, bool] = {}
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+    ) -> Tensor:
+        """Map ids, or vectors that stand in for the tokens' own, to what enters the encoder.
+
+        Args:
+            input_ids: (B, N), integers, placeholders in the context's places.
+            position_ids: (B, N) or (1, N), integers; 0 to N - 1 unless given.
+            inputs_embeds: (B, N, D), instead of ``input_ids``; left as they are.
+
+        Returns:
+            (B, N, D).
+
+        Raises:
+            ValueError: Neither ids nor vectors, a text too short for the context or longer than
+                the table of positions, or one that ends where the context stands.
+        """
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        if given is None:
+            raise ValueError("no text was given: pass input_ids (B, N) or inputs_embeds (B, N, D)")
+        length, limit = given.shape[1], self.position_embedding.num_embeddings
+        if length > limit:
+            raise ValueError(f"the text has {length} tokens and the model positions for {limit}")
+        if inputs_embeds is None:
+            inputs_embeds = self.token_embedding(input_ids)
+        embeddings = substitute(inputs_embeds, self.ctx, self.ctx_positions)  # (B, N, D)
+        if input_ids is not None and self._replaced:
+            _check_readable(self._replaced[0], input_ids, self.ctx_positions)
+        if position_ids is None:
+            position_ids = self.position_ids[:, :length]  # (1, N)
+        return embeddings + self.position_embedding(position_ids)
+
+    @classmethod
+    def replace(
+        cls,
+        model: nn.Module,
+        n_ctx: int | None = None,
+        start: int | Tensor = 1,
+        *,
+        init: Tensor | None = None,
+        seed: int = 0,
+    ) -> "LearnableTextEmbeddings":
+        """Put learnable embeddings into a CLIP, and freeze all the rest of it.
+
+        Args:
+            model: ``CLIPModel``, ``CLIPTextModel``, ``CLIPTextModelWithProjection`` or the tower.
+            n_ctx: As for the class, like all that follow.
+            start: The place of the first vector, or all places.
+            init: Where to start.
+            seed: Of a random start.
+
+        Returns:
+            The module that was put in. ``ctx`` is its parameter; ``restore()`` takes it out again.
+
+        Raises:
+            TypeError, ValueError: As for the class. Then the model is as it was.
+
+        Example:
+            >>> import clipnotes
+            >>> model = clipnotes.load().model
+            >>> learnable = LearnableTextEmbeddings.replace(model, n_ctx=4)
+            >>> [name for name, weight in model.named_parameters() if weight.requires_grad]
+            ['text_model.embeddings.ctx']
+            >>> learnable.restore()
+        """
+        tower: Any = text_tower(model)
+        original = tower.embeddings
+        if isinstance(original, LearnableTextEmbeddings):
+            raise ValueError(
+                f"this model's text embeddings were replaced before, with {original.n_ctx} context "
+                "vectors: call restore() on what replace() returned, then replace again"
+            )
+        learnable = cls(original, n_ctx, start, init=init, seed=seed)
+        learnable._replaced = [tower, original, model]
+        learnable._flags = {name: weight.requires_grad for name, weight in model.named_parameters()}
+        model.requires_grad_(False)
+        tower.embeddings = learnable
+        return learnable
+
+    def restore(self) -> None:
+        """Put the original embeddings back, the same object with the same bits.
+
+        All parameters want a gradient again or not, as before ``replace``. If the model has moved
+        to another device or dtype meanwhile, the original follows.
+
+        Raises:
+            ValueError: This module stands in no model, or not any more.
+
+        Example:
+            >>> import clipnotes
+            >>> model = clipnotes.load().model
+            >>> original = model.text_model.embeddings
+            >>> LearnableTextEmbeddings.replace(model).restore()
+            >>> model.text_model.embeddings is original
+            True
+        """
+        if not self._replaced:
+            raise ValueError(
+                "nothing to restore: these embeddings stand in no model. replace() puts them into "
+                "one, and restore() can be called once after it"
+            )
+        tower, original, model = self._replaced
+        if tower.embeddings is not self:
+            raise ValueError(
+                f"a {type(tower.embeddings).__name__} stands where these embeddings were put: "
+                "undo what was put there later, then restore"
+            )
+        tower.embeddings = original.to(self.token_embedding.weight)
+        original.train(self.training)
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(self._flags.get(name, weight.requires_grad))
+        self._replaced = []
+
+
+def _frozen_copy(table: nn.Embedding) -> nn.Embedding:
+    # Not copy.deepcopy: it would copy hooks too, that of `inject` among them.
+    return nn.Embedding.from_pretrained(table.weight.detach().clone(), freeze=True)
+
+
+def _initial(table: Tensor, n_ctx: int | None, init: Tensor | None, seed: int) -> Tensor:
+    """Make the first context vectors, in the dtype and on the device of the table of tokens."""
+    if n_ctx is not None:
+        check_n_ctx(n_ctx)
+    if init is None:
+        return random_ctx(n_ctx or N_CTX, table.shape[1], seed=seed).to(table)
+    if not isinstance(init, Tensor):
+        raise TypeError(
+            f"init is a {type(init).__name__}: give a tensor, either ids of tokens, (n_ctx,), or "
+            f"vectors, (n_ctx, {table.shape[1]})"
+        )
+    if init.dtype in (torch.int64, torch.int32) and init.dim() == 1 and len(init):
+        if int(init.min()) < 0 or int(init.max()) >= len(table):
+            raise ValueError(f"init has ids {init.tolist()}: the table goes to {len(table) - 1}")
+        init = table[init.to(table.device)]  # (n_ctx, D)
+    if init.dim() != 2:
+        raise ValueError(f"init has shape {tuple(init.shape)}: give (n_ctx,) ids, or vectors")
+    check_ctx(init, table.shape[1])
+    if n_ctx not in (None, len(init)):
+        raise ValueError(
+            f"init has {len(init)} vectors and n_ctx is {n_ctx}: leave n_ctx out, or give the same"
+        )
+    return init.detach().to(table, copy=True)

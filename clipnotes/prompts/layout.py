@@ -1,0 +1,235 @@
+"""Where things stand in a prompt: the context, the class name, the end. Tokens only, no model.
+
+A prompt has places for the context vectors. Until the vectors are there, a placeholder holds each
+place: an ordinary word, because a token that was added would have an id above that of the end
+token, and models with ``eos_token_id=2`` take the largest id for the end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+Position = Literal["end", "middle", "front"]
+
+
+@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
+class Layout:
+    """The prompts of all classes as tokens, cut behind the longest one.
+
+    What stands behind the end of a text never matters, since no token looks ahead. So shorter
+    prompts are filled up with the end token, and none is filled up to the model's limit.
+
+    Attributes:
+        input_ids: (n_classes, length) int64, placeholders in the context's places.
+        ctx_positions: (n_classes, n_ctx) int64, these places, in the order of the vectors.
+        eos: (n_classes,) int64, where each prompt ends and is read out.
+    """
+
+    input_ids: Tensor
+    ctx_positions: Tensor
+    eos: Tensor
+
+    @classmethod
+    def build(
+        cls,
+        tokenizer: Any,
+        classnames: Sequence[str],
+        n_ctx: int,
+        *,
+        limit: int,
+        position: Position = "end",
+        template: str = "{}.",
+    ) -> "Layout":
+        """Lay out the prompts of CoOp (https://arxiv.org/abs/2109.01134, section 3.2).
+
+        With four context tokens and the template ``"{}."``:
+
+        - ``"end"``, the name at the end: ``start x x x x name . end``
+        - ``"middle"``, the name in the middle: ``start x x name x x . end``
+        - ``"front"``, the name in front: ``start name x x x x . end``
+
+        Of an odd number of context tokens, the larger part goes behind the name. Words of the
+        template in front of ``{}`` stay with the name.
+
+        Args:
+            tokenizer: A CLIP tokenizer of transformers.
+            classnames: One name a class, none twice.
+            n_ctx: Number of context tokens.
+            limit: Tokens in the longest text that the model has positions for.
+            position: Where the name stands.
+            template: The words around a name, with one ``{}``.
+
+        Raises:
+            TypeError: A name or a template that is no string, or a single string for all names.
+            ValueError: No class; a name that is blank, given twice or holds a special token; an
+                unknown position; a template without exactly one ``{}``; no context token; a prompt
+                that does not fit; a context that would have to stand inside of a token.
+
+        Example:
+            >>> import clipnotes
+            >>> tokenizer = clipnotes.load().tokenizer
+            >>> layout = Layout.build(tokenizer, ["dog", "tulip"], 2, limit=32)
+            >>> tokenizer.convert_ids_to_tokens(layout.input_ids[1].tolist())[1:-1]
+            ['x</w>', 'x</w>', 'tu', 'lip</w>', '.</w>']
+            >>> layout.ctx_positions.tolist(), layout.eos.tolist()
+            ([[1, 2], [1, 2]], [5, 6])
+        """
+        names = check_classnames(classnames)
+        check_n_ctx(n_ctx)
+        _check_template(template)
+        if position not in get_args(Position):
+            allowed = ", ".join(map(repr, get_args(Position)))
+            raise ValueError(f"position is {position!r}: choose one of {allowed}")
+        prompts = token_ids(tokenizer, [template.replace("{}", name) for name in names])
+        _check_tokens(tokenizer, names, prompts)
+        _check_room(names, prompts, n_ctx, limit)
+
+        upto_name = [0] * len(names)  # with the name at the end, nothing is parted
+        if position != "end":
+            upto_name = _count_upto_name(tokenizer, names, prompts, template)
+        rows = [
+            _row(prompt, n, n_ctx, position) for prompt, n in zip(prompts, upto_name, strict=True)
+        ]
+        ((placeholder,),) = token_ids(tokenizer, ["x"])
+        start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+        length = max(map(len, rows)) + 2
+        ids = [
+            [start, *(placeholder if token is None else token for token in row)]
+            + [end] * (length - 1 - len(row))
+            for row in rows
+        ]
+        places = [[i for i, token in enumerate(row, 1) if token is None] for row in rows]
+        return cls(
+            input_ids=torch.tensor(ids),
+            ctx_positions=torch.tensor(places),
+            eos=torch.tensor([1 + len(row) for row in rows]),
+        )
+
+
+def _row(prompt: list[int], upto_name: int, n_ctx: int, position: Position) -> list[int | None]:
+    """Put the context, as ``None``, between the tokens of a prompt."""
+    head, tail = prompt[:upto_name], prompt[upto_name:]
+    half = [None] * (n_ctx // 2)
+    rest = [None] * (n_ctx - n_ctx // 2)
+    if position == "middle":
+        return [*half, *head, *rest, *tail]
+    return [*head, *half, *rest, *tail]  # at the end, the head is empty
+
+
+def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Tokenize texts, without start and end.
+
+    Args:
+        tokenizer: A CLIP tokenizer of transformers.
+        texts: At least one.
+
+    Example:
+        >>> import clipnotes
+        >>> token_ids(clipnotes.load().tokenizer, ["a tulip", "x"])
+        [[320, 860, 1478], [343]]
+    """
+    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def check_classnames(classnames: Sequence[str]) -> list[str]:
+    """Return the names as a list, if there is one a class.
+
+    Raises:
+        TypeError: A single string, or a name that is no string.
+        ValueError: No name, a blank one, or one that is there twice.
+
+    Example:
+        >>> check_classnames(("rose", "tulip"))
+        ['rose', 'tulip']
+    """
+    if isinstance(classnames, str):
+        raise TypeError(f"one name was given for all classes: give a list, [{classnames!r}]")
+    names, seen = list(classnames), dict[str, int]()
+    if not names:
+        raise ValueError("no class was given: give at least one name")
+    for i, name in enumerate(names):
+        if not isinstance(name, str):
+            raise TypeError(f"class {i} is a {type(name).__name__}: give strings")
+        if not name.strip():
+            raise ValueError(f"class {i} is {name!r}: give a name that is not blank")
+        if name in seen:
+            raise ValueError(
+                f"{name!r} is class {seen[name]} and class {i}: give every class a name of its own"
+            )
+        seen[name] = i
+    return names
+
+
+def check_n_ctx(n_ctx: int) -> None:
+    """Check a number of context tokens.
+
+    Raises:
+        TypeError: No integer.
+        ValueError: Less than 1.
+
+    Example:
+        >>> check_n_ctx(16)
+    """
+    if not isinstance(n_ctx, int) or isinstance(n_ctx, bool):
+        raise TypeError(f"n_ctx is {n_ctx!r}: give an integer, the number of context tokens")
+    if n_ctx < 1:
+        raise ValueError(f"n_ctx is {n_ctx}: at least one context token is needed")
+
+
+def _check_template(template: str) -> None:
+    if not isinstance(template, str):
+        raise TypeError(
+            f"the template is a {type(template).__name__}: give a string with one '{{}}'"
+        )
+    if template.count("{}") != 1:
+        raise ValueError(
+            f"the template {template!r} has {template.count('{}')} places '{{}}': "
+            "it needs exactly one, for the class name"
+        )
+
+
+def _check_tokens(tokenizer: Any, names: list[str], prompts: list[list[int]]) -> None:
+    special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    alone = token_ids(tokenizer, names)
+    for name, own, prompt in zip(names, alone, prompts, strict=True):
+        if not own:
+            raise ValueError(f"class {name!r} has no token: give a name that the tokenizer reads")
+        if special.intersection(prompt):
+            raise ValueError(
+                f"the prompt of class {name!r} holds a start or end token, where the text would "
+                "be taken to end: leave special tokens out of names and template"
+            )
+
+
+def _check_room(names: list[str], prompts: list[list[int]], n_ctx: int, limit: int) -> None:
+    name, prompt = max(zip(names, prompts, strict=True), key=lambda pair: len(pair[1]))
+    room = limit - 2 - len(prompt)  # start and end
+    if n_ctx > room:
+        raise ValueError(
+            f"class {name!r} takes {len(prompt)} tokens with its template, leaving room for "
+            f"{max(room, 0)} context tokens of the {limit} positions (start and end take two); "
+            f"n_ctx is {n_ctx}: take fewer, or shorten the name"
+        )
+
+
+def _count_upto_name(
+    tokenizer: Any, names: list[str], prompts: list[list[int]], template: str
+) -> list[int]:
+    """Count the tokens of each prompt up to the end of the name.
+
+    Raises:
+        ValueError: A token reaches from the name into the words behind it.
+    """
+    before, after = template.split("{}")
+    heads = token_ids(tokenizer, [before + name for name in names])
+    for name, head, prompt in zip(names, heads, prompts, strict=True):
+        if prompt[: len(head)] != head:
+            raise ValueError(
+                f"in the template {template!r}, {after!r} becomes one token with the end of class "
+                f"{name!r}, and the context should stand between: put a space behind the '{{}}', "
+                "or take position='end'"
+            )
+    return [len(head) for head in heads]
