@@ -392,6 +392,47 @@ def token_map(
     return ax
 
 
+def prompt_layout(
+    tokens: Sequence[Sequence[str]], ctx_positions: Tensor, eos: Tensor, ax: Axes | None = None
+) -> Axes:
+    """Prompts as rows of cells, a cell a token: where context, name and end stand.
+
+    Args:
+        tokens: n_classes lists of N tokens, written into the cells of the names.
+        ctx_positions: (n_classes, n_ctx), the places of the context vectors, written v1, v2, ...
+        eos: (n_classes,), the places of the ends. What stands behind them is padding, left white.
+        ax: a place to draw in. None: a new figure.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes import plots
+        >>> places, ends = torch.tensor([[1, 2]]), torch.tensor([4])
+        >>> ax = plots.prompt_layout([["<s>", "x", "x", "rose", "</s>"]], places, ends)
+        >>> [text.get_text() for text in ax.texts]
+        ['start', 'v1', 'v2', 'rose', 'end']
+    """
+    rows, columns = len(tokens), max(map(len, tokens))
+    if ax is None:
+        ax = plt.subplots(figsize=(0.6 * columns, 0.35 * rows))[1]
+    _bare(ax)
+    for y, (row, places, end) in enumerate(
+        zip(tokens, ctx_positions.tolist(), eos.tolist(), strict=True)
+    ):
+        for x, token in enumerate(row[: end + 1]):
+            text, colour = token.removesuffix("</w>"), "#bfdbfe"
+            if x in places:
+                text, colour = f"v{places.index(x) + 1}", "#fdba74"
+            elif x in (0, end):
+                text, colour = "end" if x else "start", "#d1d5db"
+            ax.add_patch(Rectangle((x + 0.03, y + 0.06), 0.94, 0.88, facecolor=colour))
+            ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7)
+    ax.set(xlim=(0, columns), ylim=(rows, 0))
+    return ax
+
+
 def similarity(
     values: Tensor, images: Sequence[Image.Image], texts: Sequence[str], size: float = 0.5
 ) -> Axes:

@@ -124,3 +124,19 @@ def test_a_table_of_pictures_and_texts():
     assert heights[0] > heights[1], "the first picture stands above"
     with pytest.raises(ValueError, match="zip"):
         plots.similarity(values, [red], ["x", "y", "z"])
+
+
+def test_a_prompt_s_layout_shows_what_stands_where():
+    tokens = [["<s>", "x</w>", "rose</w>", "x</w>", "</s>"], ["<s>", "x", "x", "</s>", "</s>"]]
+    places, ends = torch.tensor([[3, 1], [1, 2]]), torch.tensor([4, 3])
+    ax = plots.prompt_layout(tokens, places, ends)
+    written = [(text.get_text(), int(text.get_position()[1])) for text in ax.texts]
+    assert [text for text, row in written if row == 0] == ["start", "v2", "rose", "v1", "end"]
+    assert [text for text, row in written if row == 1] == ["start", "v1", "v2", "end"]
+    colours = [patch.get_facecolor() for patch in ax.patches]
+    assert colours[0] == colours[4] and colours[1] == colours[3]  # start and end, context
+    assert len({colours[0], colours[1], colours[2]}) == 3
+    assert [patch.get_xy()[0] for patch in ax.patches[:2]] == [0.03, 1.03]
+    assert ax.yaxis_inverted(), "the first prompt stands above"
+    with pytest.raises(ValueError, match="zip"):
+        plots.prompt_layout(tokens, places, ends[:1])
