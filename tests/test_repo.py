@@ -194,6 +194,11 @@ FLOORS = {
     "clipnotes.prompts.processes": 3.5,
     "clipnotes.prompts.training": 3.6,
     "clipnotes.prompts": 3.9,
+    "clipnotes.folders": 3,
+    "clipnotes.doctor": 3.91,
+    "clipnotes.learn": 3.91,
+    "clipnotes.cli": 4,
+    "clipnotes.__main__": 4.1,
     "clipnotes": 9,  # its names are looked up when asked for
 }
 
