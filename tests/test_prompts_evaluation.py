@@ -116,6 +116,13 @@ def test_what_cannot_be_measured(clip, images, labels, error, words):
         evaluate(Said(clip, [0] * 3), images, labels)
 
 
+def test_a_picture_is_named_by_its_place_in_all(clip, monkeypatch):
+    monkeypatch.setattr("clipnotes.prompts.samples.BATCH", 1)
+    for bad, words in ((Image.new("RGB", (8, 0)), "1 is 8 x 0 pixels"), ("a.png", "1: a str")):
+        with pytest.raises((TypeError, ValueError), match=f"picture {words}"):
+            evaluate(Said(clip, [0, 0]), [Image.new("RGB", (8, 8)), bad], [0, 0])
+
+
 def test_a_logit_that_is_not_finite(clip):
     classifier = Said(clip, [0, 1, 2])
     classifier.answers[1, 3] = torch.inf

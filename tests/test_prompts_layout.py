@@ -172,3 +172,8 @@ def test_a_name_without_a_token_is_refused():
 def test_braces_in_a_name_stay(clip):
     ids = build(clip.tokenizer, ["a {} b"], 1).input_ids.tolist()[0]
     assert ids[2:-1] == token_ids(clip.tokenizer, ["a {} b."])[0]
+
+
+def test_the_longest_prompt_is_that_of_most_tokens(clip):
+    with pytest.raises(ValueError, match="class '日本' takes 7 tokens"):
+        build(clip.tokenizer, ["dog", "日本", "a red dog"], 24)

@@ -72,6 +72,10 @@ def test_an_initial_text_gives_its_plain_features(clip, per_class):
     assert learner.n_ctx == 4
     plain = clip.encode_text([f"an emoji of a {name}." for name in NAMES])
     assert_close("features", learner(), plain)
+    if per_class:  # the contexts start equal and are not the same memory
+        with torch.no_grad():
+            learner.ctx[0].zero_()
+        assert learner.ctx[1].abs().sum() > 0
 
 
 def test_the_initial_text_is_counted_in_tokens(clip):
@@ -207,6 +211,8 @@ def test_layers_that_would_be_computed_again_too_late_are_refused(clip):
         learner()
     with torch.no_grad():
         learner()
+    model.eval()
+    learner()
     model.requires_grad_(False)
     gradients = []
     for mode in (True, False):

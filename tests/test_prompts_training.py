@@ -365,7 +365,7 @@ PICTURES = [Image.new("RGB", (8, 8))] * 5
         (
             [*PICTURES[:4], "last"],
             NUMBERS,
-            {"augment": random_crop_and_flip},
+            {"augment": random_crop_and_flip, "batch_size": 1},
             TypeError,
             "picture 4: a str",
         ),

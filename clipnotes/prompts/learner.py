@@ -270,7 +270,7 @@ class PromptLearner(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "PromptLearner":
         memo[id(self.clip)] = self.clip  # shared, not copied
-        memo[id(self)] = twin = type(self).__new__(type(self))
+        twin = type(self).__new__(type(self))
         twin.__dict__ = copy.deepcopy(self.__dict__, memo)
         return twin
 
