@@ -19,7 +19,6 @@ from clipnotes.data import few_shot
 from clipnotes.folders import Skipped, encode_files, image_folder
 from clipnotes.prompts import LinearProbe, NearestMean, PromptLearner, ZeroShot, evaluate, fit
 from clipnotes.prompts.card import EMBEDDED, model_name, text_tower_digest
-from clipnotes.prompts.evaluation import Classifier
 from clipnotes.prompts.layout import Position
 from clipnotes.prompts.resume import digest
 from clipnotes.prompts.storage import check_folder
@@ -179,7 +178,7 @@ def learn(
         history = fit(
             learner, *given, epochs=plan.epochs, seed=seed, checkpoint=checkpoint, progress=progress
         )
-        methods: dict[str, Classifier] = {
+        methods: dict[str, Any] = {
             "zero-shot": zero_shot,
             "nearest mean": NearestMean(clip, names, *given),
             "linear probe": LinearProbe(clip, names, *given),

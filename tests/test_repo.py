@@ -237,9 +237,21 @@ def test_imports_point_downwards(root):
     assert floors_broken({"clipnotes.plots": "import clipnotes.plots"})
 
 
-def test_the_readme_s_lines_run(root):
+def test_the_readme_s_lines_run(root, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text("utf-8"), re.S)
-    assert len(blocks) == 1
+    prompts, first = sorted(blocks, key=lambda block: "import clipnotes" in block)
+    monkeypatch.chdir(tmp_path)
     names = {}
-    exec(compile(blocks[0], "README.md", "exec"), names)
+    for block in (first, prompts):  # the second one says that it goes on from there
+        exec(compile(block, "README.md", "exec"), names)
     assert names["probabilities"].shape == (3, 20)
+    assert (names["again"].ctx == names["learner"].ctx).all()
+    assert 0 < names["scores"].accuracy <= 1
+
+
+def test_the_readme_s_commands_are_there(root):
+    from clipnotes.cli import app
+
+    commands = {command.callback.__name__ for command in app.registered_commands}
+    named = re.findall(r"^clipnotes (\w+)|`clipnotes (\w+)", (root / "README.md").read_text(), re.M)
+    assert {one or other for one, other in named} == commands
