@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 import torch
@@ -248,3 +249,12 @@ def test_a_small_model_computes_on_one_thread(monkeypatch, given, expected):
     monkeypatch.setattr(cli, "SMALL", 10)
     run("trace")
     assert seen == expected
+
+
+def test_the_command_is_installed_under_its_name():
+    from test_repo import pyproject
+
+    scripts = pyproject()["project"]["scripts"]
+    assert {name: EntryPoint(name, value, "").load() for name, value in scripts.items()} == {
+        "clipnotes": cli.app
+    }
