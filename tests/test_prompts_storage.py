@@ -400,7 +400,8 @@ def coop_file(clip, path, ctx, **more):
     optimizer.step()
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50.0)
     table = clip.model.text_model.embeddings.token_embedding.weight.detach()
-    start = table[clip.tokenizer.bos_token_id].half().float()
+    # Emoji-CLIP's weights are in half precision already, so another rounding stands for CoOp's.
+    start = table[clip.tokenizer.bos_token_id].bfloat16().float()
     state = OrderedDict(
         ctx=ctx, token_prefix=start.repeat(5, 1, 1), token_suffix=torch.zeros(5, 14, ctx.shape[-1])
     )
