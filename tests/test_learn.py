@@ -84,7 +84,14 @@ def test_lines_have_mean_and_deviation():
     assert report.lines() == ["a        62.5 ± 17.7 %", "longer  100.0 ± 0.0 %"]
 
 
-def test_several_seeds_keep_the_first_prompt(clip, folder, tmp_path):
+def test_several_seeds_keep_the_first_prompt(clip, folder, tmp_path, monkeypatch):
+    seeds = []
+
+    def counted(*given, seed, **rest):
+        seeds.append(seed)
+        return training.fit(*given, seed=seed, **rest)
+
+    monkeypatch.setattr("clipnotes.learn.fit", counted)
     one = learn(clip, folder, tmp_path / "one", Plan(**QUICK, seeds=[5]))
     two = learn(clip, folder, tmp_path / "two", Plan(**QUICK, seeds=[5, 6]))
     assert all(
@@ -96,6 +103,7 @@ def test_several_seeds_keep_the_first_prompt(clip, folder, tmp_path):
     six = learn(clip, folder, tmp_path / "six", Plan(**QUICK, seeds=[6]))
     second = {name: values[1:] for name, values in two.accuracies.items()}
     assert second == six.accuracies
+    assert seeds == [5, 5, 6, 6]
 
 
 def test_a_test_folder_leaves_all_pictures_to_learning(clip, folder, tmp_path):
