@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 
+import matplotlib as mpl
 import pytest
 import torch
 from some_folders import make_folders
@@ -142,11 +143,13 @@ def test_learn_hands_every_option_on(folder, tmp_path, monkeypatch):
 
 
 def test_learn_says_the_spread_and_the_notes(folder, tmp_path):
+    mpl.use("svg")
     arguments = ["--shots", 6, "--epochs", 1, "--n-ctx", 1, "--seeds", 2]
     result = run("learn", folder, "--out", tmp_path / "o", *arguments)
     assert "mean ± standard deviation of 2 seeds:" in result.stdout
     assert len(re.findall(r"±\s+\d+\.\d %", result.stdout)) == 4
     assert "note: too few pictures for 6 shots" in result.stderr
+    assert mpl.get_backend().lower() == "agg", "a screen is not needed"
 
 
 def test_learn_refuses(folder, prompt, tmp_path):

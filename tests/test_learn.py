@@ -1,5 +1,6 @@
 """Learning from a folder: the draw, the numbers, and a run that was killed."""
 
+import copy
 import shutil
 from collections import Counter
 
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from some_folders import NAMES, make_folders
 
+from clipnotes import Clip
 from clipnotes.folders import encode_files, list_files
 from clipnotes.learn import Plan, Report, learn, split
 from clipnotes.prompts import LinearProbe, NearestMean, PromptLearner, ZeroShot, evaluate, training
@@ -200,3 +202,19 @@ def test_a_stopped_run_goes_on_and_keeps_the_old_prompt(clip, folder, tmp_path, 
     whole = PromptLearner.load(tmp_path / "whole", clip).ctx
     assert torch.equal(PromptLearner.load(tmp_path / "out", clip).ctx, whole)
     assert not list((tmp_path / "out").glob(".training-*"))
+
+
+def test_the_sentence_of_zero_shot_suits_the_model(clip, folder, tmp_path, monkeypatch):
+    templates = []
+
+    def stop(clip, names, template):
+        templates.append(template)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("clipnotes.learn.ZeroShot", stop)
+    other = Clip(copy.deepcopy(clip.model), clip.tokenizer, clip.image_processor)
+    other.model.config._name_or_path = "openai/clip-vit-base-patch32"
+    for model, given in ((clip, None), (other, None), (clip, "one {}")):
+        with pytest.raises(ValueError, match="enough"):
+            learn(model, folder, tmp_path / "out", Plan(template=given))
+    assert templates == ["an emoji of a {}", "a photo of a {}", "one {}"]
