@@ -24,7 +24,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         >>> path.read_bytes()
         b'whole'
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # renaming needs the same disk
+    beside = _beside(path, os.getpid())  # renaming needs the same disk
     try:
         with open(beside, "wb") as file:
             file.write(content)
@@ -34,3 +34,38 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def remove_strays(path: Path) -> None:
+    """Remove what killed processes left beside a file when they were writing it.
+
+    A process that is still there may be writing, so its file stays. On Windows, where asking would
+    disturb it, all stay.
+
+    Args:
+        path: The file that was to be written.
+
+    Example:
+        >>> import tempfile
+        >>> remove_strays(Path(tempfile.mkdtemp(), "note.txt"))
+    """
+    if os.name != "posix":
+        return
+    for stray in path.parent.glob(_beside(path, "*").name):
+        pid = stray.name.split(".")[-2]
+        if pid.isdecimal() and not _is_running(int(pid)):
+            stray.unlink(missing_ok=True)
+
+
+def _beside(path: Path, pid: int | str) -> Path:
+    return path.with_name(f".{path.name}.{pid}.tmp")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's process
+        return True
+    return True

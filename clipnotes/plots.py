@@ -473,3 +473,46 @@ def similarity(
     ax.set_xticks(range(columns), list(texts), rotation=45, ha="left", fontsize=8)
     ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     return ax
+
+
+def confusion(matrix: Tensor, names: Sequence[str], ax: Axes | None = None) -> Axes:
+    """What is taken for what: a row a true class, a column a class said, bright where it happens.
+
+    The colour is the part of the row; the number, written for up to 30 classes, counts pictures. A
+    class without pictures has an empty row.
+
+    Args:
+        matrix: (n, n) counts, as ``evaluate(...).confusion`` has them.
+        names: the n classes.
+        ax: where to draw. None: a new figure that grows with n.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: The matrix does not fit the names.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes import plots
+        >>> plots.confusion(torch.tensor([[3, 1], [0, 2]]), ["rose", "tulip"]).get_ylabel()
+        'true class'
+    """
+    n = len(names)
+    if tuple(matrix.shape) != (n, n):
+        raise ValueError(f"the matrix is {tuple(matrix.shape)} and {n} names were given")
+    if ax is None:
+        side = min(2 + 0.36 * n, 24)
+        ax = plt.subplots(figsize=(side, side))[1]
+    part = (matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)).cpu().numpy()
+    ax.imshow(part, cmap=HEAT, vmin=0, vmax=1)
+    size = max(3, min(9, 500 / n))
+    ax.set_xticks(range(n), names, rotation=90, fontsize=size)
+    ax.set_yticks(range(n), names, fontsize=size)
+    ax.set(xlabel="class said", ylabel="true class")
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    for i, j in matrix.nonzero().tolist() if n <= 30 else ():
+        colour = "black" if part[i, j] > 0.6 else "white"
+        ax.text(j, i, f"{int(matrix[i, j])}", ha="center", va="center", color=colour, fontsize=8)
+    return ax

@@ -140,3 +140,18 @@ def test_a_prompt_s_layout_shows_what_stands_where():
     assert ax.yaxis_inverted(), "the first prompt stands above"
     with pytest.raises(ValueError, match="zip"):
         plots.prompt_layout(tokens, places, ends[:1])
+
+
+def test_a_confusion_matrix_is_shaded_by_rows_and_counts():
+    matrix = torch.tensor([[3, 1, 0], [0, 0, 0], [0, 2, 2]])
+    ax = plots.confusion(matrix, ["a", "b", "c"])
+    expected = [[0.75, 0.25, 0], [0, 0, 0], [0, 0.5, 0.5]]
+    np.testing.assert_allclose(drawn(ax), expected)
+    assert ax.images[0].get_clim() == (0, 1)
+    written = {(t.get_position()[1], t.get_position()[0]): t.get_text() for t in ax.texts}
+    assert written == {(0, 0): "3", (0, 1): "1", (2, 1): "2", (2, 2): "2"}
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("true class", "class said")
+    assert not plots.confusion(torch.eye(31), [str(i) for i in range(31)]).texts, "too small"
+    with pytest.raises(ValueError, match="2 names"):
+        plots.confusion(matrix, ["a", "b"])

@@ -1,16 +1,21 @@
 """Class names in, a differentiable classifier out: CoOp's prompt learner for any CLIP."""
 
 import copy
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from clipnotes.checkpoints import Clip
 from clipnotes.compat import text_projection, text_tower
+from clipnotes.prompts.card import check_fits, make_card
+from clipnotes.prompts.coop import read_coop
 from clipnotes.prompts.embeddings import N_CTX
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.layout import Layout, Position, check_classnames, token_ids
+from clipnotes.prompts.storage import read_prompt, write_prompt
 from clipnotes.prompts.substitute import random_ctx
 
 
@@ -134,6 +139,134 @@ class PromptLearner(nn.Module):
         features = self()  # (n_classes, P)
         scale = model.logit_scale.detach().exp().to(features)
         return scale * image_features.to(features) @ features.T
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        shots: int | None = None,
+        seed: int | None = None,
+        scores: Mapping[str, float] | None = None,
+        force: bool = False,
+    ) -> None:
+        """Save the prompt: the context and a card that says what it is for.
+
+        The folder gets ``prompt.safetensors`` and, for readers, ``card.json``. A kill at any moment
+        leaves the old prompt or the new one.
+
+        Args:
+            folder: Is made if it is not there.
+            shots: Pictures a class that it was learned from.
+            seed: Of the training.
+            scores: Name -> number, for instance accuracies.
+            force: Replace a prompt that is there.
+
+        Raises:
+            TypeError: Shots, seed or a score of another type.
+            ValueError: A prompt is there already; a number that is not finite. Nothing is written.
+            OSError: The system refuses; an old prompt is still there.
+
+        Example:
+            >>> import clipnotes, tempfile
+            >>> learner = PromptLearner(clipnotes.load(), ["rose", "tulip"], n_ctx=4)
+            >>> learner.save(tempfile.mkdtemp(), shots=16, scores={"accuracy": 0.9})
+        """
+        card = make_card(
+            self.clip,
+            self.ctx,
+            position=self.position,
+            template=self.template,
+            classnames=self.classnames,
+            shots=shots,
+            seed=seed,
+            scores=scores,
+        )
+        write_prompt(folder, self.ctx, card, force=force)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        clip: Clip,
+        classnames: Sequence[str] | None = None,
+    ) -> "PromptLearner":
+        """Load a prompt for the model that it was learned with.
+
+        Args:
+            folder: Written by ``save``.
+            clip: The model; its text tower must be the one on the card.
+            classnames: Other classes, for a context that all classes share. None: those it was
+                learned with.
+
+        Raises:
+            ValueError: There is no prompt, it is damaged or of another model; the classes do not
+                fit the model, or the context belongs to other ones.
+
+        Example:
+            >>> import clipnotes, tempfile
+            >>> clip, folder = clipnotes.load(), tempfile.mkdtemp()
+            >>> PromptLearner(clip, ["rose", "tulip"], n_ctx=4).save(folder)
+            >>> PromptLearner.load(folder, clip).classnames
+            ['rose', 'tulip']
+            >>> PromptLearner.load(folder, clip, ["beetle", "bear", "fox"])().shape
+            torch.Size([3, 128])
+        """
+        ctx, card = read_prompt(folder)
+        check_fits(clip, card)
+        names = card["classnames"] if classnames is None else check_classnames(classnames)
+        if card["per_class"] and names != card["classnames"]:
+            some = ", ".join(card["classnames"][:5])
+            raise ValueError(
+                f"the prompt in {folder} has a context of its own for each of its "
+                f"{len(card['classnames'])} classes ({some}{', ...' * (len(ctx) > 5)}), and none "
+                "for others: leave classnames out, or learn a context that all classes share"
+            )
+        return cls._from_ctx(ctx, clip, names, card["position"], card["template"])
+
+    @classmethod
+    def from_coop(
+        cls,
+        path: str | os.PathLike[str],
+        clip: Clip,
+        classnames: Sequence[str],
+        position: Position = "end",
+    ) -> "PromptLearner":
+        """Import a context that CoOp's own program has learned.
+
+        Its checkpoint holds numbers only: give the classes, the order included if each has its own
+        context (CSC), and where the name stands (``CLASS_TOKEN_POSITION``). It is read with
+        ``weights_only``.
+
+        Args:
+            path: For instance ``prompt_learner/model.pth.tar-50``.
+            clip: The CLIP that it was learned with.
+            classnames: The classes; for a shared context, any.
+            position: As it was learned.
+
+        Raises:
+            ValueError: No such file, one that holds more than tensors, or no context; a context
+                that is for another CLIP or another number of classes; names that do not fit.
+
+        Example:
+            >>> import clipnotes, tempfile
+            >>> path = tempfile.mkdtemp() + "/model.pth.tar-50"
+            >>> torch.save({"state_dict": {"ctx": torch.zeros(4, 128)}, "epoch": 50}, path)
+            >>> PromptLearner.from_coop(path, clipnotes.load(), ["rose", "tulip"])().shape
+            torch.Size([2, 128])
+        """
+        names = check_classnames(classnames)
+        ctx = read_coop(path, clip, names)
+        return cls._from_ctx(ctx, clip, names, position, "{}.")
+
+    @classmethod
+    def _from_ctx(
+        cls, ctx: Tensor, clip: Clip, names: Sequence[str], position: Position, template: str
+    ) -> "PromptLearner":
+        per_class = ctx.dim() == 3
+        learner = cls(clip, names, ctx.shape[-2], None, position, per_class, template)
+        with torch.no_grad():
+            learner.ctx.copy_(ctx)
+        return learner
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "PromptLearner":
         memo[id(self.clip)] = self.clip  # shared, not copied

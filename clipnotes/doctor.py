@@ -1,0 +1,145 @@
+"""Look at the installation: what is there, what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import re
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+# As in pyproject.toml; a test compares them. An installed package knows them, a checkout does not.
+NEEDED = {
+    "torch": "2.2",
+    "transformers": "4.49",
+    "accelerate": "1.0",
+    "datasets": "3.0",
+    "pillow": "10",
+    "pyarrow": "15",
+    "numpy": "1.26",
+    "safetensors": "0.4.3",
+    "scikit-learn": "1.4",
+    "matplotlib": "3.8",
+    "tqdm": "4.66",
+    "typer": "0.15",
+}
+PYTHON = "3.10"
+_MODULES = {"pillow": "PIL", "scikit-learn": "sklearn"}
+_PIP = "python -m pip install"
+_AGAIN = f'{_PIP} --force-reinstall --no-deps "git+https://github.com/clipnotes/clipnotes"'
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination.
+
+    Attributes:
+        what: What was looked at.
+        found: What is there.
+        problem: What is wrong with it, or empty.
+        mend: The command or step that helps, or empty.
+    """
+
+    what: str
+    found: str
+    problem: str = ""
+    mend: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at Python, at every package that is needed, and at the model.
+
+    Returns:
+        A finding for each; those with a ``problem`` keep something from working.
+
+    Example:
+        >>> [finding for finding in examine() if finding.problem]
+        []
+    """
+    too_old = _numbers(platform.python_version()) < _numbers(PYTHON)
+    findings = [
+        Finding(
+            "python",
+            f"{platform.python_version()}, {sys.executable}",
+            f"older than {PYTHON}" if too_old else "",
+            f"install Python {PYTHON} or later and make a new environment" if too_old else "",
+        )
+    ]
+    packages = [_package(name, least) for name, least in NEEDED.items()]
+    findings += packages
+    if any(finding.problem for finding in packages):
+        return [*findings, Finding("model", "not looked at before the packages are there")]
+    findings += [_device(), *_embedded()]
+    return [*findings, _chosen()]
+
+
+def _numbers(text: str) -> list[int]:
+    """The release of a version: 2.13.0+cpu -> [2, 13, 0]."""
+    match = re.match(r"\d+(\.\d+)*", text)
+    return [int(n) for n in match[0].split(".")] if match else []
+
+
+def _package(name: str, least: str) -> Finding:
+    command = f'{_PIP} "{name}>={least}"'
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return Finding(name, "", "not installed", command)
+    if _numbers(found) < _numbers(least):
+        return Finding(name, found, f"older than {least}", f"{command} --upgrade")
+    try:
+        importlib.import_module(_MODULES.get(name, name))
+    except Exception as error:  # a broken installation raises anything
+        said = (str(error) or type(error).__name__).split("\n", 1)[0]
+        return Finding(
+            name, found, f"cannot be imported: {said}", f"{_PIP} --force-reinstall {name}"
+        )
+    if name == "transformers":
+        from clipnotes.compat import recorded
+
+        tested = list(recorded())
+        newer = _numbers(found) > _numbers(tested[-1])
+        note = "newer than what it was tested with" if newer else "tested with"
+        found = f"{found} ({note}: {', '.join(tested)})"
+    return Finding(name, found)
+
+
+def _device() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        found = f"{torch.cuda.get_device_name()} is there; the commands compute on the CPU"
+    else:
+        found = f"CPU, {torch.get_num_threads()} threads"
+    return Finding("device", found)
+
+
+def _embedded() -> list[Finding]:
+    from clipnotes.checkpoints import EMOJI_CLIP
+    from clipnotes.directory import check_directory
+
+    try:
+        check_directory(EMOJI_CLIP)
+    except ValueError as error:
+        return [Finding("Emoji-CLIP", str(EMOJI_CLIP), str(error), _AGAIN)]
+    return [Finding("Emoji-CLIP", f"{EMOJI_CLIP}, checksums agree")]
+
+
+def _chosen() -> Finding:
+    from clipnotes.checkpoints import load
+
+    name = os.environ.get("CLIPNOTES_MODEL", "")
+    what = f"CLIPNOTES_MODEL is {name}" if name else "CLIPNOTES_MODEL is not set: Emoji-CLIP"
+    try:
+        config = load().model.config
+    except ValueError as error:
+        mend = "unset CLIPNOTES_MODEL" if name else _AGAIN
+        if name and not Path(name).exists() and "/" in name:
+            mend += ", or, with a network, hf download " + name
+        return Finding("model", what, str(error), mend)
+    vision = config.vision_config
+    size = f"{vision.image_size} pixels in patches of {vision.patch_size}"
+    return Finding("model", f"{what}; {size}, {config.projection_dim} numbers a feature")
