@@ -1,6 +1,8 @@
 """Prompts with learnable context -> class features, through the weights of a model's text tower."""
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,7 +15,7 @@ from clipnotes.model import unit_length
 from clipnotes.prompts.embeddings import inject
 from clipnotes.prompts.known import why_not
 from clipnotes.prompts.layout import Layout
-from clipnotes.prompts.packed import bytes_per_token, run_chunk, run_common
+from clipnotes.prompts.packed import bytes_per_token, run_chunk
 from clipnotes.prompts.packing import pack
 from clipnotes.prompts.substitute import check_ctx, places
 
@@ -102,24 +104,12 @@ def _fast(tower: Any, project: nn.Linear, layout: Layout, ctx: Tensor, budget: i
     keeps = torch.is_grad_enabled() and ctx.requires_grad
     max_tokens = budget // bytes_per_token(tower, int(layout.eos.max()) + 1, keeps)
     packing = pack(layout, ctx.dim() == 3, max_tokens, weight.device)
-    common = run_common(tower, packing.common, ctx)
-    ends = []
-    for chunk in packing.chunks:
-        if keeps and len(packing.chunks) > 1:
-            ends.append(
-                checkpoint(
-                    run_chunk,
-                    tower,
-                    chunk,
-                    ctx,
-                    common,
-                    use_reentrant=False,  # the other kind sees no gradient inside of `common`
-                    preserve_rng_state=False,  # nothing is drawn
-                )
-            )
-        else:
-            ends.append(run_chunk(tower, chunk, ctx, common))
-    states = torch.cat(ends)[packing.rank]  # (n_classes, D)
+    run: Callable[..., Tensor] = run_chunk
+    if keeps and len(packing.chunks) > 1:
+        # Keep nothing of a chunk, and compute it once more when its gradient is wanted.
+        run = partial(checkpoint, run_chunk, use_reentrant=False, preserve_rng_state=False)
+    ends = [run(tower, chunk, ctx) for chunk in packing.chunks]  # (n, D) each
+    states = torch.cat(ends).index_select(0, packing.rank)  # (n_classes, D)
     bias = None if project.bias is None else project.bias.detach()
     return nn.functional.linear(states, project.weight.detach(), bias)  # (n_classes, P)
 

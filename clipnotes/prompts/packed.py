@@ -1,97 +1,89 @@
 """CLIP's text tower over packed prompts: the same numbers as transformers, without the waste.
 
 Everything but attention treats each token by itself, so norms, projections and MLPs see one matrix
-with all tokens of a chunk, (T, D). Attention has three parts to look at: what is common to all
-prompts, the head of the own class, and the own tokens so far (see ``packing``). In the last layer
-only the end tokens ask, since nothing else is read.
+with all tokens of a chunk. For attention they are laid into blocks (see ``packing``). In the last
+layer only the end tokens ask, since nothing else is read.
 
 The weights are used where they are, detached: they get no gradient, and none is computed.
 
-In the shape comments: T, packed tokens; Q, those of them that ask; D, the width of the tower; H,
-heads; d, the width of a head; P, tokens of the common stretch.
+In the shape comments: T, packed tokens; Q, those of them that ask; D, the width of the tower; P,
+tokens that are common to all prompts; B, blocks; S, slots in a block; H, heads; d, width of a head.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.activations import QuickGELUActivation
 
-from clipnotes.prompts.packing import Chunk, Group, Stretch
-
-
-class Past(NamedTuple):
-    """Keys and values that later tokens look back at, (T, D) each, one pair a layer."""
-
-    keys: list[Tensor]
-    values: list[Tensor]
+from clipnotes.prompts.packing import BLOCK, Chunk, Stretch
 
 
-def run_common(tower: Any, stretch: Stretch, ctx: Tensor) -> Past:
-    """Compute what all prompts begin with.
+class Seen(NamedTuple):
+    """Keys or values of one layer, which others look at: (P, D), and in blocks (B, S, D)."""
 
-    Args:
-        tower: A text tower of transformers.
-        stretch: The tokens, one sequence.
-        ctx: (n_ctx, D), or (n_classes, n_ctx, D).
-    """
-    return _run_to_be_seen(tower, stretch, ctx, None)
+    common: Tensor
+    own: Tensor
 
 
-def run_chunk(tower: Any, chunk: Chunk, ctx: Tensor, common: Past) -> Tensor:
-    """Compute the rest of the prompts of some classes, up to the last norm.
+def run_chunk(tower: Any, chunk: Chunk, ctx: Tensor) -> Tensor:
+    """Compute the prompts of some classes.
 
     Args:
-        tower: A text tower of transformers.
+        tower: A text tower of transformers that ``known`` knows.
         chunk: The classes.
         ctx: (n_ctx, D), or (n_classes, n_ctx, D).
-        common: What ``run_common`` gave.
 
     Returns:
-        (n, D), the states of the end tokens.
+        (n, D), the states of the end tokens after the last norm.
+
+    Example:
+        >>> import clipnotes
+        >>> from clipnotes.prompts.layout import Layout
+        >>> from clipnotes.prompts.packing import pack
+        >>> clip = clipnotes.load()
+        >>> layout = Layout.build(clip.tokenizer, ["rose", "tulip"], 4, limit=32)
+        >>> (chunk,) = pack(layout, False, 1000, torch.device("cpu")).chunks
+        >>> run_chunk(clip.model.text_model, chunk, torch.zeros(4, 128)).shape
+        torch.Size([2, 128])
     """
-    # No context stands in a head, so no gradient passes through.
-    heads = None if chunk.head is None else _run_to_be_seen(tower, chunk.head, ctx, common)
-    x = _embed(tower, chunk.tail, ctx)  # (T, D)
-    for i, layer in enumerate(tower.encoder.layers):
-        normed = _norm(layer.layer_norm1, x)
-        keys, values = _keys_and_values(layer, normed)
-        if i == len(tower.encoder.layers) - 1:
-            x, normed = x[chunk.tail.ends], normed[chunk.tail.ends]  # (Q, D)
-        x = _finish(layer, x, normed, _Seen(keys, values, chunk.tail.groups, i, common, heads))
+    seen = None
+    if chunk.constant is not None:  # no gradient passes through it
+        seen = _run(tower, chunk.constant, ctx, None, None)[1]
+    x, _ = _run(tower, chunk.rest, ctx, seen, chunk.ends)
     return _norm(tower.final_layer_norm, x)
 
 
-def bytes_per_token(tower: Any, longest: int, keeps: bool) -> int:
-    """Estimate what ``run_chunk`` takes for each token.
-
-    Args:
-        tower: A text tower of transformers.
-        longest: Tokens that the longest prompt has, which a token may look at.
-        keeps: All layers are kept for a gradient, not only one at a time.
-    """
-    attention, mlp = tower.encoder.layers[0].self_attn, tower.encoder.layers[0].mlp
-    width, wide = attention.embed_dim, mlp.fc1.out_features
-    n_layers = len(tower.encoder.layers) if keeps else 1
-    # Kept: two inputs of norms, query and its scaled self, key and value as they are and by head,
-    # shares of attention, twice, and the MLP before and after its sigmoid. Then one layer's rest.
-    kept = 8 * width + 2 * attention.num_heads * longest + 2 * wide
-    passing = 4 * width + 2 * attention.num_heads * longest + 3 * wide
-    return (n_layers * kept + passing) * mlp.fc1.weight.element_size()
-
-
-def _run_to_be_seen(tower: Any, stretch: Stretch, ctx: Tensor, common: Past | None) -> Past:
-    """Run the layers for the sake of keys and values only."""
-    past = Past([], [])
-    x = _embed(tower, stretch, ctx)  # (T, D)
+def _run(
+    tower: Any,
+    stretch: Stretch,
+    ctx: Tensor,
+    before: list[tuple[Seen, Seen]] | None,
+    ends: Tensor | None,
+) -> tuple[Tensor, list[tuple[Seen, Seen]]]:
+    """Run all layers, to be read at ``ends``, or else for the sake of keys and values only."""
+    x, shown = _embed(tower, stretch, ctx), []  # (T, D)
+    last = len(tower.encoder.layers) - 1
     for i, layer in enumerate(tower.encoder.layers):
+        attention, mlp = layer.self_attn, layer.mlp
         normed = _norm(layer.layer_norm1, x)
-        keys, values = _keys_and_values(layer, normed)
-        past.keys.append(keys)
-        past.values.append(values)
-        if i < len(tower.encoder.layers) - 1:  # what the last layer makes of them, nobody sees
-            x = _finish(layer, x, normed, _Seen(keys, values, stretch.groups, i, common, None))
-    return past
+        keys = _show(_linear(attention.k_proj, normed), stretch)
+        values = _show(_linear(attention.v_proj, normed), stretch)
+        if ends is None:
+            shown.append((keys, values))
+            if i == last:
+                break
+        slots = stretch.slots
+        if ends is not None and i == last:
+            slots = slots[ends - stretch.n_common]  # (Q,)
+            x, normed = x.index_select(0, ends), normed.index_select(0, ends)  # (Q, D)
+        query = _linear(attention.q_proj, normed)
+        seen = [(keys, values)] if before is None else [before[i], (keys, values)]
+        x = x + _linear(attention.out_proj, _attend(attention, query, slots, seen, stretch.visible))
+        wide = _linear(mlp.fc1, _norm(layer.layer_norm2, x))  # (Q, intermediate_size)
+        x = x + _linear(mlp.fc2, _activate(mlp.activation_fn, wide))
+    return x, shown
 
 
 def _embed(tower: Any, stretch: Stretch, ctx: Tensor) -> Tensor:
@@ -104,84 +96,52 @@ def _embed(tower: Any, stretch: Stretch, ctx: Tensor) -> Tensor:
     return tokens + F.embedding(places, embeddings.position_embedding.weight.detach())
 
 
-class _Seen(NamedTuple):
-    """What there is to look at in one layer."""
-
-    keys: Tensor
-    values: Tensor
-    groups: tuple[Group, ...]
-    layer: int
-    common: Past | None
-    heads: Past | None
+def _show(rows: Tensor, stretch: Stretch) -> Seen:
+    common, own = rows[: stretch.n_common], rows[stretch.n_common :]
+    return Seen(common, _lay(own, stretch.slots, stretch.visible))
 
 
-def _keys_and_values(layer: Any, normed: Tensor) -> tuple[Tensor, Tensor]:
-    attention = layer.self_attn
-    return _linear(attention.k_proj, normed), _linear(attention.v_proj, normed)
+def _lay(rows: Tensor, slots: Tensor, visible: Tensor) -> Tensor:
+    """Lay rows into blocks: (B, S, D), with zeros where no row belongs."""
+    n_blocks, _, n_slots, _ = visible.shape
+    empty = rows.new_zeros(n_blocks * n_slots, rows.shape[1])
+    return empty.index_copy(0, slots, rows).view(n_blocks, n_slots, rows.shape[1])
 
 
-def _finish(layer: Any, x: Tensor, normed: Tensor, seen: _Seen) -> Tensor:
-    """Let (Q, D) tokens ask and go through the MLP; ``normed`` is ``x`` after the first norm."""
-    attention, mlp = layer.self_attn, layer.mlp
-    query = _linear(attention.q_proj, normed) * attention.scale
-    x = x + _linear(attention.out_proj, _attend(query, seen, attention.num_heads))
-    wide = _linear(mlp.fc1, _norm(layer.layer_norm2, x))  # (Q, intermediate_size)
-    return x + _linear(mlp.fc2, mlp.activation_fn(wide))
+def _attend(
+    attention: Any, query: Tensor, slots: Tensor, seen: list[tuple[Seen, Seen]], visible: Tensor
+) -> Tensor:
+    """Mix the values that each query sees: (Q, D). The last ``len(slots)`` ask in blocks."""
+    n_common = len(query) - len(slots)  # these ask among themselves
+    mixed = []
+    if n_common:
+        parts = (query[:n_common], *(part.common for part in seen[-1]))
+        q, k, v = (_by_head(part.unsqueeze(0), attention) for part in parts)  # (1, H, P, d)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=attention.scale)
+        mixed.append(out.transpose(1, 2).flatten(2).squeeze(0))  # (P, D)
+    if len(slots):
+        q = _by_head(_lay(query[n_common:], slots, visible), attention)  # (B, H, S, d)
+        k, v = (
+            _by_head(
+                torch.cat([kind[0].common.expand(len(visible), -1, -1), *(s.own for s in kind)], 1),
+                attention,
+            )
+            for kind in zip(*seen, strict=True)
+        )  # (B, H, all that is seen, d)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=attention.scale)
+        mixed.append(out.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, slots))
+    return torch.cat(mixed)
 
 
-def _attend(query: Tensor, seen: _Seen, n_heads: int) -> Tensor:
-    """Mix the values that each of the (Q, D) queries sees: (Q, D).
-
-    Whoever asks does so at the end of its sequence: either all of its tokens, or the last one.
-    """
-    groups, common = seen.groups, None
-    n_tokens = sum(n * length for n, length, _ in groups)
-    asks = [length if len(query) == n_tokens else 1 for _, length, _ in groups]
-    sizes = [group.n * n for group, n in zip(groups, asks, strict=True)]
-    query = query.unflatten(1, (n_heads, -1))  # (Q, H, d)
-    if seen.common is not None:
-        common = [
-            kind[seen.layer].unflatten(1, (n_heads, -1)).transpose(0, 1)  # (H, P, d)
-            for kind in seen.common
-        ]
-        scores = (query.transpose(0, 1) @ common[0].transpose(1, 2)).transpose(0, 1)  # (Q, H, P)
-        far = scores.split(sizes)
-    keys, values = _own(seen, "keys", n_heads), _own(seen, "values", n_heads)
-    weights, mixed = [], []
-    for i, (group, asked) in enumerate(zip(query.split(sizes), asks, strict=True)):
-        block = group.unflatten(0, (-1, asked)).transpose(1, 2)  # (n, H, asked, d)
-        own = block @ keys[i].transpose(-1, -2)  # (n, H, asked, head + length)
-        n_own = own.shape[-1]
-        if asked > 1:
-            ahead = torch.ones(asked, n_own, dtype=torch.bool, device=own.device)
-            own = own.masked_fill(ahead.triu(n_own - asked + 1), -torch.inf)
-        if common is not None:
-            before = far[i].unflatten(0, (-1, asked)).transpose(1, 2)  # (n, H, asked, P)
-            own = torch.cat([before, own], dim=-1)
-        # The sum of exponentials needs more digits than half precision has.
-        at_least_float32 = torch.promote_types(own.dtype, torch.float32)
-        shares = own.softmax(dim=-1, dtype=at_least_float32).to(own.dtype)
-        if common is not None:
-            weights.append(shares[..., :-n_own].transpose(1, 2).flatten(0, 1))  # (Q of it, H, P)
-        mixed.append((shares[..., -n_own:] @ values[i]).transpose(1, 2).flatten(0, 1))
-    out = torch.cat(mixed)  # (Q, H, d)
-    if common is not None:
-        out = out + (torch.cat(weights).transpose(0, 1) @ common[1]).transpose(0, 1)
-    return out.flatten(1)  # (Q, D)
+def _by_head(x: Tensor, attention: Any) -> Tensor:
+    return x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2)  # (B, H, S, d)
 
 
-def _own(seen: _Seen, kind: Literal["keys", "values"], n_heads: int) -> list[Tensor]:
-    """Cut keys or values into the groups' own: (n, H, head + length, d) each."""
-    packed: Tensor = getattr(seen, kind)
-    rows = packed.split([n * length for n, length, _ in seen.groups])
-    own = [part.unflatten(0, (n, -1)) for part, (n, _, _) in zip(rows, seen.groups, strict=True)]
-    if seen.heads is not None:
-        rows = getattr(seen.heads, kind)[seen.layer].split([n * head for n, _, head in seen.groups])
-        own = [
-            torch.cat([head.reshape(n, n_head, part.shape[-1]), part], dim=1)
-            for head, part, (n, _, n_head) in zip(rows, own, seen.groups, strict=True)
-        ]
-    return [part.unflatten(-1, (n_heads, -1)).transpose(1, 2) for part in own]
+def _activate(activation: nn.Module, wide: Tensor) -> Tensor:
+    if type(activation) is QuickGELUActivation:
+        # x sigmoid(ax) = silu(ax) / a, and of silu only one tensor is kept for the gradient.
+        return F.silu(1.702 * wide) * (1 / 1.702)
+    return activation(wide)
 
 
 def _linear(module: nn.Linear, x: Tensor) -> Tensor:
@@ -193,3 +153,28 @@ def _norm(module: nn.LayerNorm, x: Tensor) -> Tensor:
     weight = None if module.weight is None else module.weight.detach()
     bias = None if module.bias is None else module.bias.detach()
     return F.layer_norm(x, module.normalized_shape, weight, bias, module.eps)
+
+
+def bytes_per_token(tower: Any, longest: int, keeps: bool) -> int:
+    """Estimate what ``run_chunk`` takes for each token.
+
+    Args:
+        tower: A text tower of transformers that ``known`` knows.
+        longest: Tokens that the longest prompt has.
+        keeps: All layers are kept for a gradient, not only one at a time.
+
+    Example:
+        >>> import clipnotes
+        >>> tower = clipnotes.load().model.text_model
+        >>> bytes_per_token(tower, 32, True) > bytes_per_token(tower, 32, False)
+        True
+    """
+    attention, mlp = tower.encoder.layers[0].self_attn, tower.encoder.layers[0].mlp
+    width, wide = attention.embed_dim, mlp.fc1.out_features
+    # Kept are two inputs of norms, query, keys and values in blocks, what attention gives, and
+    # one tensor of the MLP; where a kernel keeps the shares of attention, these too.
+    shares = attention.num_heads * (longest + max(longest, BLOCK))
+    kept = 9 * width + shares + wide
+    passing = 6 * width + shares + 3 * wide
+    n_layers = len(tower.encoder.layers) if keeps else 1
+    return (n_layers * kept + passing) * mlp.fc1.weight.element_size()

@@ -1,4 +1,4 @@
-"""Which tokens of the prompts have to be computed at all, and in what order they are packed.
+"""Which tokens of the prompts have to be computed at all, and how they are packed.
 
 The text tower is causal and is read out at EOS. So what follows EOS never matters, and what all
 prompts begin with is the same for all: it is computed once, and every class looks back at it. The
@@ -16,8 +16,9 @@ and with the names in front of it::
     start    tulip                      x x x x x x x x . end
              steam loco motive          x x x x x x x x . end
 
-Tails of all classes stand behind each other in one matrix without padding, those of one length
-together: attention can then look at a group as a dense block. No model in this file.
+Tokens of many classes stand behind each other as rows of one matrix, without padding. Only for
+attention are they laid into blocks, a few classes in each, so that one class is not compared with
+all others. No model in this file.
 """
 
 from dataclasses import dataclass
@@ -30,47 +31,46 @@ from torch import Tensor
 from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.substitute import check_end
 
-
-class Group(NamedTuple):
-    """Sequences of one length that stand behind each other in a ``Stretch``.
-
-    Attributes:
-        n: How many.
-        length: Tokens in each.
-        head: Tokens in the head of each, which they look back at.
-    """
-
-    n: int
-    length: int
-    head: int
+BLOCK = 32  # tokens in a block of attention, or those of the longest prompt
 
 
 @dataclass(frozen=True, eq=False)
 class Stretch:
-    """A stretch of the prompts, packed: T tokens of several sequences.
+    """T tokens, packed: perhaps those that are common to all prompts, then those of each class.
 
     Attributes:
         ids: (T,) int64, tokens.
         places: (T,) int64, where each stands in its prompt.
         ctx_rows: (K,) int64, rows that a context vector takes.
         ctx_index: (K,) int64, which vector: a row of the context, flattened if it is per class.
-        ends: (n,) int64, the last row of each sequence.
-        groups: The sequences, in the order of the rows.
+        n_common: How many rows, the first ones, are common to all prompts; maybe 0.
+        slots: (T - n_common,) int64, where each other row stands in the blocks.
+        visible: (n_blocks, 1, n_slots, n_seen) bool, whether who stands in a slot of a block may
+            look at a token: at the common ones, the same block's of the stretch before, if there
+            is one, and the same block's of this stretch.
     """
 
     ids: Tensor
     places: Tensor
-    ends: Tensor
     ctx_rows: Tensor
     ctx_index: Tensor
-    groups: tuple[Group, ...]
+    n_common: int
+    slots: Tensor
+    visible: Tensor
 
 
 class Chunk(NamedTuple):
-    """Classes that are computed at once: their heads, unless all are empty, and their tails."""
+    """Some classes, computed at once.
 
-    head: Stretch | None
-    tail: Stretch
+    Attributes:
+        constant: Common tokens and heads, if no context stands in them.
+        rest: What sees a context: the tails, with the common tokens in front if they hold it.
+        ends: (n,) int64, rows of ``rest``: the end of each class.
+    """
+
+    constant: Stretch | None
+    rest: Stretch
+    ends: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +78,10 @@ class Packing:
     """All prompts, packed.
 
     Attributes:
-        common: What every prompt begins with, as one sequence; at least the start token.
-        chunks: The rest.
+        chunks: All classes.
         rank: (n_classes,) int64, where each class stands in the order of the chunks.
     """
 
-    common: Stretch
     chunks: tuple[Chunk, ...]
     rank: Tensor
 
@@ -95,7 +93,7 @@ def pack(layout: Layout, per_class: bool, max_tokens: int, device: torch.device)
     Args:
         layout: The prompts.
         per_class: The context is not the same for all.
-        max_tokens: In heads and tails of a chunk; a chunk has one class at least.
+        max_tokens: In a chunk, apart from the common ones; one class at least is in it.
         device: Where the indices are wanted.
 
     Raises:
@@ -105,57 +103,38 @@ def pack(layout: Layout, per_class: bool, max_tokens: int, device: torch.device)
         >>> import clipnotes
         >>> tokenizer = clipnotes.load().tokenizer
         >>> layout = Layout.build(tokenizer, ["dog", "tulip"], 4, limit=32)
-        >>> packing = pack(layout, False, 1000, torch.device("cpu"))
-        >>> packing.common.groups
-        (Group(n=1, length=5, head=0),)
-        >>> packing.chunks[0].tail.groups
-        (Group(n=1, length=3, head=0), Group(n=1, length=4, head=0))
+        >>> (chunk,) = pack(layout, False, 1000, torch.device("cpu")).chunks
+        >>> tokenizer.convert_ids_to_tokens(chunk.rest.ids.tolist()[chunk.rest.n_common :])
+        ['dog</w>', '.</w>', '<|endoftext|>', 'tu', 'lip</w>', '.</w>', '<|endoftext|>']
     """
     check_end(layout.ctx_positions, layout.eos)
-    slots = _slots(layout, per_class)  # (n_classes, length)
-    n_common = _count_common(layout, slots, per_class)
-    first = layout.ctx_positions.min(dim=1).values  # (n_classes,)
-    heads = (first - n_common).clamp(min=0)
-    tails = layout.eos + 1 - n_common - heads  # at least 1, the end token
+    index = _number_ctx(layout, per_class)  # (n_classes, length)
+    n_common = _count_common(layout, index)
+    begin = torch.full_like(layout.eos, n_common)
+    parting = torch.maximum(layout.ctx_positions.min(dim=1).values, begin)  # of head and tail
+    end = layout.eos + 1
+    lengths = end - begin
+    order = lengths.argsort(stable=True)
+    size = max(BLOCK, int(lengths.max()))
 
-    def stretch(classes: Tensor, starts: Tensor, lengths: Tensor, heads: Tensor) -> Stretch:
-        owner = classes.repeat_interleave(lengths)  # (T,)
-        before = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
-        places = torch.arange(len(owner)) - before + starts.repeat_interleave(lengths)
-        index = slots[owner, places]
-        rows = (index >= 0).nonzero().squeeze(1)
-        kinds, counts = torch.stack([lengths, heads], 1).unique_consecutive(
-            dim=0, return_counts=True
-        )
-        return Stretch(
-            ids=layout.input_ids[owner, places].to(device),
-            places=places.to(device),
-            ends=(lengths.cumsum(0) - 1).to(device),
-            ctx_rows=rows.to(device),
-            ctx_index=index[rows].to(device),
-            groups=tuple(
-                Group(n, length, head)
-                for (length, head), n in zip(kinds.tolist(), counts.tolist(), strict=True)
-                if length  # some heads may be empty, no tail is
-            ),
-        )
-
-    order = (tails * (int(heads.max()) + 1) + heads).argsort(stable=True)
     chunks = []
-    for classes in _split(order, (heads + tails)[order].tolist(), max_tokens):
-        own, rest = heads[classes], tails[classes]
-        start = torch.full_like(own, n_common)
-        head = stretch(classes, start, own, torch.zeros_like(own)) if int(own.max()) else None
-        chunks.append(Chunk(head, stretch(classes, start + own, rest, own)))
-    zero = torch.zeros(1, dtype=torch.int64)
-    return Packing(
-        common=stretch(zero, zero, zero + n_common, zero),
-        chunks=tuple(chunks),
-        rank=order.argsort().to(device),
-    )
+    for classes in _fill(order, lengths, max_tokens):
+        parts = _fill(classes, lengths, size)
+        block = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(p) for p in parts]))
+        head = _Rows.build(classes, block, begin, parting)
+        tail = _Rows.build(classes, block, parting, end)
+        ends = (end - parting)[classes].cumsum(0) - 1  # (n,)
+        if bool((index[0, :n_common] >= 0).any()):  # the context is common, and heads are empty
+            constant, rest = None, _stretch(layout, index, n_common, n_common, [tail], device)
+            ends = ends + n_common
+        else:
+            constant = _stretch(layout, index, n_common, n_common, [head], device)
+            rest = _stretch(layout, index, 0, n_common, [head, tail], device)
+        chunks.append(Chunk(constant, rest, ends.to(device)))
+    return Packing(tuple(chunks), order.argsort().to(device))
 
 
-def _slots(layout: Layout, per_class: bool) -> Tensor:
+def _number_ctx(layout: Layout, per_class: bool) -> Tensor:
     """Number the context's places: (n_classes, length), -1 where a token stands."""
     n_classes, n_ctx = layout.ctx_positions.shape
     index = torch.arange(n_ctx).repeat(n_classes, 1)  # (n_classes, n_ctx)
@@ -164,21 +143,76 @@ def _slots(layout: Layout, per_class: bool) -> Tensor:
     return torch.full_like(layout.input_ids, -1).scatter(1, layout.ctx_positions, index)
 
 
-def _count_common(layout: Layout, slots: Tensor, per_class: bool) -> int:
+def _count_common(layout: Layout, index: Tensor) -> int:
     # Placeholders are no tokens: where a context vector stands, only its number counts.
-    ids = layout.input_ids.masked_fill(slots >= 0, -1)
-    same = ((ids == ids[0]) & (slots == slots[0])).all(dim=0)  # (length,)
+    ids = layout.input_ids.masked_fill(index >= 0, -1)
+    same = ((ids == ids[0]) & (index == index[0])).all(dim=0)  # (length,)
     n_same = int(same.long().cumprod(0).sum())
     return min(n_same, int(layout.eos.min()))  # each class keeps its end token at least
 
 
-def _split(order: Tensor, lengths: list[int], max_tokens: int) -> list[Tensor]:
-    """Cut the classes where one more would be too many tokens."""
-    sizes, tokens = [0], 0
-    for length in lengths:
-        if sizes[-1] and tokens + length > max_tokens:
+def _fill(classes: Tensor, lengths: Tensor, room: int) -> list[Tensor]:
+    """Part classes, in their order, where one more would be too many tokens for the room."""
+    sizes, taken = [0], 0
+    for length in lengths[classes].tolist():
+        if sizes[-1] and taken + length > room:
             sizes.append(0)
-            tokens = 0
+            taken = 0
         sizes[-1] += 1
-        tokens += length
-    return list(order.split(sizes))
+        taken += length
+    return list(classes.split(sizes))
+
+
+class _Rows(NamedTuple):
+    """Stretches of several classes as rows: of which class, at which place, in which slot."""
+
+    owner: Tensor  # (T,)
+    place: Tensor  # (T,)
+    slot: Tensor  # (T,), counted through all blocks
+    n_blocks: int
+    n_slots: int  # in each block
+
+    @classmethod
+    def build(cls, classes: Tensor, block: Tensor, start: Tensor, stop: Tensor) -> "_Rows":
+        lengths = (stop - start)[classes]
+        owner, rows = classes.repeat_interleave(lengths), torch.arange(int(lengths.sum()))
+        first = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)  # row of the own class
+        block, n_blocks = block.repeat_interleave(lengths), int(block[-1]) + 1
+        taken = torch.bincount(block, minlength=n_blocks)  # (n_blocks,)
+        slot = rows - (taken.cumsum(0) - taken)[block]  # within the block
+        n_slots = int(taken.max())
+        return cls(owner, start[owner] + rows - first, block * n_slots + slot, n_blocks, n_slots)
+
+    def in_blocks(self, kind: Tensor) -> Tensor:
+        """Lay owners or places into the blocks: (n_blocks, n_slots), -1 where nobody stands."""
+        empty = torch.full((self.n_blocks * self.n_slots,), -1)
+        return empty.scatter(0, self.slot, kind).view(self.n_blocks, self.n_slots)
+
+
+def _stretch(
+    layout: Layout, index: Tensor, n_common: int, seen: int, rows: list[_Rows], device: torch.device
+) -> Stretch:
+    """Make the last of ``rows`` a stretch, which sees common tokens and what stands before it."""
+    asks = rows[-1]
+    owner = torch.cat([torch.zeros(n_common, dtype=torch.int64), asks.owner])  # (T,)
+    places = torch.cat([torch.arange(n_common), asks.place])  # (T,)
+    own_index = index[owner, places]
+    ctx_rows = (own_index >= 0).nonzero().squeeze(1)
+    same = torch.cat(
+        [
+            (asks.in_blocks(asks.owner).unsqueeze(2) == part.in_blocks(part.owner).unsqueeze(1))
+            & (asks.in_blocks(asks.place).unsqueeze(2) >= part.in_blocks(part.place).unsqueeze(1))
+            for part in rows
+        ],
+        dim=2,
+    )  # (n_blocks, n_slots, slots seen)
+    visible = torch.cat([same.new_ones(*same.shape[:2], seen), same], dim=2)
+    return Stretch(
+        ids=layout.input_ids[owner, places].to(device),
+        places=places.to(device),
+        ctx_rows=ctx_rows.to(device),
+        ctx_index=own_index[ctx_rows].to(device),
+        n_common=n_common,
+        slots=asks.slot.to(device),
+        visible=visible.unsqueeze(1).to(device),
+    )
