@@ -100,7 +100,7 @@ def _fast(tower: Any, project: nn.Linear, layout: Layout, ctx: Tensor, budget: i
             f"the longest prompt has {int(layout.eos.max()) + 1} tokens and the model positions "
             f"for {limit}: build the layout for this model"
         )
-    ctx = ctx.to(weight)
+    ctx = ctx.to(weight.device)
     keeps = torch.is_grad_enabled() and ctx.requires_grad
     max_tokens = budget // bytes_per_token(tower, int(layout.eos.max()) + 1, keeps)
     packing = pack(layout, ctx.dim() == 3, max_tokens, weight.device)

@@ -10,7 +10,7 @@ In the shape comments: T, packed tokens; Q, those of them that ask; D, the width
 tokens that are common to all prompts; B, blocks; S, slots in a block; H, heads; d, width of a head.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +19,7 @@ from transformers.activations import QuickGELUActivation
 
 from clipnotes.prompts.packing import BLOCK, Chunk, Stretch
 
-
-class Seen(NamedTuple):
-    """Keys or values of one layer, which others look at: (P, D), and in blocks (B, S, D)."""
-
-    common: Tensor
-    own: Tensor
+Seen = list[tuple[Tensor, Tensor]]  # keys and values of each layer, (T, D)
 
 
 def run_chunk(tower: Any, chunk: Chunk, ctx: Tensor) -> Tensor:
@@ -56,81 +51,83 @@ def run_chunk(tower: Any, chunk: Chunk, ctx: Tensor) -> Tensor:
 
 
 def _run(
-    tower: Any,
-    stretch: Stretch,
-    ctx: Tensor,
-    before: list[tuple[Seen, Seen]] | None,
-    ends: Tensor | None,
-) -> tuple[Tensor, list[tuple[Seen, Seen]]]:
+    tower: Any, stretch: Stretch, ctx: Tensor, before: Seen | None, ends: Tensor | None
+) -> tuple[Tensor, Seen]:
     """Run all layers, to be read at ``ends``, or else for the sake of keys and values only."""
-    x, shown = _embed(tower, stretch, ctx), []  # (T, D)
+    x, seen = _embed(tower, stretch, ctx), Seen()  # (T, D)
     last = len(tower.encoder.layers) - 1
     for i, layer in enumerate(tower.encoder.layers):
         attention, mlp = layer.self_attn, layer.mlp
         normed = _norm(layer.layer_norm1, x)
-        keys = _show(_linear(attention.k_proj, normed), stretch)
-        values = _show(_linear(attention.v_proj, normed), stretch)
+        keys, values = _linear(attention.k_proj, normed), _linear(attention.v_proj, normed)
         if ends is None:
-            shown.append((keys, values))
+            seen.append((keys, values))
             if i == last:
                 break
-        slots = stretch.slots
-        if ends is not None and i == last:
-            slots = slots[ends - stretch.n_common]  # (Q,)
-            x, normed = x.index_select(0, ends), normed.index_select(0, ends)  # (Q, D)
+        if before is not None:
+            keys, values = torch.cat([before[i][0], keys]), torch.cat([before[i][1], values])
+        asking = ends if i == last else None
+        if asking is not None:
+            x, normed = _rows(x, asking), _rows(normed, asking)  # (Q, D)
         query = _linear(attention.q_proj, normed)
-        seen = [(keys, values)] if before is None else [before[i], (keys, values)]
-        x = x + _linear(attention.out_proj, _attend(attention, query, slots, seen, stretch.visible))
+        mixed = _attend(attention, query, keys, values, stretch, asking)
+        x = x + _linear(attention.out_proj, mixed)
         wide = _linear(mlp.fc1, _norm(layer.layer_norm2, x))  # (Q, intermediate_size)
         x = x + _linear(mlp.fc2, _activate(mlp.activation_fn, wide))
-    return x, shown
+    return x, seen
 
 
 def _embed(tower: Any, stretch: Stretch, ctx: Tensor) -> Tensor:
     embeddings = tower.embeddings
-    tokens = F.embedding(stretch.ids, embeddings.token_embedding.weight.detach())  # (T, D)
+    tokens = _rows(embeddings.token_embedding.weight.detach(), stretch.ids)  # (T, D)
     if len(stretch.ctx_rows):
-        vectors = ctx.flatten(0, -2).to(tokens).index_select(0, stretch.ctx_index)
+        vectors = _rows(ctx.flatten(0, -2), stretch.ctx_index).to(tokens)
         tokens = tokens.index_copy(0, stretch.ctx_rows, vectors)
     places = embeddings.position_ids[0, stretch.places]
-    return tokens + F.embedding(places, embeddings.position_embedding.weight.detach())
-
-
-def _show(rows: Tensor, stretch: Stretch) -> Seen:
-    common, own = rows[: stretch.n_common], rows[stretch.n_common :]
-    return Seen(common, _lay(own, stretch.slots, stretch.visible))
-
-
-def _lay(rows: Tensor, slots: Tensor, visible: Tensor) -> Tensor:
-    """Lay rows into blocks: (B, S, D), with zeros where no row belongs."""
-    n_blocks, _, n_slots, _ = visible.shape
-    empty = rows.new_zeros(n_blocks * n_slots, rows.shape[1])
-    return empty.index_copy(0, slots, rows).view(n_blocks, n_slots, rows.shape[1])
+    return tokens + _rows(embeddings.position_embedding.weight.detach(), places)
 
 
 def _attend(
-    attention: Any, query: Tensor, slots: Tensor, seen: list[tuple[Seen, Seen]], visible: Tensor
+    attention: Any,
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    stretch: Stretch,
+    ends: Tensor | None,
 ) -> Tensor:
-    """Mix the values that each query sees: (Q, D). The last ``len(slots)`` ask in blocks."""
-    n_common = len(query) - len(slots)  # these ask among themselves
+    """Mix the values that each query sees: (Q, D). All rows ask, or those at ``ends``."""
+    n_common, asks, slots = stretch.n_common, stretch.asks, stretch.slots
+    if ends is not None:
+        slots = slots[ends - n_common]
+        numbers = torch.arange(len(ends), device=ends.device)
+        asks = torch.zeros_like(asks).flatten().scatter(0, slots, numbers).view_as(asks)
+        n_common = 0
     mixed = []
-    if n_common:
-        parts = (query[:n_common], *(part.common for part in seen[-1]))
-        q, k, v = (_by_head(part.unsqueeze(0), attention) for part in parts)  # (1, H, P, d)
+    if n_common:  # these see each other only
+        parts = (part[:n_common].unsqueeze(0) for part in (query, keys, values))  # (1, P, D)
+        q, k, v = (_by_head(part, attention) for part in parts)  # (1, H, P, d)
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=attention.scale)
         mixed.append(out.transpose(1, 2).flatten(2).squeeze(0))  # (P, D)
     if len(slots):
-        q = _by_head(_lay(query[n_common:], slots, visible), attention)  # (B, H, S, d)
-        k, v = (
-            _by_head(
-                torch.cat([kind[0].common.expand(len(visible), -1, -1), *(s.own for s in kind)], 1),
-                attention,
-            )
-            for kind in zip(*seen, strict=True)
-        )  # (B, H, all that is seen, d)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, scale=attention.scale)
-        mixed.append(out.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, slots))
+        q = _by_head(_rows(query, asks), attention)  # (B, H, S, d)
+        k, v = (_by_head(_seen_rows(part, stretch), attention) for part in (keys, values))
+        mask = stretch.visible  # (B, 1, S, all that is seen)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=attention.scale)
+        mixed.append(_rows(out.transpose(1, 2).flatten(2).flatten(0, 1), slots))
     return torch.cat(mixed)
+
+
+def _seen_rows(rows: Tensor, stretch: Stretch) -> Tensor:
+    """Give each block the rows that it looks at: (B, all that is seen, D)."""
+    n_blocks, n_seen = stretch.sees.shape
+    # Expanded, not picked: the gradient of a row that all blocks see is summed in one go, and that
+    # keeps its digits in half precision.
+    common = rows[: stretch.visible.shape[-1] - n_seen].expand(n_blocks, -1, -1)
+    return torch.cat([common, _rows(rows, stretch.sees)], dim=1)
+
+
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    return F.embedding(index, x)  # as x[index], but its gradient is summed row by row, not sorted
 
 
 def _by_head(x: Tensor, attention: Any) -> Tensor:

@@ -44,10 +44,11 @@ class Stretch:
         ctx_rows: (K,) int64, rows that a context vector takes.
         ctx_index: (K,) int64, which vector: a row of the context, flattened if it is per class.
         n_common: How many rows, the first ones, are common to all prompts; maybe 0.
-        slots: (T - n_common,) int64, where each other row stands in the blocks.
-        visible: (n_blocks, 1, n_slots, n_seen) bool, whether who stands in a slot of a block may
-            look at a token: at the common ones, the same block's of the stretch before, if there
-            is one, and the same block's of this stretch.
+        asks: (n_blocks, n_slots) int64, the row in each slot of a block, or any where none is.
+        sees: (n_blocks, n_seen) int64, rows that a block looks at besides the common ones: of the
+            stretch before, if there is one, and its own, counted through both.
+        visible: (n_blocks, 1, n_slots, n_common + n_seen) bool, who may look at which.
+        slots: (T - n_common,) int64, the slot of each row that is not common.
     """
 
     ids: Tensor
@@ -55,8 +56,10 @@ class Stretch:
     ctx_rows: Tensor
     ctx_index: Tensor
     n_common: int
-    slots: Tensor
+    asks: Tensor
+    sees: Tensor
     visible: Tensor
+    slots: Tensor
 
 
 class Chunk(NamedTuple):
@@ -129,7 +132,7 @@ def pack(layout: Layout, per_class: bool, max_tokens: int, device: torch.device)
             ends = ends + n_common
         else:
             constant = _stretch(layout, index, n_common, n_common, [head], device)
-            rest = _stretch(layout, index, 0, n_common, [head, tail], device)
+            rest = _stretch(layout, index, n_common, 0, [head, tail], device)
         chunks.append(Chunk(constant, rest, ends.to(device)))
     return Packing(tuple(chunks), order.argsort().to(device))
 
@@ -184,35 +187,46 @@ class _Rows(NamedTuple):
         return cls(owner, start[owner] + rows - first, block * n_slots + slot, n_blocks, n_slots)
 
     def in_blocks(self, kind: Tensor) -> Tensor:
-        """Lay owners or places into the blocks: (n_blocks, n_slots), -1 where nobody stands."""
+        """Lay a number of each row into the blocks: (n_blocks, n_slots), -1 where no row is."""
         empty = torch.full((self.n_blocks * self.n_slots,), -1)
         return empty.scatter(0, self.slot, kind).view(self.n_blocks, self.n_slots)
 
+    def seen_from(self, other: "_Rows") -> Tensor:
+        """Tell who in the other's slots may look at whom: (n_blocks, other's slots, n_slots)."""
+        same = other.in_blocks(other.owner).unsqueeze(2) == self.in_blocks(self.owner).unsqueeze(1)
+        ahead = other.in_blocks(other.place).unsqueeze(2) < self.in_blocks(self.place).unsqueeze(1)
+        return same & ~ahead
+
 
 def _stretch(
-    layout: Layout, index: Tensor, n_common: int, seen: int, rows: list[_Rows], device: torch.device
+    layout: Layout,
+    index: Tensor,
+    n_common: int,
+    n_own: int,
+    rows: list[_Rows],
+    device: torch.device,
 ) -> Stretch:
-    """Make the last of ``rows`` a stretch, which sees common tokens and what stands before it."""
+    """Make the last of ``rows`` a stretch; ``n_own`` of the common tokens stand in itself."""
     asks = rows[-1]
-    owner = torch.cat([torch.zeros(n_common, dtype=torch.int64), asks.owner])  # (T,)
-    places = torch.cat([torch.arange(n_common), asks.place])  # (T,)
+    owner = torch.cat([torch.zeros(n_own, dtype=torch.int64), asks.owner])  # (T,)
+    places = torch.cat([torch.arange(n_own), asks.place])  # (T,)
     own_index = index[owner, places]
     ctx_rows = (own_index >= 0).nonzero().squeeze(1)
-    same = torch.cat(
-        [
-            (asks.in_blocks(asks.owner).unsqueeze(2) == part.in_blocks(part.owner).unsqueeze(1))
-            & (asks.in_blocks(asks.place).unsqueeze(2) >= part.in_blocks(part.place).unsqueeze(1))
-            for part in rows
-        ],
-        dim=2,
-    )  # (n_blocks, n_slots, slots seen)
-    visible = torch.cat([same.new_ones(*same.shape[:2], seen), same], dim=2)
+    sees, first = [], n_common
+    for part in rows:
+        sees.append(part.in_blocks(torch.arange(first, first + len(part.slot))).clamp(min=0))
+        first += len(part.slot)
+    common = torch.ones(asks.n_blocks, asks.n_slots, n_common, dtype=torch.bool)
+    visible = torch.cat([common, *(part.seen_from(asks) for part in rows)], dim=2)
+    own_rows = torch.arange(n_own, n_own + len(asks.slot))
     return Stretch(
         ids=layout.input_ids[owner, places].to(device),
         places=places.to(device),
         ctx_rows=ctx_rows.to(device),
         ctx_index=own_index[ctx_rows].to(device),
-        n_common=n_common,
-        slots=asks.slot.to(device),
+        n_common=n_own,
+        asks=asks.in_blocks(own_rows).clamp(min=0).to(device),
+        sees=torch.cat(sees, dim=1).to(device),
         visible=visible.unsqueeze(1).to(device),
+        slots=asks.slot.to(device),
     )
