@@ -70,7 +70,7 @@ def dropout(tower):
 
 
 CHANGES = {
-    "lora": lambda t: wrap(t.encoder.layers[1].self_attn, "q_proj", Lora),
+    "lora": lambda t: wrap(t.encoder.layers[1].self_attn, "v_proj", Lora),
     "subclass": lambda t: wrap(t.encoder.layers[0].mlp, "fc1", shifted),
     "activation": lambda t: wrap(t.encoder.layers[0].mlp, "activation_fn", lambda _: Doubled()),
     "norm": lambda t: wrap(t, "final_layer_norm", lambda old: nn.RMSNorm(old.weight.shape[0])),
@@ -87,7 +87,7 @@ CHANGES = {
     ),
 }
 REASONS = {
-    "lora": r"encoder\.layers\.1\.self_attn\.q_proj is of type Lora",
+    "lora": r"encoder\.layers\.1\.self_attn\.v_proj is of type Lora",
     "subclass": r"encoder\.layers\.0\.mlp\.fc1 is of type Shifted",
     "activation": "the activation of layer 0 is of type Doubled",
     "norm": "final_layer_norm is of type RMSNorm",
