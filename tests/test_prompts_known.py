@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from contextlib import suppress
 from unittest import mock
 
 import pytest
@@ -191,8 +192,8 @@ def test_transformers_own_hooks_do_not_matter(clip):
     model = copy.deepcopy(clip.model)
     expected = learner_of(clip, model)()
     text_states(model, torch.tensor([[3998, 343, 3999]]))  # since 5.2 this leaves hooks
-    model.text_model.gradient_checkpointing = False
-    model.enable_input_require_grads()
+    with suppress(NotImplementedError):  # in transformers 4, of a CLIPModel
+        model.enable_input_require_grads()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = learner_of(clip, model)()

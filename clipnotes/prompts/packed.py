@@ -57,7 +57,7 @@ def _run(
     x, seen = _embed(tower, stretch, ctx), Seen()  # (T, D)
     last = len(tower.encoder.layers) - 1
     for i, layer in enumerate(tower.encoder.layers):
-        attention, mlp = layer.self_attn, layer.mlp
+        attention = layer.self_attn
         normed = _norm(layer.layer_norm1, x)
         keys, values = _linear(attention.k_proj, normed), _linear(attention.v_proj, normed)
         if ends is None:
@@ -72,8 +72,7 @@ def _run(
         query = _linear(attention.q_proj, normed)
         mixed = _attend(attention, query, keys, values, stretch, asking)
         x = x + _linear(attention.out_proj, mixed)
-        wide = _linear(mlp.fc1, _norm(layer.layer_norm2, x))  # (Q, intermediate_size)
-        x = x + _linear(mlp.fc2, _activate(mlp.activation_fn, wide))
+        x = _mlp(layer.mlp, _norm(layer.layer_norm2, x), x)
     return x, seen
 
 
@@ -96,34 +95,35 @@ def _attend(
     ends: Tensor | None,
 ) -> Tensor:
     """Mix the values that each query sees: (Q, D). All rows ask, or those at ``ends``."""
-    n_common, asks, slots = stretch.n_common, stretch.asks, stretch.slots
+    asks, slots, n_asking = stretch.asks, stretch.slots, stretch.n_common
     if ends is not None:
-        slots = slots[ends - n_common]
+        slots, n_asking = slots[ends - stretch.n_common], 0
         numbers = torch.arange(len(ends), device=ends.device)
         asks = torch.zeros_like(asks).flatten().scatter(0, slots, numbers).view_as(asks)
-        n_common = 0
+    n_blocks, _, _, n_seen = stretch.visible.shape
+    n_common = n_seen - stretch.sees.shape[1]
+    # Split, not sliced: its gradient is put together again in one go.
+    both = [part.split([n_common, len(part) - n_common]) for part in (keys, values)]
+    first, query = query.split([n_asking, len(query) - n_asking])
     mixed = []
-    if n_common:  # these see each other only
-        parts = (part[:n_common].unsqueeze(0) for part in (query, keys, values))  # (1, P, D)
-        q, k, v = (_by_head(part, attention) for part in parts)  # (1, H, P, d)
+    if n_asking:  # common tokens see each other only
+        parts = (first, both[0][0], both[1][0])  # (P, D) each
+        q, k, v = (_by_head(part.unsqueeze(0), attention) for part in parts)  # (1, H, P, d)
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=attention.scale)
         mixed.append(out.transpose(1, 2).flatten(2).squeeze(0))  # (P, D)
     if len(slots):
         q = _by_head(_rows(query, asks), attention)  # (B, H, S, d)
-        k, v = (_by_head(_seen_rows(part, stretch), attention) for part in (keys, values))
-        mask = stretch.visible  # (B, 1, S, all that is seen)
+        k, v = (
+            # The common ones are expanded, not picked: the gradient of a row that all blocks see
+            # is then one sum, and keeps its digits in half precision.
+            torch.cat([common.expand(n_blocks, -1, -1), _rows(own, stretch.sees)], dim=1)
+            for common, own in both
+        )  # (B, all that is seen, D)
+        k, v = _by_head(k, attention), _by_head(v, attention)
+        mask = stretch.visible
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=attention.scale)
         mixed.append(_rows(out.transpose(1, 2).flatten(2).flatten(0, 1), slots))
     return torch.cat(mixed)
-
-
-def _seen_rows(rows: Tensor, stretch: Stretch) -> Tensor:
-    """Give each block the rows that it looks at: (B, all that is seen, D)."""
-    n_blocks, n_seen = stretch.sees.shape
-    # Expanded, not picked: the gradient of a row that all blocks see is summed in one go, and that
-    # keeps its digits in half precision.
-    common = rows[: stretch.visible.shape[-1] - n_seen].expand(n_blocks, -1, -1)
-    return torch.cat([common, _rows(rows, stretch.sees)], dim=1)
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
@@ -134,11 +134,19 @@ def _by_head(x: Tensor, attention: Any) -> Tensor:
     return x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2)  # (B, H, S, d)
 
 
-def _activate(activation: nn.Module, wide: Tensor) -> Tensor:
-    if type(activation) is QuickGELUActivation:
-        # x sigmoid(ax) = silu(ax) / a, and of silu only one tensor is kept for the gradient.
-        return F.silu(1.702 * wide) * (1 / 1.702)
-    return activation(wide)
+def _mlp(mlp: Any, normed: Tensor, x: Tensor) -> Tensor:
+    """Add what the MLP makes of ``normed`` to ``x``."""
+    known = type(mlp.activation_fn) is QuickGELUActivation
+    if not known or mlp.fc1.bias is None or mlp.fc2.bias is None:
+        return x + _linear(mlp.fc2, mlp.activation_fn(_linear(mlp.fc1, normed)))
+    # y sigmoid(ay) = silu(ay) / a. One kernel instead of three, one tensor kept for the gradient,
+    # and the factors cost nothing where the matrix products are added up.
+    a, (first, second) = (
+        1.702,
+        [(fc.weight.detach(), fc.bias.detach()) for fc in (mlp.fc1, mlp.fc2)],
+    )
+    wide = torch.addmm(first[1], normed, first[0].T, beta=a, alpha=a)  # (Q, intermediate_size)
+    return torch.add(x + second[1], F.linear(F.silu(wide), second[0]), alpha=1 / a)
 
 
 def _linear(module: nn.Linear, x: Tensor) -> Tensor:

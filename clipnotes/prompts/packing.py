@@ -44,9 +44,10 @@ class Stretch:
         ctx_rows: (K,) int64, rows that a context vector takes.
         ctx_index: (K,) int64, which vector: a row of the context, flattened if it is per class.
         n_common: How many rows, the first ones, are common to all prompts; maybe 0.
-        asks: (n_blocks, n_slots) int64, the row in each slot of a block, or any where none is.
-        sees: (n_blocks, n_seen) int64, rows that a block looks at besides the common ones: of the
-            stretch before, if there is one, and its own, counted through both.
+        asks: (n_blocks, n_slots) int64, the row in each slot of a block, or any where none is;
+            counted behind the common ones.
+        sees: (n_blocks, n_seen) int64, rows that a block looks at: of the stretch before, if there
+            is one, and its own, counted through both, behind the common ones.
         visible: (n_blocks, 1, n_slots, n_common + n_seen) bool, who may look at which.
         slots: (T - n_common,) int64, the slot of each row that is not common.
     """
@@ -212,20 +213,19 @@ def _stretch(
     places = torch.cat([torch.arange(n_own), asks.place])  # (T,)
     own_index = index[owner, places]
     ctx_rows = (own_index >= 0).nonzero().squeeze(1)
-    sees, first = [], n_common
+    sees, first = [], 0
     for part in rows:
         sees.append(part.in_blocks(torch.arange(first, first + len(part.slot))).clamp(min=0))
         first += len(part.slot)
     common = torch.ones(asks.n_blocks, asks.n_slots, n_common, dtype=torch.bool)
     visible = torch.cat([common, *(part.seen_from(asks) for part in rows)], dim=2)
-    own_rows = torch.arange(n_own, n_own + len(asks.slot))
     return Stretch(
         ids=layout.input_ids[owner, places].to(device),
         places=places.to(device),
         ctx_rows=ctx_rows.to(device),
         ctx_index=own_index[ctx_rows].to(device),
         n_common=n_own,
-        asks=asks.in_blocks(own_rows).clamp(min=0).to(device),
+        asks=asks.in_blocks(torch.arange(len(asks.slot))).clamp(min=0).to(device),
         sees=torch.cat(sees, dim=1).to(device),
         visible=visible.unsqueeze(1).to(device),
         slots=asks.slot.to(device),
