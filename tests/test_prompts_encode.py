@@ -16,8 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipnotes.compat import eager_attention, text_tower
 from clipnotes.prompts import PromptLearner
+from clipnotes.prompts import encode as encoding
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.layout import Layout
+from clipnotes.prompts.packed import bytes_per_token, run_chunk
 from clipnotes.prompts.substitute import random_ctx
 
 MANY = ["dog", "dog sled", "tulip", "x", "a rose, red", "steam locomotive", "x x x x x", "dogs"]
@@ -316,6 +318,32 @@ def test_the_budget_is_kept(clip, position):
     with torch.no_grad():
         assert peak(clip.model, layout, ctx) < free / 2
         assert peak(clip.model, layout, ctx, memory=free // 20) < free / 20
+
+
+def test_without_gradient_a_chunk_may_be_larger(clip, monkeypatch):
+    layout = Layout.build(clip.tokenizer, MANY, 4, limit=32)
+    ctx = draw_ctx(clip, layout, False).requires_grad_(True)
+    tower, counts = text_tower(clip.model), []
+    n_tokens = int((layout.eos - 4).sum())  # start and context are common
+    budget = n_tokens * bytes_per_token(tower, int(layout.eos.max()) + 1, False)
+    monkeypatch.setattr(encoding, "run_chunk", lambda *a: counts.append(1) or run_chunk(*a))
+    for wanted in (True, False):
+        counts.clear()
+        with torch.set_grad_enabled(wanted):
+            encode(clip.model, layout, ctx, memory=budget)
+        assert (len(counts) > 1) == wanted
+
+
+def test_half_precision_does_not_lose_small_gradients(clip):
+    """Of a shared context behind the names, each vector sums the gradients of all classes."""
+    model = copy.deepcopy(clip.model).bfloat16()
+    names = [f"{a} {b}" for a in ("x", "dog", "tulip") for b in range(100)]
+    layout = Layout.build(clip.tokenizer, names, 2, limit=32, position="front")
+    ctx = draw_ctx(clip, layout, False, scale=1)
+    _, gradient = gradients_and_features(model, layout, ctx)
+    _, plain = gradients_and_features(model, layout, ctx, fast=False)
+    _, exact = gradients_and_features(model.float(), layout, ctx)
+    assert (gradient - exact).norm() < 1.1 * (plain - exact).norm()
 
 
 def test_a_wrong_budget_is_refused(clip):

@@ -31,7 +31,7 @@ from torch import Tensor
 from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.substitute import check_end
 
-BLOCK = 32  # tokens in a block of attention, or those of the longest prompt
+BLOCK = 32  # tokens in a block of attention, or those of one class if it has more
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,11 +119,10 @@ def pack(layout: Layout, per_class: bool, max_tokens: int, device: torch.device)
     end = layout.eos + 1
     lengths = end - begin
     order = lengths.argsort(stable=True)
-    size = max(BLOCK, int(lengths.max()))
 
     chunks = []
     for classes in _fill(order, lengths, max_tokens):
-        parts = _fill(classes, lengths, size)
+        parts = _fill(classes, lengths, BLOCK)
         block = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(p) for p in parts]))
         head = _Rows.build(classes, block, begin, parting)
         tail = _Rows.build(classes, block, parting, end)
@@ -148,8 +147,7 @@ def _number_ctx(layout: Layout, per_class: bool) -> Tensor:
 
 
 def _count_common(layout: Layout, index: Tensor) -> int:
-    # Placeholders are no tokens: where a context vector stands, only its number counts.
-    ids = layout.input_ids.masked_fill(index >= 0, -1)
+    ids = layout.input_ids
     same = ((ids == ids[0]) & (index == index[0])).all(dim=0)  # (length,)
     n_same = int(same.long().cumprod(0).sum())
     return min(n_same, int(layout.eos.min()))  # each class keeps its end token at least
