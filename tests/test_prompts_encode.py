@@ -332,6 +332,9 @@ def test_without_gradient_a_chunk_may_be_larger(clip, monkeypatch):
         with torch.set_grad_enabled(wanted):
             encode(clip.model, layout, ctx, memory=budget)
         assert (len(counts) > 1) == wanted
+    counts.clear()
+    PromptLearner(clip, NAMES, 4, memory=1)()
+    assert len(counts) == len(NAMES)
 
 
 def test_half_precision_does_not_lose_small_gradients(clip):
