@@ -225,6 +225,23 @@ def _eager_twin(module: nn.Module) -> type[nn.Module] | None:
     return by_name["eager"] if type(module) in by_name.values() else None
 
 
+def changes_nothing(hook: Callable[..., Any]) -> bool:
+    """Tell whether a hook on a module is one of transformers' own, which change no number.
+
+    Since 5.2 the hooks that record hidden states stay where they were first wanted, and in every
+    version ``enable_input_require_grads`` leaves one at the token table.
+
+    Args:
+        hook: What was registered.
+
+    Example:
+        >>> changes_nothing(print)
+        False
+    """
+    own = ("transformers.utils.output_capturing", "transformers.modeling_utils")
+    return getattr(hook, "__module__", None) in own
+
+
 def vision_states(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> TowerStates:
     """Run the vision tower and return everything on the way; nothing is ``None`` or empty.
 

@@ -176,7 +176,7 @@ def test_the_context_stays_single_precision_under_a_bfloat16_model(clip):
         copy.deepcopy(clip.model).to(torch.bfloat16), clip.tokenizer, clip.image_processor
     )
     for kind in ({"n_ctx": 4}, {"init": "a photo of a"}):
-        learner = PromptLearner(half, NAMES, **kind)
+        learner = PromptLearner(half, NAMES, fast=False, **kind)
         reads = []
         tower = half.model.text_model.encoder
         handle = tower.register_forward_pre_hook(
@@ -206,7 +206,9 @@ def test_a_learner_without_gradient_costs_none(clip):
 def test_layers_that_would_be_computed_again_too_late_are_refused(clip):
     model = copy.deepcopy(clip.model).train()
     model.gradient_checkpointing_enable()
-    learner = PromptLearner(clipnotes.Clip(model, clip.tokenizer, clip.image_processor), NAMES, 4)
+    learner = PromptLearner(
+        clipnotes.Clip(model, clip.tokenizer, clip.image_processor), NAMES, 4, fast=False
+    )
     with pytest.raises(ValueError, match=r"gradient checkpointing.*requires_grad_\(False\)"):
         learner()
     with torch.no_grad():

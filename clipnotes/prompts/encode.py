@@ -1,23 +1,52 @@
-"""Prompts with learnable context -> class features, through the model's own text tower."""
+"""Prompts with learnable context -> class features, through the weights of a model's text tower."""
 
+import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from clipnotes.compat import text_projection, text_tower
 from clipnotes.model import unit_length
 from clipnotes.prompts.embeddings import inject
+from clipnotes.prompts.known import why_not
 from clipnotes.prompts.layout import Layout
+from clipnotes.prompts.packed import bytes_per_token, run_chunk
+from clipnotes.prompts.packing import pack
+from clipnotes.prompts.substitute import check_ctx, places
+
+MEMORY = 2**30  # bytes
+
+_told: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 
-def encode(model: nn.Module, layout: Layout, ctx: Tensor) -> Tensor:
+def encode(
+    model: nn.Module,
+    layout: Layout,
+    ctx: Tensor,
+    *,
+    fast: bool = True,
+    memory: int | None = None,
+) -> Tensor:
     """Encode the prompts of all classes.
+
+    There are two paths to the same numbers. The plain one puts the context into the model's own
+    tower and runs all prompts through it, filled up to the longest. The fast one computes no token
+    that does not matter, and none twice: ``packing`` says which, ``packed`` how. If classes take
+    more memory than they may, it computes them in chunks, and each chunk again for its gradient.
+    A tower that is not built or set as transformers does it takes the plain path, with a warning.
 
     Args:
         model: ``CLIPModel`` or ``CLIPTextModelWithProjection``. Its parameters get no gradient.
         layout: The prompts.
         ctx: (n_ctx, D) for all classes, or (n_classes, n_ctx, D).
+        fast: Take the fast path if the tower allows.
+        memory: Bytes that the fast path may take on top of the weights, about; 1 GiB unless given.
+            One class at least is computed at once, whatever it takes.
 
     Returns:
         (n_classes, P), unit length, differentiable in ``ctx``. The tower computes in the model's
@@ -25,19 +54,31 @@ def encode(model: nn.Module, layout: Layout, ctx: Tensor) -> Tensor:
         does not decide how long a unit is.
 
     Raises:
-        TypeError: No text tower, or one without projection.
-        ValueError: The context does not fit the layout or the tower, or the model would compute
-            layers again after this function is left, with weights that want a gradient.
+        TypeError: No text tower, or one without projection; ``memory`` is no integer.
+        ValueError: The context does not fit the layout or the tower; ``memory`` is not positive;
+            or, on the plain path, the model would compute layers again after this function is
+            left, with weights that want a gradient.
 
     Example:
         >>> import clipnotes
         >>> clip = clipnotes.load()
         >>> layout = Layout.build(clip.tokenizer, ["rose", "tulip"], 4, limit=32)
-        >>> encode(clip.model, layout, torch.zeros(4, 128)).shape
-        torch.Size([2, 128])
+        >>> features = encode(clip.model, layout, torch.zeros(4, 128))
+        >>> plain = encode(clip.model, layout, torch.zeros(4, 128), fast=False)
+        >>> features.shape, torch.allclose(features, plain, atol=1e-5)
+        (torch.Size([2, 128]), True)
     """
     tower: Any = text_tower(model)
     project = text_projection(model)
+    budget = check_memory(memory)
+    if fast and _may_be_fast(tower, project):
+        features = _fast(tower, project, layout, ctx, budget)
+    else:
+        features = _plain(model, tower, project, layout, ctx)
+    return unit_length(features.to(torch.promote_types(features.dtype, ctx.dtype)))
+
+
+def _plain(model: nn.Module, tower: Any, project: nn.Module, layout: Layout, ctx: Tensor) -> Tensor:
     _check_checkpointing(tower)
     device = tower.embeddings.token_embedding.weight.device
     with inject(model, ctx, layout.ctx_positions):
@@ -45,8 +86,70 @@ def encode(model: nn.Module, layout: Layout, ctx: Tensor) -> Tensor:
         # the layout knows where each prompt ends.
         states = tower(input_ids=layout.input_ids.to(device))[0]  # (n_classes, N, D)
         rows = torch.arange(len(states), device=device)
-        features = project(states[rows, layout.eos.to(device)])  # (n_classes, P)
-    return unit_length(features.to(torch.promote_types(features.dtype, ctx.dtype)))
+        return project(states[rows, layout.eos.to(device)])  # (n_classes, P)
+
+
+def _fast(tower: Any, project: nn.Linear, layout: Layout, ctx: Tensor, budget: int) -> Tensor:
+    embeddings = tower.embeddings
+    weight = embeddings.token_embedding.weight
+    check_ctx(ctx, weight.shape[1])
+    limit = embeddings.position_embedding.num_embeddings
+    places(layout.ctx_positions, ctx, limit)
+    if int(layout.eos.max()) >= limit:
+        raise ValueError(
+            f"the longest prompt has {int(layout.eos.max()) + 1} tokens and the model positions "
+            f"for {limit}: build the layout for this model"
+        )
+    ctx = ctx.to(weight.device)
+    keeps = torch.is_grad_enabled() and ctx.requires_grad
+    max_tokens = budget // bytes_per_token(tower, int(layout.eos.max()) + 1, keeps)
+    packing = pack(layout, ctx.dim() == 3, max_tokens, weight.device)
+    run: Callable[..., Tensor] = run_chunk
+    if keeps and len(packing.chunks) > 1:
+        # Keep nothing of a chunk, and compute it once more when its gradient is wanted.
+        run = partial(checkpoint, run_chunk, use_reentrant=False, preserve_rng_state=False)
+    ends = [run(tower, chunk, ctx) for chunk in packing.chunks]  # (n, D) each
+    states = torch.cat(ends).index_select(0, packing.rank)  # (n_classes, D)
+    bias = None if project.bias is None else project.bias.detach()
+    return nn.functional.linear(states, project.weight.detach(), bias)  # (n_classes, P)
+
+
+def _may_be_fast(tower: nn.Module, project: nn.Module) -> bool:
+    reason = why_not(tower, project)
+    if reason is None:
+        return True
+    told = _told.setdefault(tower, set())
+    if reason not in told:  # once, not in each step
+        told.add(reason)
+        warnings.warn(
+            f"prompts take the plain path, exact and slow, because {reason}. With fast=False it "
+            "is taken without this warning.",
+            stacklevel=3,
+        )
+    return False
+
+
+def check_memory(memory: int | None) -> int:
+    """Check a budget, and fill in the default.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        TypeError: No integer.
+        ValueError: Less than 1.
+
+    Example:
+        >>> check_memory(None)
+        1073741824
+    """
+    if memory is None:
+        return MEMORY
+    if not isinstance(memory, int) or isinstance(memory, bool):
+        raise TypeError(f"memory is {memory!r}: give an integer, a number of bytes")
+    if memory < 1:
+        raise ValueError(f"memory is {memory}: give a positive number of bytes")
+    return memory
 
 
 def _check_checkpointing(tower: nn.Module) -> None:

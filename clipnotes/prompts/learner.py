@@ -13,7 +13,7 @@ from clipnotes.compat import text_projection, text_tower
 from clipnotes.prompts.card import check_fits, make_card
 from clipnotes.prompts.coop import read_coop
 from clipnotes.prompts.embeddings import N_CTX
-from clipnotes.prompts.encode import encode
+from clipnotes.prompts.encode import check_memory, encode
 from clipnotes.prompts.layout import Layout, Position, check_classnames, token_ids
 from clipnotes.prompts.storage import read_prompt, write_prompt
 from clipnotes.prompts.substitute import random_ctx
@@ -35,11 +35,14 @@ class PromptLearner(nn.Module):
         per_class: Learn a context for each class instead of one for all.
         template: The words around a name, with one ``{}``.
         seed: Of a random start.
+        fast: Encode the prompts without computing anything twice or in vain, see ``encode``. Else
+            by the model's own tower, slowly.
+        memory: Bytes that the fast way may take, see ``encode``.
 
     Attributes:
         ctx: The parameter, (n_ctx, D), or (n_classes, n_ctx, D) if ``per_class``.
         layout: Where everything stands in the prompts.
-        clip, classnames, n_ctx, position, per_class, template: As given.
+        clip, classnames, n_ctx, position, per_class, template, fast, memory: As given.
 
     Raises:
         TypeError: Something of another type, or a model without text tower or projection.
@@ -67,6 +70,8 @@ class PromptLearner(nn.Module):
         per_class: bool = False,
         template: str = "{}.",
         seed: int = 0,
+        fast: bool = True,
+        memory: int | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(clip, Clip):
@@ -74,6 +79,7 @@ class PromptLearner(nn.Module):
                 f"clip is a {type(clip).__name__}: give what clipnotes.load() returns, or "
                 "clipnotes.Clip(model, tokenizer, image_processor) around your own"
             )
+        check_memory(memory)
         embeddings: Any = text_tower(clip.model).embeddings
         text_projection(clip.model)  # raises if there is none
         self.classnames = check_classnames(classnames)
@@ -102,6 +108,8 @@ class PromptLearner(nn.Module):
         self.position = position
         self.per_class = per_class
         self.template = template
+        self.fast = fast
+        self.memory = memory
 
     def forward(self) -> Tensor:
         """Encode every class.
@@ -109,7 +117,7 @@ class PromptLearner(nn.Module):
         Returns:
             (n_classes, P), unit length, differentiable in ``ctx``.
         """
-        return encode(self.clip.model, self.layout, self.ctx)
+        return encode(self.clip.model, self.layout, self.ctx, fast=self.fast, memory=self.memory)
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Compare pictures with every class.

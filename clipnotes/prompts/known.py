@@ -1,0 +1,90 @@
+"""Whether a text tower computes what its parts promise, so that its weights tell everything.
+
+The fast path uses the weights of a tower and calls none of its modules but the activation. That is
+right only while the modules are those of transformers and nobody changed what they do: by other
+linears (LoRA, quantised ones), a hook, a ``forward`` of one's own, or dropout.
+"""
+
+from typing import Any
+
+from torch import nn
+from transformers.activations import ACT2FN
+
+from clipnotes.compat import changes_nothing
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3")  # the same numbers
+CLIP = "transformers.models.clip.modeling_clip"
+
+
+def why_not(tower: Any, project: nn.Module) -> str | None:
+    """Say why the weights of a tower do not tell what it computes; ``None`` if they do.
+
+    Args:
+        tower: A text tower, as ``compat.text_tower`` finds it.
+        project: Its projection.
+
+    Returns:
+        The first reason, to stand behind a "because".
+
+    Example:
+        >>> import clipnotes
+        >>> model = clipnotes.load().model
+        >>> why_not(model.text_model, model.text_projection) is None
+        True
+        >>> model.text_model.encoder.layers[0].mlp.fc1 = nn.Identity()
+        >>> why_not(model.text_model, model.text_projection)
+        'encoder.layers.0.mlp.fc1 is of type Identity'
+    """
+    modules = {**dict(tower.named_modules()), "text_projection": project}
+    modules["the text tower"] = modules.pop("")
+    return _of_another_kind(modules, tower) or _changed(modules) or _set_otherwise(tower)
+
+
+def _of_another_kind(modules: dict[str, nn.Module], tower: Any) -> str | None:
+    ours = ["the text tower", "embeddings", "encoder"]
+    tables = ["embeddings.token_embedding", "embeddings.position_embedding"]
+    norms, linears = ["final_layer_norm"], ["text_projection"]
+    for i in range(len(getattr(modules["encoder"], "layers", []))):
+        layer = f"encoder.layers.{i}"
+        ours += [layer, f"{layer}.self_attn", f"{layer}.mlp"]
+        norms += [f"{layer}.layer_norm1", f"{layer}.layer_norm2"]
+        linears += [f"{layer}.self_attn.{kind}_proj" for kind in ("q", "k", "v", "out")]
+        linears += [f"{layer}.mlp.fc1", f"{layer}.mlp.fc2"]
+    for names, kind in ((tables, nn.Embedding), (norms, nn.LayerNorm), (linears, nn.Linear)):
+        for name in names:
+            # A subclass may compute anything.
+            if type(modules.get(name)) is not kind:
+                return f"{name} is of type {type(modules.get(name)).__name__}"
+    for name in ours:
+        if type(modules.get(name)).__module__ != CLIP:
+            return f"{name} is of type {type(modules.get(name)).__name__}, not CLIP's"
+    return None
+
+
+def _changed(modules: dict[str, nn.Module]) -> str | None:
+    for name, module in modules.items():
+        forward = vars(type(module)).get("forward")
+        if "forward" in vars(module) or (
+            forward is not None and forward.__module__ != type(module).__module__
+        ):
+            return f"the forward of {name} was replaced"
+        hooks = [hook for kind in HOOKS for hook in getattr(module, kind).values()]
+        if not all(map(changes_nothing, hooks)):
+            return f"{name} has a hook"
+    return None
+
+
+def _set_otherwise(tower: Any) -> str | None:
+    expected = type(ACT2FN[tower.config.hidden_act])
+    if any(table.max_norm is not None for table in tower.embeddings.children()):
+        return "an embedding has max_norm"
+    for i, layer in enumerate(tower.encoder.layers):
+        attention, activation = layer.self_attn, layer.mlp.activation_fn
+        if type(activation) is not expected or any(True for _ in activation.parameters()):
+            return f"the activation of layer {i} is of type {type(activation).__name__}"
+        if attention.config._attn_implementation not in ATTENTIONS:
+            return f"the attention is {attention.config._attn_implementation!r}"
+        if attention.dropout and attention.training:
+            return "the tower is in training mode with attention dropout"
+    return None

@@ -1,0 +1,54 @@
+"""How prompts are packed: what is in a chunk, what is common, what may be seen."""
+
+import pytest
+import torch
+
+from clipnotes.prompts.layout import Layout
+from clipnotes.prompts.packing import BLOCK, pack
+
+NAMES = ["dog", "dog sled", "tulip", "x", "a rose, red", "steam locomotive", "x x x x x", "dogs"]
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+@pytest.mark.parametrize("max_tokens", [0, 15, 40, 1000])
+def test_every_token_is_packed_once(clip, position, per_class, max_tokens):
+    layout = Layout.build(clip.tokenizer, NAMES, 6, limit=32, position=position)
+    packing = pack(layout, per_class, max_tokens, CPU)
+    tokens = 0
+    for chunk in packing.chunks:
+        stretches = [stretch for stretch in (chunk.constant, chunk.rest) if stretch is not None]
+        n_common = sum(stretch.n_common for stretch in stretches)
+        assert n_common >= 1
+        own = sum(len(stretch.slots) for stretch in stretches)
+        assert own <= max_tokens or len(chunk.ends) == 1
+        tokens += own + len(chunk.ends) * n_common
+        assert (chunk.rest.ids[chunk.ends] == clip.tokenizer.eos_token_id).all()
+        if chunk.constant is not None:
+            assert not len(chunk.constant.ctx_rows)
+        for stretch in stretches:
+            assert len(stretch.ids) == stretch.n_common + len(stretch.slots)
+            assert len(stretch.slots.unique()) == len(stretch.slots)
+            assert stretch.visible.any(dim=-1).all()
+    assert tokens == int((layout.eos + 1).sum())
+    assert sorted(packing.rank.tolist()) == list(range(len(NAMES)))
+    if max_tokens == 0:
+        assert len(packing.chunks) == len(NAMES)
+    if max_tokens == 1000:
+        assert len(packing.chunks) == 1
+
+
+def test_blocks_hold_several_classes_or_one_long_one(clip):
+    layout = Layout.build(clip.tokenizer, [*NAMES, "x " * 50], 6, limit=77)
+    (chunk,) = pack(layout, False, 1000, CPU).chunks
+    n_blocks, _, n_slots, _ = chunk.rest.visible.shape
+    assert n_slots == 52  # the long name, the dot, the end
+    per_block = torch.bincount(chunk.rest.slots // n_slots, minlength=n_blocks)
+    assert per_block[-1] == 52
+    assert BLOCK / 2 < per_block[:-1].max() <= BLOCK
+
+
+def test_packing_is_done_once(clip):
+    layout = Layout.build(clip.tokenizer, NAMES, 6, limit=32)
+    assert pack(layout, False, 100, CPU) is pack(layout, False, 100, CPU)
