@@ -30,8 +30,8 @@ import sys
 if "google.colab" in sys.modules:
     %pip install --quiet "git+{url}\""""
 INSTALL_CELL = re.compile(
-    r"(?<=^```\{code-cell\} ipython3\n:tags: \[remove-cell, skip-execution\]\n\n).*?(?=\n```$)",
-    flags=re.MULTILINE | re.DOTALL,
+    r"(?<=^```\{code-cell\} ipython3\n:tags: \[remove-cell, skip-execution\]\n)(?:(?!```).*\n)*",
+    flags=re.MULTILINE,
 )
 
 
@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> int:
     if not check:
         for source in chapters():
             before = source.read_text(encoding="utf-8")
-            after = INSTALL_CELL.sub(lambda _: install_text(), before)
+            after = INSTALL_CELL.sub(lambda _: f"\n{install_text()}\n", before)
             if after != before:
                 source.write_text(after, encoding="utf-8")
                 print(f"install cell renewed: {source.name}")

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from PIL import Image
 from torch import Tensor
@@ -350,3 +351,84 @@ def neighbours(
     axes[0, 0].set_title("query", fontsize=8, color=ACCENT)
     axes[0, 1].set_title("nearest", fontsize=8)
     return axes
+
+
+def token_map(
+    values: Tensor, tokens: Sequence[str], mark: int | None = None, ax: Axes | None = None
+) -> Axes:
+    """Which token (row) has to do with which (column), as an amount.
+
+    Args:
+        values: (N, N): attention weights, or a mask of what is allowed.
+        tokens: N of them, written along both sides.
+        mark: a row to frame.
+        ax: a place to draw in. None: a new figure.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes import plots
+        >>> ax = plots.token_map(torch.eye(3), ["start", "tulip", "end"], mark=2)
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['start', 'tulip', 'end']
+    """
+    n = len(tokens)
+    if values.shape != (n, n):
+        raise ValueError(f"values is {tuple(values.shape)}; {n} tokens need ({n}, {n})")
+    if ax is None:
+        side = max(2.2, 0.36 * n)
+        _, ax = plt.subplots(figsize=(side, side))
+    ax.imshow(values.detach().float().cpu().numpy(), cmap=HEAT, vmin=0)
+    ax.set_xticks(range(n), tokens, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    ax.set_yticks(range(n), tokens, fontsize=8)
+    ax.tick_params(length=0)
+    ax.set(xlabel="looks at", ylabel="this token")
+    ax.spines[:].set_visible(False)
+    if mark is not None:
+        frame = Rectangle((-0.5, mark - 0.5), n, 1, fill=False, edgecolor=ACCENT, linewidth=2)
+        ax.add_patch(frame).set_clip_on(False)
+    return ax
+
+
+def similarity(
+    values: Tensor, images: Sequence[Image.Image], texts: Sequence[str], size: float = 0.5
+) -> Axes:
+    """A table of pictures (rows) and texts (columns), with the value in each cell.
+
+    Args:
+        values: (n_images, n_texts), for instance cosines.
+        images: n_images PIL pictures, drawn at the left of their rows.
+        texts: n_texts, written over their columns.
+        size: inches per cell.
+
+    Returns:
+        The Axes of the table.
+
+    Example:
+        >>> import torch
+        >>> from PIL import Image
+        >>> from clipnotes import plots
+        >>> ax = plots.similarity(torch.eye(2), [Image.new("RGB", (8, 8))] * 2, ["a", "b"])
+        >>> [text.get_text() for text in ax.texts]
+        ['1.00', '0.00', '0.00', '1.00']
+    """
+    values = values.detach().float()
+    rows, columns = values.shape
+    ax = plt.subplots(figsize=(size * (columns + 1), size * (rows + 1)))[1]
+    _bare(ax)
+    ax.imshow(values.numpy(), cmap=HEAT)
+    light = values.min() + 0.6 * (values.max() - values.min())  # the map's upper end is light
+    for row, line in enumerate(values.tolist()):
+        for column, value in enumerate(line):
+            ink = "black" if value > light else "white"
+            shown = f"{round(value, 2) + 0.0:.2f}"  # never "-0.00"
+            ax.text(column, row, shown, ha="center", va="center", fontsize=7, color=ink)
+    for row, image in zip(range(rows), images, strict=True):
+        place = ax.inset_axes((-1.45, row - 0.43, 0.86, 0.86), transform=ax.transData)
+        _bare(place)
+        place.imshow(np.asarray(image))
+    ax.set_xticks(range(columns), list(texts), rotation=45, ha="left", fontsize=8)
+    ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    return ax

@@ -43,3 +43,21 @@ def clip():
 def root():
     """The repository's folder."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A small CLIPModel with random weights, for the tests of the call tracer."""
+    from reference import tiny_clip
+
+    return tiny_clip(0)
+
+
+@pytest.fixture(scope="session")
+def calls(tiny):
+    """Its call chain."""
+    from tracing import clip_inputs
+
+    from clipnotes.trace import trace
+
+    return trace(tiny, **clip_inputs(tiny))

@@ -135,8 +135,9 @@ def test_a_changed_chapter_is_seen_and_mended(tmp_path):
     assert pairs.drifted(source)
 
 
-def test_the_install_cell_is_renewed(tmp_path, monkeypatch):
-    old = "```{code-cell} ipython3\n:tags: [remove-cell, skip-execution]\n\n# old\n# cell\n```\n"
+@pytest.mark.parametrize("inside", ["\n# old\n# cell\n", "\n", ""])
+def test_the_install_cell_is_renewed(tmp_path, monkeypatch, inside):
+    old = f"```{{code-cell}} ipython3\n:tags: [remove-cell, skip-execution]\n{inside}```\n"
     source = tmp_path / "01-a.md"
     source.write_text(CHAPTER.replace("# A chapter", "# A chapter\n\n" + old))
     monkeypatch.setattr(pairs, "CHAPTERS", tmp_path)

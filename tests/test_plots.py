@@ -94,3 +94,33 @@ def test_rows_of_pictures():
     ]
     with pytest.raises(ValueError, match="zip"):
         plots.neighbours([red], [])
+
+
+def test_a_token_map_names_its_rows_and_frames_one():
+    ax = plots.token_map(torch.tensor([[1.0, 0.0], [0.5, 0.5]]), ["start", "end"], mark=1)
+    assert drawn(ax).tolist() == [[1, 0], [0.5, 0.5]]
+    for labels in (ax.get_xticklabels(), ax.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["start", "end"]
+    (frame,) = ax.patches
+    assert (frame.get_xy(), frame.get_width()) == ((-0.5, 0.5), 2)
+    assert not plots.token_map(torch.eye(2), ["a", "b"]).patches
+    with pytest.raises(ValueError, match=r"values is \(2, 3\); 2 tokens need \(2, 2\)"):
+        plots.token_map(torch.zeros(2, 3), ["a", "b"])
+
+
+def test_a_table_of_pictures_and_texts():
+    red, blue = Image.new("RGB", (2, 2), "red"), Image.new("RGB", (2, 2), "blue")
+    values = torch.tensor([[0.5, -0.25, -0.001], [0.126, 0.9, 0.3]])
+    ax = plots.similarity(values, [red, blue], ["x", "y", "z"])
+    np.testing.assert_array_equal(drawn(ax), values)
+    written = {text.get_position(): text.get_text() for text in ax.texts}
+    assert [written[x, 0] for x in range(3)] == ["0.50", "-0.25", "0.00"]
+    assert [written[x, 1] for x in range(3)] == ["0.13", "0.90", "0.30"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["x", "y", "z"]
+    rows = [tuple(drawn(place)[0, 0]) for place in ax.child_axes]
+    assert rows == [(255, 0, 0), (0, 0, 255)]
+    ax.figure.canvas.draw()  # an inset finds its place when it is drawn
+    heights = [place.get_window_extent().y0 for place in ax.child_axes]
+    assert heights[0] > heights[1], "the first picture stands above"
+    with pytest.raises(ValueError, match="zip"):
+        plots.similarity(values, [red], ["x", "y", "z"])

@@ -1,102 +1,18 @@
-"""The call tracer: what it sees, what it leaves as it was, and how it is shown."""
+"""The call tracer: what it sees, and how the same tensor is recognised."""
 
 # ruff: noqa: RUF001 (× is what the tracer prints)
 
-import copy
 import functools
 import inspect
-import json
+import itertools
 import re
-import sys
-import threading
-from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.nn.functional as F
-from reference import pixels, tiny_clip
 from torch import nn
+from tracing import Stack, clip_inputs, stack, x
 
-from clipnotes.trace import Trace, trace
-from clipnotes.trace.text import tree_text
-
-
-class Block(nn.Module):
-    """Takes its input by keyword only, as the layers of transformers do."""
-
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(4, 4)
-
-    def forward(self, *, hidden_states, mask=None, **kwargs):
-        return {"hidden_states": self.linear(hidden_states), "weights": None}
-
-
-class Stack(nn.Module):
-    def __init__(self, n_layers=3):
-        super().__init__()
-        self.layers = nn.ModuleList(Block() for _ in range(n_layers))
-        self.scale = nn.Parameter(torch.ones(4))
-
-    def forward(self, x, flag=False, *rest):
-        for layer in self.layers:
-            x = layer(hidden_states=x, depth=7)["hidden_states"]
-        return x * self.scale, flag
-
-
-class Fails(nn.Module):
-    def forward(self, x):
-        raise ValueError("no luck\nat all")
-
-
-class Catches(nn.Module):
-    """Goes on with another module after an error."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = nn.Sequential(Fails()), nn.Linear(4, 4)
-
-    def forward(self, x):
-        try:
-            return self.first(x)
-        except ValueError:
-            return self.second(x)
-
-
-def stack(n_layers=3):
-    torch.manual_seed(0)
-    return Stack(n_layers).eval()
-
-
-def x():
-    return torch.arange(8.0).reshape(2, 4)
-
-
-def clip_inputs(model):
-    ids = torch.tensor([[2, 5, 7, 3], [2, 9, 3, 3]])
-    return {
-        "input_ids": ids,
-        "attention_mask": torch.ones_like(ids),
-        "pixel_values": pixels(model.config.vision_config, seed=0),
-    }
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return tiny_clip(0)
-
-
-@pytest.fixture(scope="module")
-def calls(tiny):
-    return trace(tiny, **clip_inputs(tiny))
-
-
-def hooks_of(model):
-    kinds = [name for name in vars(model) if name.endswith(("hooks", "_with_kwargs", "_called"))]
-    assert "_forward_hooks" in kinds and "_forward_hooks_always_called" in kinds
-    return [list(getattr(module, kind)) for module in model.modules() for kind in kinds]
-
+from clipnotes.trace import trace
 
 # What is seen
 
@@ -167,7 +83,7 @@ def test_only_a_module_s_own_parameters_count(calls):
 def test_file_and_line_are_those_of_the_forward_below_decorators(tiny, calls):
     call = trace(stack(), x())
     _, first = inspect.getsourcelines(Stack.forward)
-    assert (call.file, call.line) == ("test_trace.py", first)
+    assert (call.file, call.line) == ("tracing.py", first)
     assert calls.file == "transformers/models/clip/modeling_clip.py"
     for found, cls in ((calls, type(tiny)), (calls.find("CLIPEncoder"), None)):
         path = inspect.getsourcefile(type(tiny))
@@ -235,6 +151,17 @@ def test_find_takes_a_class_a_path_and_the_end_of_a_path(calls):
     assert calls.find_all("ayers.1") == []
     with pytest.raises(LookupError, match="CLIPTextEmbeddings"):
         calls.find("CLIPTextTransformerEmbeddings")
+
+
+def test_the_chain_leads_from_the_top_to_the_first_call_of_a_class(calls):
+    names = [call.class_name for call in calls.chain("CLIPTextEmbeddings")]
+    assert (names[0], names[-1], len(names)) == ("CLIPModel", "CLIPTextEmbeddings", 3)
+    assert calls.chain("CLIPTextEmbeddings")[-1] is calls.find("CLIPTextEmbeddings")
+    for caller, called in itertools.pairwise(calls.chain("layers.1.mlp.fc2")):
+        assert any(call is called for call in caller.calls)
+    assert calls.chain("CLIPModel") == [calls]
+    with pytest.raises(LookupError, match="CLIPTextEmbeddings"):
+        calls.chain("CLIPTextTransformerEmbeddings")
 
 
 # Marks
@@ -321,344 +248,3 @@ def test_inference_mode_and_func_transforms_pass():
     with torch.inference_mode():
         assert trace(model, x()).find("Linear").returned.mark is not None
     torch.func.vmap(lambda row: trace(model, row).output[0])(x())
-
-
-# What is left as it was
-
-
-@pytest.mark.parametrize("grad", [True, False])
-def test_the_output_is_bit_identical(tiny, grad):
-    with torch.set_grad_enabled(grad):
-        plain = tiny(**clip_inputs(tiny))
-        traced = trace(tiny, **clip_inputs(tiny)).output
-    assert type(traced) is type(plain)
-    assert list(traced) == list(plain)
-    for name in ("logits_per_image", "text_embeds", "image_embeds"):
-        assert torch.equal(traced[name], plain[name])
-        assert traced[name].requires_grad is grad
-
-
-def test_the_output_is_the_model_s_own_object():
-    class Returns(nn.Module):
-        def forward(self):
-            return self.value
-
-    model = Returns()
-    model.value = object()
-    assert trace(model).output is model.value
-
-
-def test_hooks_are_gone(tiny):
-    before = hooks_of(tiny)
-    trace(tiny, **clip_inputs(tiny))
-    assert hooks_of(tiny) == before
-
-
-def test_hidden_states_are_those_of_a_plain_call(tiny):
-    """Since 5.2 transformers records them by hooks of its own."""
-    ids = clip_inputs(tiny)["input_ids"]
-    model = copy.deepcopy(tiny).text_model
-    traced = trace(model, input_ids=ids, output_hidden_states=True).output
-    plain = model(input_ids=ids, output_hidden_states=True)
-    assert len(traced.hidden_states) == len(plain.hidden_states) == 3
-    pairs = zip(traced.hidden_states, plain.hidden_states, strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
-
-
-def test_a_repeated_trace_is_the_same(tiny, calls):
-    assert trace(tiny, **clip_inputs(tiny)) == calls
-
-
-def test_nested_traces_both_see_the_calls():
-    class Outer(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = stack(1)
-
-        def forward(self, x):
-            self.seen = trace(self.inner, x)
-            return self.seen.output
-
-    model = Outer().eval()
-    outer = trace(model, x())
-    assert [call.path for call in outer.walk()] == [
-        *("", "inner", "inner.layers.0", "inner.layers.0.linear")
-    ]
-    assert [call.path for call in model.seen.walk()] == ["", "layers.0", "layers.0.linear"]
-    assert not any(hooks_of(model))
-
-
-def test_other_threads_do_not_get_in():
-    model = stack(1)
-
-    class Busy(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = model
-
-        def forward(self, x):
-            other = threading.Thread(target=model, args=(x,))
-            other.start()
-            other.join()
-            return model(x)
-
-    assert len(trace(Busy().eval(), x()).find_all("Stack")) == 1
-
-
-def test_training_mode_is_noted_and_draws_the_same_numbers():
-    model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)).train()
-    torch.manual_seed(0)
-    plain, after_plain = model(x()), torch.get_rng_state()
-    torch.manual_seed(0)
-    calls = trace(model, x())
-    assert torch.equal(calls.output, plain)
-    assert torch.equal(torch.get_rng_state(), after_plain)
-    assert str(calls).startswith("note: 3 of 3 modules are in training mode")
-    assert "training mode" in calls.to_html()
-    assert model.training
-    assert trace(model.eval(), x()).notes == ()
-
-
-def test_gradients_flow_through_a_trace():
-    model = stack()
-    trace(model, x()).output[0].sum().backward()
-    traced = [p.grad.clone() for p in model.parameters()]
-    model.zero_grad()
-    model(x())[0].sum().backward()
-    assert all(torch.equal(a, p.grad) for a, p in zip(traced, model.parameters(), strict=True))
-
-
-# Errors
-
-
-def test_an_error_comes_through_with_the_chain_up_to_there():
-    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(Fails()), nn.Linear(4, 4)).eval()
-    with pytest.raises(ValueError, match="no luck") as caught:
-        trace(model, x())
-    assert str(caught.value) == "no luck\nat all"
-    calls = caught.value.calls
-    assert isinstance(calls, Trace)
-    assert [call.path for call in calls.walk()] == ["", "0", "1", "1.0"]
-    assert [call.raised for call in calls.walk()] == [
-        *("ValueError: no luck", None, "ValueError: no luck", "ValueError: no luck")
-    ]
-    assert "raised ValueError: no luck" in str(calls)
-    assert not any(hooks_of(model))
-    if sys.version_info >= (3, 11):
-        assert "Raised in 1.0 (Fails)" in caught.value.__notes__[0]
-
-
-def test_an_interrupt_takes_the_hooks_along():
-    class Interrupted(nn.Module):
-        def forward(self):
-            raise KeyboardInterrupt
-
-    model = nn.ModuleDict({"inner": Interrupted()})["inner"]
-    with pytest.raises(KeyboardInterrupt) as caught:
-        trace(model)
-    assert caught.value.calls.raised == "KeyboardInterrupt"
-    assert not any(hooks_of(model))
-
-
-def test_an_error_that_the_model_catches_is_part_of_the_chain():
-    calls = trace(Catches().eval(), x())
-    assert [call.path for call in calls.calls] == ["first", "second"]
-    assert calls.find("first").raised == "ValueError: no luck"
-    assert calls.find("second").raised is calls.raised is None
-    try:
-        raise KeyError("being handled")
-    except KeyError:
-        assert trace(Catches().eval(), x()) == calls
-
-
-def test_the_model_s_own_complaint_shows_where(tiny):
-    with pytest.raises(ValueError, match="input_ids") as caught:
-        trace(tiny.text_model)
-    assert caught.value.calls.unset
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (nn.Linear, "not the class Linear. Make an instance"),
-        (None, "not a NoneType. Give a torch.nn.Module"),
-        (F.relu, "not a function"),
-        (SimpleNamespace(model=nn.Linear(1, 1)), "Give its attribute `model`"),
-        (nn.Linear(1, 1).forward, "Give the module itself"),
-        (nn.ModuleList([nn.Linear(1, 1)]), "a ModuleList has no forward"),
-    ],
-)
-def test_what_is_no_module_is_refused(model, message):
-    with pytest.raises(TypeError, match=re.escape(message)):
-        trace(model, x())
-
-
-def test_arguments_that_do_not_fit_are_refused_before_anything_runs():
-    class Bare(nn.Module):
-        def forward(self):
-            raise AssertionError("must not run")
-
-    with pytest.raises(TypeError, match=r"Bare\.forward takes no arguments.*too many positional"):
-        trace(Bare(), x())
-    with pytest.raises(TypeError, match=r"takes x, flag, rest; .*missing a required argument: 'x'"):
-        trace(stack())
-    with pytest.raises(TypeError, match="unexpected keyword argument 'wrong'"):
-        trace(stack(), x(), wrong=1)
-
-
-def test_a_module_without_arguments_is_traced():
-    class Bare(nn.Module):
-        def forward(self):
-            return 1
-
-    calls = trace(Bare())
-    assert (calls.output, calls.arguments, calls.unset) == (1, {}, ())
-    assert "given  nothing" in str(calls)
-
-
-def test_compiled_models_are_told_what_to_trace():
-    model = stack()
-    compiled = torch.compile(model)  # compiles at the first call, which does not come
-    with pytest.raises(ValueError, match="_orig_mod"):
-        trace(compiled, x())
-    assert len(trace(compiled._orig_mod, x()).calls) == 3
-    with pytest.raises(ValueError, match="the module '1' is compiled"):
-        trace(nn.Sequential(nn.Identity(), compiled), x())
-    model.layers[1].compile()
-    with pytest.raises(ValueError, match=r"the module 'layers\.1' is compiled.*deepcopy"):
-        trace(model, x())
-    assert len(trace(copy.deepcopy(model), x()).calls) == 3
-    linear = nn.Linear(4, 4)
-    linear.forward = torch.compile(linear.forward)
-    with pytest.raises(ValueError, match=r"the model is compiled.*TORCHDYNAMO_DISABLE=1"):
-        trace(linear, x())
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_scripted_models_are_told_what_to_trace():
-    scripted = torch.jit.script(nn.Sequential(nn.ReLU()))
-    with pytest.raises(ValueError, match=r"the model is compiled.*made from"):
-        trace(scripted, x())
-
-
-# How it is shown
-
-
-def test_identical_layers_are_folded():
-    printed = str(trace(stack(12), x()))
-    assert printed.count("Block") == 1
-    assert "layers.0 … 11 ×12  Block" in printed
-    assert str(trace(stack(1), x())).count("×") == 0
-
-
-def test_layers_that_differ_are_not_folded():
-    same = [nn.Linear(4, 4) for _ in range(3)]
-    model = nn.Sequential(*same, nn.Linear(4, 5), nn.Linear(5, 4), nn.Linear(4, 4, bias=False))
-    heads = re.findall(r"─(\S+(?: … \d+ ×\d+)?)  ", str(trace(model.eval(), x())))
-    assert heads == ["0 … 2 ×3", "3", "4", "5"]
-
-
-def test_one_module_called_in_a_row_is_folded():
-    model = nn.Linear(4, 4)
-    assert "─0 ×3  Linear" in str(trace(nn.Sequential(model, model, model).eval(), x()))
-
-
-def test_the_chain_goes_on_after_a_fold():
-    """The last of the folded layers returns what the next module gets."""
-    model = nn.Sequential(*[nn.Linear(4, 4) for _ in range(3)], nn.Identity()).eval()
-    mark = trace(model, x()).find("Identity").arguments["input"].mark
-    assert re.search(rf"last +float32\[2, 4\] #{mark}\n", str(trace(model, x())))
-
-
-def test_no_line_is_longer_than_the_page(calls):
-    deep = nn.Identity()
-    for _ in range(60):
-        deep = nn.Sequential(deep, nn.Linear(4, 4))
-    for call in (calls, trace(deep.eval(), x()), trace(stack(), x(), "a" * 300)):
-        assert max(map(len, str(call).splitlines())) <= 100
-        assert max(map(len, tree_text(call.to_dict(), width=80).splitlines())) <= 80
-
-
-def test_a_part_of_the_tree_prints_by_itself(calls):
-    printed = str(calls.find("CLIPTextEmbeddings"))
-    assert printed.splitlines()[0].split()[1] == "CLIPTextEmbeddings"
-    assert "CLIPEncoder" not in printed
-
-
-def test_the_repr_is_short(calls):
-    assert repr(trace(stack(2), x())) == "<Trace: Stack, 4 calls below it>"
-    assert repr(trace(stack(2), x()).calls[1]) == "<Call of layers.1: Block, 1 calls below it>"
-
-
-def test_a_tuple_of_one_is_written_as_one():
-    class One(nn.Module):
-        def forward(self, x):
-            return (None,)
-
-    assert re.search(r"gave +\(None,\)\n", str(trace(One().eval(), x())))
-
-
-def test_many_outputs_alike_are_written_once(tiny):
-    ids = clip_inputs(tiny)["input_ids"]
-    printed = str(trace(copy.deepcopy(tiny).text_model, ids, output_hidden_states=True))
-    assert "hidden_states=(3 × float32[2, 4, 16])" in printed
-
-
-def test_the_dict_goes_through_json(calls):
-    stored = json.loads(json.dumps(calls.to_dict(), allow_nan=False))
-    assert stored == calls.to_dict()
-    again = Trace.from_dict(stored)
-    assert again == calls
-    assert str(again) == str(calls)
-    assert again.to_html() == calls.to_html()
-    noted = trace(stack().train(), x())
-    assert Trace.from_dict(noted.to_dict()) == noted
-
-
-class Page(HTMLParser):
-    VOID = ("meta",)
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.attributes = [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-def test_the_page_is_whole_folds_and_asks_for_nothing(calls):
-    html = calls.to_html()
-    page = Page(html)
-    assert page.open == []
-    assert page.tags.count("details") == page.tags.count("summary") > 5
-    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
-    assert not {"src", "href", "onclick"} & {name for name, _ in page.attributes}
-    assert not re.search(r"https?:|url\(|@import", html)
-    assert ("content", "light dark") in page.attributes
-    assert not re.search(r"#[0-9a-f]{3,6}\b(?=[;\s}])|rgb\(", html[: html.index("</style>")])
-    assert "inputs_embeds" in html and "… 1 ×2" in html
-
-
-def test_a_notebook_gets_a_piece_of_a_page(calls):
-    html = calls._repr_html_()
-    assert Page(html).open == []
-    assert html.startswith("<div") and html in calls.to_html()
-
-
-def test_names_and_texts_are_escaped():
-    class Odd(nn.Module):
-        def forward(self, text):
-            return text
-
-    Odd.__name__ = "Odd<b>"
-    html = trace(Odd(), "<script>alert(1)</script>").to_html()
-    assert "<script" not in html and "Odd<b>" not in html
-    Page(html)

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import transformers
 
-from facts import vision
+from facts import clip, text, vision
 
 __all__ = ["facts"]
 
 
 def facts() -> dict[str, object]:
     """Everything that the book says about this version."""
-    return {"transformers": transformers.__version__, **vision.facts()}
+    return {
+        "transformers": transformers.__version__,
+        **vision.facts(),
+        **clip.facts(),
+        **text.facts(),
+    }

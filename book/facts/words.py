@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,4 +28,6 @@ def attempt(call: Callable[[], object]) -> str:
     try:
         return kind(call())
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        # A module prints itself over many lines; its class says enough.
+        said = re.sub(r"\(\n.*\n\)", "(...)", str(error), flags=re.DOTALL)
+        return f"{type(error).__name__}: {said}"

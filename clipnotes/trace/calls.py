@@ -126,6 +126,20 @@ class Call:
         names = ", ".join(dict.fromkeys(call.class_name for call in self.walk()))
         raise LookupError(f"no call of {name!r}. Give a module path or one of the classes {names}.")
 
+    def chain(self, name: str) -> list[Call]:
+        """List the calls from this one down to the first of a class or of a module.
+
+        Args:
+            name: As in ``find_all``.
+
+        Raises:
+            LookupError: As in ``find``.
+        """
+        target, links = self.find(name), [self]
+        while links[-1] is not target:
+            links += [call for call in links[-1].calls if any(c is target for c in call.walk())]
+        return links
+
     def to_dict(self) -> dict[str, Any]:
         """Describe the tree with what JSON knows."""
         return {

@@ -1,0 +1,134 @@
+"""The call tracer: how a tree is printed, stored and drawn as a page."""
+
+# ruff: noqa: RUF001 (× is what the tracer prints)
+
+import copy
+import json
+import re
+from html.parser import HTMLParser
+
+from torch import nn
+from tracing import clip_inputs, stack, x
+
+from clipnotes.trace import Trace, trace
+from clipnotes.trace.text import tree_text
+
+
+def test_identical_layers_are_folded():
+    printed = str(trace(stack(12), x()))
+    assert printed.count("Block") == 1
+    assert "layers.0 … 11 ×12  Block" in printed
+    assert str(trace(stack(1), x())).count("×") == 0
+
+
+def test_layers_that_differ_are_not_folded():
+    same = [nn.Linear(4, 4) for _ in range(3)]
+    model = nn.Sequential(*same, nn.Linear(4, 5), nn.Linear(5, 4), nn.Linear(4, 4, bias=False))
+    heads = re.findall(r"─(\S+(?: … \d+ ×\d+)?)  ", str(trace(model.eval(), x())))
+    assert heads == ["0 … 2 ×3", "3", "4", "5"]
+
+
+def test_one_module_called_in_a_row_is_folded():
+    model = nn.Linear(4, 4)
+    assert "─0 ×3  Linear" in str(trace(nn.Sequential(model, model, model).eval(), x()))
+
+
+def test_the_chain_goes_on_after_a_fold():
+    """The last of the folded layers returns what the next module gets."""
+    model = nn.Sequential(*[nn.Linear(4, 4) for _ in range(3)], nn.Identity()).eval()
+    mark = trace(model, x()).find("Identity").arguments["input"].mark
+    assert re.search(rf"last +float32\[2, 4\] #{mark}\n", str(trace(model, x())))
+
+
+def test_no_line_is_longer_than_the_page(calls):
+    deep = nn.Identity()
+    for _ in range(60):
+        deep = nn.Sequential(deep, nn.Linear(4, 4))
+    for call in (calls, trace(deep.eval(), x()), trace(stack(), x(), "a" * 300)):
+        assert max(map(len, str(call).splitlines())) <= 100
+        assert max(map(len, tree_text(call.to_dict(), width=80).splitlines())) <= 80
+
+
+def test_a_part_of_the_tree_prints_by_itself(calls):
+    printed = str(calls.find("CLIPTextEmbeddings"))
+    assert printed.splitlines()[0].split()[1] == "CLIPTextEmbeddings"
+    assert "CLIPEncoder" not in printed
+
+
+def test_the_repr_is_short(calls):
+    assert repr(trace(stack(2), x())) == "<Trace: Stack, 4 calls below it>"
+    assert repr(trace(stack(2), x()).calls[1]) == "<Call of layers.1: Block, 1 calls below it>"
+
+
+def test_a_tuple_of_one_is_written_as_one():
+    class One(nn.Module):
+        def forward(self, x):
+            return (None,)
+
+    assert re.search(r"gave +\(None,\)\n", str(trace(One().eval(), x())))
+
+
+def test_many_outputs_alike_are_written_once(tiny):
+    ids = clip_inputs(tiny)["input_ids"]
+    printed = str(trace(copy.deepcopy(tiny).text_model, ids, output_hidden_states=True))
+    assert "hidden_states=(3 × float32[2, 4, 16])" in printed
+
+
+def test_the_dict_goes_through_json(calls):
+    stored = json.loads(json.dumps(calls.to_dict(), allow_nan=False))
+    assert stored == calls.to_dict()
+    again = Trace.from_dict(stored)
+    assert again == calls
+    assert str(again) == str(calls)
+    assert again.to_html() == calls.to_html()
+    noted = trace(stack().train(), x())
+    assert Trace.from_dict(noted.to_dict()) == noted
+
+
+class Page(HTMLParser):
+    VOID = ("meta",)
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_folds_and_asks_for_nothing(calls):
+    html = calls.to_html()
+    page = Page(html)
+    assert page.open == []
+    assert page.tags.count("details") == page.tags.count("summary") > 5
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert not {"src", "href", "onclick"} & {name for name, _ in page.attributes}
+    assert not re.search(r"https?:|url\(|@import", html)
+    assert ("content", "light dark") in page.attributes
+    assert not re.search(r"#[0-9a-f]{3,6}\b(?=[;\s}])|rgb\(", html[: html.index("</style>")])
+    assert "inputs_embeds" in html and "… 1 ×2" in html
+
+
+def test_a_notebook_gets_a_piece_of_a_page(calls):
+    html = calls._repr_html_()
+    assert Page(html).open == []
+    assert html.startswith("<div") and html in calls.to_html()
+
+
+def test_names_and_texts_are_escaped():
+    class Odd(nn.Module):
+        def forward(self, text):
+            return text
+
+    Odd.__name__ = "Odd<b>"
+    html = trace(Odd(), "<script>alert(1)</script>").to_html()
+    assert "<script" not in html and "Odd<b>" not in html
+    Page(html)
