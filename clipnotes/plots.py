@@ -285,7 +285,14 @@ def attention_over(
     return places
 
 
-def curves(x: Any, lines: dict[str, Any], xlabel: str, ylabel: str, ax: Axes | None = None) -> Axes:
+def curves(
+    x: Any,
+    lines: dict[str, Any],
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+    spread: dict[str, Any] | None = None,
+) -> Axes:
     """Named lines over a common axis; the first one in the accent colour.
 
     Args:
@@ -294,6 +301,7 @@ def curves(x: Any, lines: dict[str, Any], xlabel: str, ylabel: str, ax: Axes | N
         xlabel: what the x axis counts, with the unit.
         ylabel: the same for the y axis.
         ax: where to draw. None: a new figure.
+        spread: name -> n numbers: a band of that much on either side of the line.
 
     Returns:
         The Axes.
@@ -307,13 +315,11 @@ def curves(x: Any, lines: dict[str, Any], xlabel: str, ylabel: str, ax: Axes | N
         ax = plt.subplots(figsize=(5.2, 3.0))[1]
     colours = [ACCENT, "#1d4ed8", INK, QUIET, "#15803d", "#a21caf"]
     for i, (name, y) in enumerate(lines.items()):
-        ax.plot(
-            x,
-            y,
-            label=name,
-            color=colours[i % len(colours)],
-            linestyle=("-", "--", "-.")[i // len(colours) % 3],
-        )
+        colour, style = colours[i % len(colours)], ("-", "--", "-.")[i // len(colours) % 3]
+        ax.plot(x, y, label=name, color=colour, linestyle=style)
+        if spread and name in spread:
+            y, by = np.asarray(y), np.asarray(spread[name])
+            ax.fill_between(x, y - by, y + by, color=colour, alpha=0.15, linewidth=0)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if len(lines) > 1:
         ax.legend()

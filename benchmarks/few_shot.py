@@ -1,0 +1,222 @@
+"""Learned prompts against hand templates, class means and a linear probe, on the emoji data set.
+
+    python benchmarks/few_shot.py            # goes on where it stopped; writes
+    clipnotes/measured/few_shot.json
+
+Two questions, each with several seeds (of the pictures drawn, the start and the order):
+
+- "new things": the concepts that Emoji-CLIP never saw, drawn by designers that it knows. Tested on
+  the drawings of the two designers that it does not know.
+- "a new designer": half of 300 known concepts, one drawing each by a designer that it does not
+  know. Tested on these drawings, on the same concepts by the other unknown designer, and on the
+  other half by the same designer. The draws and the halves depend on the seed.
+
+Nothing was chosen on the pictures of a test: the recipe is CoOp's (2022), with four context tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import torch
+import transformers
+from tqdm import tqdm
+
+import clipnotes
+from clipnotes.data import few_shot, load_emoji
+from clipnotes.prompts import LinearProbe, NearestMean, PromptLearner, ZeroShot, evaluate, fit
+from clipnotes.prompts.recipe import epochs_for
+
+OUT = Path(__file__).parent.parent / "clipnotes" / "measured" / "few_shot.json"
+UNKNOWN = ("twemoji", "openmoji")  # designers that Emoji-CLIP was not trained on
+TEMPLATE = "an emoji of a {}"
+TEMPLATES = (TEMPLATE, "a drawing of a {}", "a small picture of a {}", "{}", "an icon of a {}")
+N_CTX = 4
+HALF = 150  # concepts
+
+
+class Run(NamedTuple):
+    """One learner or baseline, trained once."""
+
+    question: str
+    method: str
+    shots: int
+    seed: int
+    designer: str = ""
+    position: str = "end"
+    init: str | None = None
+
+
+def plan(seeds: int) -> Iterator[Run]:
+    """Every run, one seed after the other, so that a part of them is a fair part."""
+    for seed in range(seeds):
+        for shots in (1, 2, 4, 8):
+            for method in ("nearest mean", "linear probe", "one context per class", "one context"):
+                yield Run("new things", method, shots, seed)
+        for designer in UNKNOWN:
+            for method in ("hand template", "averaged templates", "nearest mean", "linear probe"):
+                yield Run("a new designer", method, 1, seed, designer)
+            for method in ("one context", "one context per class"):
+                yield Run("a new designer", method, 1, seed, designer)
+        for position in ("middle", "front"):
+            yield Run("new things", "one context per class", 4, seed, position=position)
+        yield Run("new things", "one context per class", 4, seed, init="an emoji of a")
+    for method in ("hand template", "averaged templates"):
+        yield Run("new things", method, 0, 0)
+
+
+class Bench:
+    """The model and the features of every picture, computed once."""
+
+    def __init__(self) -> None:
+        self.clip = clipnotes.load()
+        data = load_emoji()
+        features = self.clip.encode_image(list(data["image"]))
+        label = data.features["style"]
+        styles = [label.int2str(number) for number in data["style"]]
+        rows = zip(data["name"], styles, data["held_out"], strict=True)
+        self.rows = [(i, *row) for i, row in enumerate(rows)]
+        self.features = features
+        self.new = sorted({name for _, name, _, held_out in self.rows if held_out})
+
+    def pictures(self, names: list[str], styles: set[str]) -> tuple[torch.Tensor, list[str]]:
+        """Features and names of the drawings of these concepts by these designers."""
+        wanted = set(names)
+        found = [(i, name) for i, name, style, _ in self.rows if name in wanted and style in styles]
+        return self.features[[i for i, _ in found]], [name for _, name in found]
+
+    def draw(self, names: list[str], styles: set[str], shots: int, seed: int) -> Any:
+        """At most `shots` drawings of each concept: some have fewer than eight."""
+        features, labels = self.pictures(names, styles)
+        have = Counter(labels)
+        table = datasets.Dataset.from_dict({"row": range(len(labels)), "name": labels})
+        rows: list[int] = []
+        for count in sorted(set(have.values())):
+            some = [i for i, name in enumerate(labels) if have[name] == count]
+            rows += few_shot(table.select(some), min(shots, count), seed)["row"]
+        return features[sorted(rows)], [labels[i] for i in sorted(rows)]
+
+    def classifier(self, run: Run, names: list[str], images: Any, labels: Any) -> Any:
+        """Train what the run says."""
+        if run.method == "hand template":
+            return ZeroShot(self.clip, names, TEMPLATE)
+        if run.method == "averaged templates":
+            return ZeroShot(self.clip, names, TEMPLATES)
+        if run.method == "nearest mean":
+            return NearestMean(self.clip, names, images, labels)
+        if run.method == "linear probe":
+            return LinearProbe(self.clip, names, images, labels)
+        learner = PromptLearner(
+            self.clip,
+            names,
+            n_ctx=None if run.init else N_CTX,
+            init=run.init,
+            position=run.position,  # type: ignore[arg-type]
+            per_class=run.method == "one context per class",
+            seed=run.seed,
+        )
+        fit(
+            learner,
+            images,
+            labels,
+            epochs=epochs_for(run.shots),
+            seed=run.seed,
+            progress=False,
+        )
+        return learner
+
+    def new_things(self, run: Run) -> dict[str, float]:
+        """Learn the held-out concepts from known designers, test on unknown ones."""
+        known = {style for *_, style, _ in self.rows} - set(UNKNOWN)
+        images, labels = self.draw(self.new, known, max(run.shots, 1), run.seed)
+        classifier = self.classifier(run, self.new, images, labels)
+        return {
+            style: evaluate(classifier, *self.pictures(self.new, {style})).accuracy
+            for style in UNKNOWN
+        }
+
+    def new_designer(self, run: Run) -> dict[str, float]:
+        """Learn half of some known concepts from one designer, test both halves."""
+        (other,) = set(UNKNOWN) - {run.designer}
+        both = Counter(
+            name for _, name, style, held_out in self.rows if style in UNKNOWN and not held_out
+        )
+        everything = sorted(name for name, count in both.items() if count == len(UNKNOWN))
+        chosen = random.Random(f"concepts {run.seed}").sample(everything, 2 * HALF)
+        base, new = chosen[:HALF], chosen[HALF:]
+        images, labels = self.pictures(base, {run.designer})
+        classifier = self.classifier(run, base, images, labels)
+        scores = {
+            "learned pictures": evaluate(classifier, images, labels).accuracy,
+            "same concepts, other designer": evaluate(
+                classifier, *self.pictures(base, {other})
+            ).accuracy,
+        }
+        moved = self.moved(run, classifier, new)
+        if moved is not None:
+            there = self.pictures(new, {run.designer})
+            scores["other concepts, same designer"] = evaluate(moved, *there).accuracy
+        return scores
+
+    def moved(self, run: Run, classifier: Any, names: list[str]) -> Any:
+        """The same classifier for other names, where that makes sense."""
+        if run.method in ("hand template", "averaged templates"):
+            return self.classifier(run, names, None, None)
+        if run.method != "one context":
+            return None
+        learner = PromptLearner(self.clip, names, n_ctx=N_CTX, position=classifier.position)
+        learner.load_state_dict(classifier.state_dict())
+        return learner
+
+    def measure(self, run: Run) -> dict[str, Any]:
+        """One row of the results."""
+        start = time.perf_counter()
+        ask = self.new_things if run.question == "new things" else self.new_designer
+        accuracy = ask(run)
+        return {**run._asdict(), "accuracy": accuracy, "seconds": time.perf_counter() - start}
+
+
+def write(rows: list[dict[str, Any]], bench: Bench) -> None:
+    """Store all rows, in one step."""
+    about = {
+        "model": "Emoji-CLIP",
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "n_ctx": N_CTX,
+        "templates": TEMPLATES,
+        "classes": {"new things": len(bench.new), "a new designer": HALF},
+    }
+    OUT.parent.mkdir(exist_ok=True)
+    draft = OUT.with_suffix(".part")
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    draft.write_text(f'{{"about": {json.dumps(about, indent=1)},\n"rows": [\n{lines}\n]}}\n')
+    os.replace(draft, OUT)
+
+
+def main() -> None:
+    """Run what has not run yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    args = parser.parse_args()
+    rows = json.loads(OUT.read_text())["rows"] if OUT.exists() else []
+    done = {Run(**{name: row[name] for name in Run._fields}) for row in rows}
+    left = [run for run in plan(args.seeds) if run not in done]
+    bench = Bench()
+    for run in tqdm(left):
+        rows.append(bench.measure(run))
+        write(rows, bench)
+
+
+if __name__ == "__main__":
+    main()

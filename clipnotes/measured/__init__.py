@@ -1,0 +1,32 @@
+"""What long experiments measured, for the chapters to show. The programs are in `benchmarks/`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+
+
+def measured(name: str) -> dict[str, Any]:
+    """Read the results of an experiment.
+
+    Args:
+        name: of the program in ``benchmarks/`` that made them, without ``.py``.
+
+    Returns:
+        ``about`` (model, versions, recipe) and ``rows``, a dict a run.
+
+    Raises:
+        ValueError: no such experiment.
+
+    Example:
+        >>> measured("few_shot")["about"]["classes"]["new things"]
+        82
+    """
+    path = FOLDER / f"{name}.json"
+    if not path.exists():
+        there = ", ".join(sorted(p.stem for p in FOLDER.glob("*.json")))
+        raise ValueError(f"no results {name!r}; there are {there}")
+    return json.loads(path.read_text(encoding="utf-8"))
