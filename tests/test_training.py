@@ -160,6 +160,7 @@ def test_the_card_says_what_was_measured():
     log = [json.loads(line) for line in (TRAINING / "log.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == max(row["step"] for row in log)
     assert (TRAINING / "curves.svg").stat().st_size > 1000
+    assert card.COPY.read_text(encoding="utf-8") == card.for_chapters()
 
 
 def test_the_checksums_are_those_of_the_shipped_files():

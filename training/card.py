@@ -1,4 +1,4 @@
-"""Write the measured part of MODEL_CARD.md from results.json and log.jsonl.
+"""Write the measured part of MODEL_CARD.md from results.json and log.jsonl, and the chapters' copy.
 
 python training/card.py            # after training/evaluate.py --json training/results.json
 """
@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).parent
+COPY = HERE.parent / "clipnotes" / "measured" / "emoji_clip.json"  # a reader in Colab has no training/
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -61,14 +62,22 @@ def measured() -> str:
     return f"{BEGIN}\n\n{table(results)}\n\n{picture}\n\n{END}"
 
 
+def for_chapters() -> str:
+    """Log and results in one, as `clipnotes.measured.measured("emoji_clip")` reads them."""
+    log = [json.loads(line) for line in (HERE / "log.jsonl").read_text().splitlines()]
+    results = json.loads((HERE / "results.json").read_text())
+    about = {"model": "Emoji-CLIP", "log": "training/log.jsonl", "results": "training/results.json"}
+    return json.dumps({"about": about, "rows": log, "results": results}, indent=1) + "\n"
+
+
 def main() -> None:
     text = measured()
-    log = [json.loads(line) for line in (HERE / "log.jsonl").read_text().splitlines()]
-    curves(log, HERE / "curves.svg")
+    COPY.write_text(for_chapters(), encoding="utf-8")
+    curves(json.loads(for_chapters())["rows"], HERE / "curves.svg")
     card = HERE / "MODEL_CARD.md"
     before, rest = card.read_text(encoding="utf-8").split(BEGIN)
     card.write_text(before + text + rest.split(END)[1], encoding="utf-8")
-    print(f"wrote {card.name} and curves.svg")
+    print(f"wrote {card.name}, curves.svg and {COPY.name}")
 
 
 if __name__ == "__main__":
