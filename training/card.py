@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).parent
-COPY = HERE.parent / "clipnotes" / "measured" / "emoji_clip.json"  # a reader in Colab has no training/
+# A reader in Colab has no training/.
+COPY = HERE.parent / "clipnotes" / "measured" / "emoji_clip.json"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
