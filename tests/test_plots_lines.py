@@ -1,6 +1,7 @@
 """Lines: the numbers that were given, with names."""
 
 import pytest
+import torch
 
 from clipnotes import plots
 
@@ -17,3 +18,15 @@ def test_curves_are_named():
     (band,) = ax.collections
     corners = {tuple(corner) for corner in band.get_paths()[0].vertices.tolist()}
     assert corners == {(0, 2.5), (0, 3.5), (1, 3.75), (1, 4.25)}
+
+
+def test_what_was_measured_often_has_a_mean_and_a_band():
+    many = torch.tensor([[1.0, 3.0], [5.0, 5.0], [0.0, 8.0]])
+    ax = plots.by_depth({"class token": many, "once": torch.tensor([1.0, 2.0, 3.0])}, "length")
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[2, 5, 4], [1, 2, 3]]
+    assert ax.get_xticks().tolist() == [0, 1, 2]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("layers passed", "length")
+    (band,) = ax.collections  # of the first line only
+    heights = band.get_paths()[0].vertices[:, 1]
+    spread = 2**0.5 * 4  # the standard deviation of 0 and 8
+    assert heights.min() == pytest.approx(4 - spread) and heights.max() == pytest.approx(4 + spread)

@@ -3,9 +3,10 @@
 None of them calls ``show``, and none computes a model's output: what is drawn is what was given.
 """
 
-from clipnotes.plots.heat import attention_over, maps
+from clipnotes.plots.heads import by_head
+from clipnotes.plots.heat import attention_over, maps, positions, text_maps
 from clipnotes.plots.images import filters, neighbours, patches, pictures, to_picture
-from clipnotes.plots.lines import curves
+from clipnotes.plots.lines import by_depth, curves
 from clipnotes.plots.tables import confusion, similarity
 from clipnotes.plots.theme import ACCENT, HEAT, INK, QUIET, TWO_SIDED, style
 from clipnotes.plots.tokens import prompt_layout, token_map
@@ -17,6 +18,8 @@ __all__ = [
     "QUIET",
     "TWO_SIDED",
     "attention_over",
+    "by_depth",
+    "by_head",
     "confusion",
     "curves",
     "filters",
@@ -24,9 +27,11 @@ __all__ = [
     "neighbours",
     "patches",
     "pictures",
+    "positions",
     "prompt_layout",
     "similarity",
     "style",
+    "text_maps",
     "to_picture",
     "token_map",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from torch import Tensor
 
 from clipnotes.plots.theme import ACCENT, INK, QUIET
 
@@ -49,4 +50,31 @@ def curves(
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if len(lines) > 1:
         ax.legend()
+    return ax
+
+
+def by_depth(values: dict[str, Tensor], ylabel: str, ax: Axes | None = None) -> Axes:
+    """How something grows from layer to layer; where it was measured often, mean and spread.
+
+    Args:
+        values: name -> (n_layers + 1,), or (n_layers + 1, n): the line is the mean of the n, and
+            the band one standard deviation on either side.
+        ylabel: what was measured, with the unit.
+        ax: where to draw. None: a new figure.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes import plots
+        >>> plots.by_depth({"class token": torch.rand(7, 100)}, "length").get_xlabel()
+        'layers passed'
+    """
+    many = {name: each.detach().float().view(len(each), -1) for name, each in values.items()}
+    means = {name: each.mean(1) for name, each in many.items()}
+    spread = {name: each.std(1) for name, each in many.items() if each.shape[1] > 1}
+    depths = range(len(next(iter(many.values()))))
+    ax = curves(depths, means, "layers passed", ylabel, ax=ax, spread=spread)
+    ax.set_xticks(depths)
     return ax

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from torch import Tensor
 
 INK = "#24292f"  # text and lines
 ACCENT = "#c2410c"  # what the reader should look at
@@ -57,6 +59,22 @@ def panels(n: int, columns: int, size: float, titles: Sequence[str] | None = Non
         if titles is not None and i < n:
             ax.set_title(titles[i], fontsize=8, pad=3)
     return axes.ravel()[:n]
+
+
+def limits(values: Tensor, two_sided: bool = False) -> dict[str, Any]:
+    """The colour map and its two ends, for all maps that are to share one scale."""
+    values = values[values.isfinite()]
+    low, high = float(values.min()), float(values.max())
+    if two_sided:
+        top = max(-low, high)
+        return {"cmap": TWO_SIDED, "vmin": -top, "vmax": top}
+    return {"cmap": HEAT, "vmin": low, "vmax": high}
+
+
+def scale_beside(drawn: Any, axes: Any) -> None:
+    """The colours' scale, at the right of the figure."""
+    bar = axes[0].figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.03)
+    bar.outline.set_visible(False)
 
 
 def bare(ax: Axes) -> None:
