@@ -73,7 +73,7 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
     identity = product
     for weights in attentions:
         mean = weights.mean(1)  # (B, n_heads, N, N) -> (B, N, N)
-        product = (mean + identity) / 2 @ product  # what came earlier is mixed first
+        product = (mean + identity) / 2 @ product  # the earlier stands right
     return product
 
 
@@ -164,8 +164,9 @@ def logits_by_layer(model: Any, hidden_states: Sequence[Tensor], texts: Tensor) 
         >>> logits_by_layer(clip.model, states.hidden_states, texts).shape
         torch.Size([7, 1, 2])
     """
-    classes = torch.stack([states[:, 0] for states in hidden_states])  # (n_layers + 1, B, D)
-    return model.logit_scale.exp() * shared_vectors(model, classes) @ texts.T
+    tokens = torch.stack([states[:, 0] for states in hidden_states])  # (n_layers + 1, B, D)
+    vectors = shared_vectors(model, tokens)  # (n_layers + 1, B, S)
+    return model.logit_scale.exp() * vectors @ texts.T
 
 
 def patch_text_maps(model: nn.Module, hidden_state: Tensor, texts: Tensor) -> Tensor:
@@ -230,7 +231,8 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
         raise ValueError(
             f"kept names patches {int(kept.min())} to {int(kept.max())}; there are 0 to {N - 2}"
         )
-    places = torch.cat([kept.new_zeros(B, 1), kept + 1], dim=1)  # (B, K + 1): the class token first
+    # The class token stays in front.
+    places = torch.cat([kept.new_zeros(B, 1), kept + 1], dim=1)  # (B, K + 1)
     tokens = tokens.gather(1, places[..., None].expand(-1, -1, D))  # (B, K + 1, D)
     last = tower.encoder(inputs_embeds=tower.pre_layrnorm(tokens))[0]
     return shared_vectors(model, last[:, 0])

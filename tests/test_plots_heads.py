@@ -30,7 +30,9 @@ def test_values_stand_in_the_row_of_their_layer_and_the_column_of_their_head():
     assert ax.get_xticks().tolist() == [1.5, 6.5, 11.5]
     assert ax.get_yticks().tolist() == [3.5, 12.5]
     assert ax.images[0].get_clim() == (-50.0, 141.0)
-    assert plots.by_head(values, two_sided=True).images[0].get_clim() == (-141.0, 141.0)
+    ax = plots.by_head(values, two_sided=True, label="amount")
+    assert ax.images[0].get_clim() == (-141.0, 141.0)
+    assert ax.images[0].colorbar.ax.get_ylabel() == "amount"
 
 
 def test_over_a_picture_each_map_is_scaled_by_itself():

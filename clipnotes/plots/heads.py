@@ -15,6 +15,7 @@ def by_head(
     values: Tensor,
     pixel_values: Tensor | None = None,
     two_sided: bool = False,
+    label: str = "",
     size: float = 0.8,
 ) -> Axes:
     """A table of maps: a row a layer, a column a head.
@@ -25,6 +26,7 @@ def by_head(
             the map's values are large, and each map is scaled by its own largest value. None: the
             values as colours, all on one scale.
         two_sided: colours around zero; without a picture only.
+        label: what the colours mean, written at their scale; without a picture only.
         size: inches per map.
 
     Returns:
@@ -54,7 +56,8 @@ def by_head(
     bare(ax)
     drawn = ax.imshow(whole.squeeze(-1).numpy(), **limits(values, two_sided))
     if pixel_values is None:
-        scale_beside(drawn, [ax])
+        ax.set_facecolor("0.82")  # of the gaps: a value of zero may be white
+        scale_beside(drawn, [ax], label)
     steps = (n_heads, width, "head"), (n_layers, height, "layer")
     across, down = (
         ([i * (length + gap) + (length - 1) / 2 for i in range(n)], [f"{of} {i}" for i in range(n)])

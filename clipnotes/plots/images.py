@@ -16,6 +16,9 @@ from clipnotes.plots.theme import ACCENT, bare, panels
 def to_picture(pixel_values: Tensor) -> np.ndarray:
     """What the model sees, as a picture: each channel stretched to fill 0 to 1.
 
+    A channel with one value only has nothing to stretch and becomes 1: most drawings stand on
+    white, and then it is as bright as the paper.
+
     Args:
         pixel_values: (3, H, W), normalised as the image processor does.
 
@@ -30,7 +33,8 @@ def to_picture(pixel_values: Tensor) -> np.ndarray:
     """
     pixels = pixel_values.detach().float()
     low, high = pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True)  # (3, 1, 1)
-    return ((pixels - low) / (high - low).clamp(min=1e-6)).permute(1, 2, 0).numpy()
+    flat = high - low < 1e-6
+    return ((pixels - low) / (high - low).clamp(min=1e-6) + flat).permute(1, 2, 0).numpy()
 
 
 def pictures(

@@ -71,9 +71,9 @@ def limits(values: Tensor, two_sided: bool = False) -> dict[str, Any]:
     return {"cmap": HEAT, "vmin": low, "vmax": high}
 
 
-def scale_beside(drawn: Any, axes: Any) -> None:
+def scale_beside(drawn: Any, axes: Any, label: str = "") -> None:
     """The colours' scale, at the right of the figure."""
-    bar = axes[0].figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.03)
+    bar = axes[0].figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.03, label=label)
     bar.outline.set_visible(False)
 
 
