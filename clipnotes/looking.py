@@ -164,7 +164,7 @@ def logits_by_layer(model: Any, hidden_states: Sequence[Tensor], texts: Tensor) 
         >>> logits_by_layer(clip.model, states.hidden_states, texts).shape
         torch.Size([7, 1, 2])
     """
-    tokens = torch.stack([states[:, 0] for states in hidden_states])  # (n_layers + 1, B, D)
+    tokens = torch.stack([h[:, 0] for h in hidden_states])  # (n_layers + 1, B, D)
     vectors = shared_vectors(model, tokens)  # (n_layers + 1, B, S)
     return model.logit_scale.exp() * vectors @ texts.T
 
