@@ -106,3 +106,15 @@ def calls(tiny):
     from clipnotes.trace import trace
 
     return trace(tiny, **clip_inputs(tiny))
+
+
+@pytest.fixture
+def nothing_shown(monkeypatch):
+    """For the tests of figures: none calls show, and none is left behind."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    mpl.use("Agg")
+    monkeypatch.setattr(plt, "show", lambda *_: pytest.fail("a figure function called show"))
+    yield
+    plt.close("all")

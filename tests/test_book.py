@@ -1,5 +1,6 @@
 """The book itself: its pages, its pairs, and the pipeline that runs and builds it."""
 
+import ast
 import socket
 
 import jupytext
@@ -13,6 +14,7 @@ from test_repo import repository_url
 import build
 import execute
 import pairs
+from clipnotes import plots
 from conftest import ROOT
 
 CHAPTERS = pairs.chapters()
@@ -113,6 +115,44 @@ def test_code_fits_into_the_column_of_the_page(chapter):
     lines = [line for cell in cells for line in cell.source.splitlines()]
     assert lines
     assert [line for line in lines if len(line) > CODE_WIDTH] == []
+
+
+def draws(cell):
+    """Say whether a code cell calls a function that makes a figure, and shows it."""
+    if {"remove-cell", "remove-output"} & set(cell.metadata.get("tags", [])):
+        return False
+    makers = set(plots.__all__) - {"style", "to_picture"} | {"subplots", "figure"}
+    tree = ast.parse(cell.source)
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    named = (f for f in calls if isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name))
+    return any(f.value.id in ("plots", "plt") and f.attr in makers for f in named)
+
+
+def without_alt(cells):
+    """The last lines of the cells that draw and do not say what."""
+    wrong = []
+    for cell in cells:
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        if draws(cell) and not str(alt).strip():
+            wrong.append(cell.source.splitlines()[-1])
+    return wrong
+
+
+@every_chapter
+def test_every_figure_says_what_it_shows(chapter):
+    """From the code, before anything runs; `execute.problems` looks at what came out."""
+    _, *cells = execute.code_cells(execute.read(chapter))
+    assert without_alt(cells) == []
+
+
+def test_a_figure_without_alt_text_is_found():
+    said = {"mystnb": {"image": {"alt": "A line"}}}
+    blank = {"mystnb": {"image": {"alt": " "}}}
+    wrong = [new_code_cell("x = 1\n_ = plots.maps(x)"), new_code_cell("plt.subplots()")]
+    wrong += [new_code_cell("plots.curves()", metadata=blank)]
+    fine = [new_code_cell("plots.curves()", metadata=said), new_code_cell("plots.style()")]
+    fine += [new_code_cell("plots.maps()", metadata={"tags": ["remove-cell"]})]
+    assert without_alt([*fine, *wrong]) == ["_ = plots.maps(x)", "plt.subplots()", "plots.curves()"]
 
 
 def test_a_notebook_without_its_chapter_is_not_left_behind():

@@ -1,0 +1,80 @@
+"""Lines over a common axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from clipnotes.plots.theme import ACCENT, INK, QUIET
+
+
+def curves(
+    x: Any,
+    lines: dict[str, Any],
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+    spread: dict[str, Any] | None = None,
+) -> Axes:
+    """Named lines over a common axis; the first one in the accent colour.
+
+    Args:
+        x: n numbers.
+        lines: name -> n numbers each.
+        xlabel: what the x axis counts, with the unit.
+        ylabel: the same for the y axis.
+        ax: where to draw. None: a new figure.
+        spread: name -> n numbers: a band of that much on either side of the line.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> from clipnotes import plots
+        >>> plots.curves([0, 1], {"a": [1, 2]}, "step", "loss").get_xlabel()
+        'step'
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(5.2, 3.0))[1]
+    colours = [ACCENT, "#1d4ed8", INK, QUIET, "#15803d", "#a21caf"]
+    for i, (name, y) in enumerate(lines.items()):
+        colour, style = colours[i % len(colours)], ("-", "--", "-.")[i // len(colours) % 3]
+        ax.plot(x, y, label=name, color=colour, linestyle=style)
+        if spread and name in spread:
+            y, by = np.asarray(y), np.asarray(spread[name])
+            ax.fill_between(x, y - by, y + by, color=colour, alpha=0.15, linewidth=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if len(lines) > 1:
+        ax.legend()
+    return ax
+
+
+def by_depth(values: dict[str, Tensor], ylabel: str, ax: Axes | None = None) -> Axes:
+    """How something grows from layer to layer; where it was measured often, mean and spread.
+
+    Args:
+        values: name -> (n_layers + 1,), or (n_layers + 1, n): the line is the mean of the n, and
+            the band one standard deviation on either side.
+        ylabel: what was measured, with the unit.
+        ax: where to draw. None: a new figure.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes import plots
+        >>> plots.by_depth({"class token": torch.rand(7, 100)}, "length").get_xlabel()
+        'layers passed'
+    """
+    many = {name: each.detach().float().view(len(each), -1) for name, each in values.items()}
+    means = {name: each.mean(1) for name, each in many.items()}
+    spread = {name: each.std(1) for name, each in many.items() if each.shape[1] > 1}
+    depths = range(len(next(iter(many.values()))))
+    ax = curves(depths, means, "layers passed", ylabel, ax=ax, spread=spread)
+    ax.set_xticks(depths)
+    return ax

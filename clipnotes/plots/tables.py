@@ -1,0 +1,98 @@
+"""Tables of numbers: pictures against texts, classes against classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from PIL import Image
+from torch import Tensor
+
+from clipnotes.plots.theme import HEAT, bare
+
+
+def similarity(
+    values: Tensor, images: Sequence[Image.Image], texts: Sequence[str], size: float = 0.5
+) -> Axes:
+    """A table of pictures (rows) and texts (columns), with the value in each cell.
+
+    Args:
+        values: (n_images, n_texts), for instance cosines.
+        images: n_images PIL pictures, drawn at the left of their rows.
+        texts: n_texts, written over their columns.
+        size: inches per cell.
+
+    Returns:
+        The Axes of the table.
+
+    Example:
+        >>> import torch
+        >>> from PIL import Image
+        >>> from clipnotes import plots
+        >>> ax = plots.similarity(torch.eye(2), [Image.new("RGB", (8, 8))] * 2, ["a", "b"])
+        >>> [text.get_text() for text in ax.texts]
+        ['1.00', '0.00', '0.00', '1.00']
+    """
+    values = values.detach().float()
+    rows, columns = values.shape
+    ax = plt.subplots(figsize=(size * (columns + 1), size * (rows + 1)))[1]
+    bare(ax)
+    ax.imshow(values.numpy(), cmap=HEAT)
+    light = values.min() + 0.6 * (values.max() - values.min())  # the map's upper end is light
+    for row, line in enumerate(values.tolist()):
+        for column, value in enumerate(line):
+            ink = "black" if value > light else "white"
+            shown = f"{round(value, 2) + 0.0:.2f}"  # never "-0.00"
+            ax.text(column, row, shown, ha="center", va="center", fontsize=7, color=ink)
+    for row, image in zip(range(rows), images, strict=True):
+        place = ax.inset_axes((-1.45, row - 0.43, 0.86, 0.86), transform=ax.transData)
+        bare(place)
+        place.imshow(np.asarray(image))
+    ax.set_xticks(range(columns), list(texts), rotation=45, ha="left", fontsize=8)
+    ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+    return ax
+
+
+def confusion(matrix: Tensor, names: Sequence[str], ax: Axes | None = None) -> Axes:
+    """What is taken for what: a row a true class, a column a class said, bright where it happens.
+
+    The colour is the part of the row; the number, written for up to 30 classes, counts pictures. A
+    class without pictures has an empty row.
+
+    Args:
+        matrix: (n, n) counts, as ``evaluate(...).confusion`` has them.
+        names: the n classes.
+        ax: where to draw. None: a new figure that grows with n.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        ValueError: The matrix does not fit the names.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes import plots
+        >>> plots.confusion(torch.tensor([[3, 1], [0, 2]]), ["rose", "tulip"]).get_ylabel()
+        'true class'
+    """
+    n = len(names)
+    if tuple(matrix.shape) != (n, n):
+        raise ValueError(f"the matrix is {tuple(matrix.shape)} and {n} names were given")
+    if ax is None:
+        side = min(2 + 0.36 * n, 24)
+        ax = plt.subplots(figsize=(side, side))[1]
+    part = (matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)).cpu().numpy()
+    ax.imshow(part, cmap=HEAT, vmin=0, vmax=1)
+    size = max(3, min(9, 500 / n))
+    ax.set_xticks(range(n), names, rotation=90, fontsize=size)
+    ax.set_yticks(range(n), names, fontsize=size)
+    ax.set(xlabel="class said", ylabel="true class")
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    for i, j in matrix.nonzero().tolist() if n <= 30 else ():
+        colour = "black" if part[i, j] > 0.6 else "white"
+        ax.text(j, i, f"{int(matrix[i, j])}", ha="center", va="center", color=colour, fontsize=8)
+    return ax

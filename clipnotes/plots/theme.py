@@ -1,0 +1,83 @@
+"""The look of all figures: colours, sizes, and the panels that pictures stand in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from torch import Tensor
+
+INK = "#24292f"  # text and lines
+ACCENT = "#c2410c"  # what the reader should look at
+QUIET = "#9aa4ae"  # grid lines, the less important curve
+HEAT = "magma"  # one colour map for every amount; never inverted
+TWO_SIDED = "RdBu_r"  # for values around zero
+
+
+def style() -> None:
+    """Set the book's fonts, sizes and colours for all figures that follow.
+
+    Example:
+        >>> from clipnotes import plots
+        >>> plots.style()
+    """
+    plt.rcParams.update(
+        {
+            "figure.dpi": 110,
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "savefig.bbox": "tight",
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.edgecolor": QUIET,
+            "axes.labelcolor": INK,
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "lines.linewidth": 1.8,
+            "svg.hashsalt": "clipnotes",
+        }
+    )
+
+
+def panels(n: int, columns: int, size: float, titles: Sequence[str] | None = None) -> np.ndarray:
+    """A flat array of titled Axes, `columns` wide, without ticks; the unused ones are hidden."""
+    columns = min(columns, n)
+    rows = math.ceil(n / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(size * columns, size * rows), squeeze=False)
+    figure.subplots_adjust(wspace=0.08, hspace=0.08 if titles is None else 0.32)
+    for i, ax in enumerate(axes.flat):
+        bare(ax)
+        ax.set_visible(i < n)
+        if titles is not None and i < n:
+            ax.set_title(titles[i], fontsize=8, pad=3)
+    return axes.ravel()[:n]
+
+
+def limits(values: Tensor, two_sided: bool = False) -> dict[str, Any]:
+    """The colour map and its two ends, for all maps that are to share one scale."""
+    values = values[values.isfinite()]
+    low, high = float(values.min()), float(values.max())
+    if two_sided:
+        top = max(-low, high)
+        return {"cmap": TWO_SIDED, "vmin": -top, "vmax": top}
+    return {"cmap": HEAT, "vmin": low, "vmax": high}
+
+
+def scale_beside(drawn: Any, axes: Any, label: str = "") -> None:
+    """The colours' scale, at the right of the figure."""
+    bar = axes[0].figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.03, label=label)
+    bar.outline.set_visible(False)
+
+
+def bare(ax: Axes) -> None:
+    """No ticks and no frame: for pictures."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)

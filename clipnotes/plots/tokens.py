@@ -1,0 +1,92 @@
+"""Texts as tokens: who looks at whom, and where things stand in a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from clipnotes.plots.theme import ACCENT, HEAT, bare
+
+
+def token_map(
+    values: Tensor, tokens: Sequence[str], mark: int | None = None, ax: Axes | None = None
+) -> Axes:
+    """Which token (row) has to do with which (column), as an amount.
+
+    Args:
+        values: (N, N): attention weights, or a mask of what is allowed.
+        tokens: N of them, written along both sides.
+        mark: a row to frame.
+        ax: a place to draw in. None: a new figure.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes import plots
+        >>> ax = plots.token_map(torch.eye(3), ["start", "tulip", "end"], mark=2)
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['start', 'tulip', 'end']
+    """
+    n = len(tokens)
+    if values.shape != (n, n):
+        raise ValueError(f"values is {tuple(values.shape)}; {n} tokens need ({n}, {n})")
+    if ax is None:
+        side = max(2.2, 0.36 * n)
+        _, ax = plt.subplots(figsize=(side, side))
+    ax.imshow(values.detach().float().cpu().numpy(), cmap=HEAT, vmin=0)
+    ax.set_xticks(range(n), tokens, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    ax.set_yticks(range(n), tokens, fontsize=8)
+    ax.tick_params(length=0)
+    ax.set(xlabel="looks at", ylabel="this token")
+    ax.spines[:].set_visible(False)
+    if mark is not None:
+        frame = Rectangle((-0.5, mark - 0.5), n, 1, fill=False, edgecolor=ACCENT, linewidth=2)
+        ax.add_patch(frame).set_clip_on(False)
+    return ax
+
+
+def prompt_layout(
+    tokens: Sequence[Sequence[str]], ctx_positions: Tensor, eos: Tensor, ax: Axes | None = None
+) -> Axes:
+    """Prompts as rows of cells, a cell a token: where context, name and end stand.
+
+    Args:
+        tokens: n_classes lists of N tokens, written into the cells of the names.
+        ctx_positions: (n_classes, n_ctx), the places of the context vectors, written v1, v2, ...
+        eos: (n_classes,), the places of the ends. What stands behind them is padding, left white.
+        ax: a place to draw in. None: a new figure.
+
+    Returns:
+        The Axes.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes import plots
+        >>> places, ends = torch.tensor([[1, 2]]), torch.tensor([4])
+        >>> ax = plots.prompt_layout([["<s>", "x", "x", "rose", "</s>"]], places, ends)
+        >>> [text.get_text() for text in ax.texts]
+        ['start', 'v1', 'v2', 'rose', 'end']
+    """
+    rows, columns = len(tokens), max(map(len, tokens))
+    if ax is None:
+        ax = plt.subplots(figsize=(0.6 * columns, 0.35 * rows))[1]
+    bare(ax)
+    for y, (row, places, end) in enumerate(
+        zip(tokens, ctx_positions.tolist(), eos.tolist(), strict=True)
+    ):
+        for x, token in enumerate(row[: end + 1]):
+            text, colour = token.removesuffix("</w>"), "#bfdbfe"
+            if x in places:
+                text, colour = f"v{places.index(x) + 1}", "#fdba74"
+            elif x in (0, end):
+                text, colour = "end" if x else "start", "#d1d5db"
+            ax.add_patch(Rectangle((x + 0.03, y + 0.06), 0.94, 0.88, facecolor=colour))
+            ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7)
+    ax.set(xlim=(0, columns), ylim=(rows, 0))
+    return ax
