@@ -118,12 +118,16 @@ def test_code_fits_into_the_column_of_the_page(chapter):
 
 
 def draws(cell):
-    """Say whether a code cell calls a function that makes a figure, and shows it."""
+    """Say whether a code cell calls a function that makes a figure, and shows it.
+
+    A function that the cell only defines draws later, where the cell's own text cannot say so.
+    """
     if {"remove-cell", "remove-output"} & set(cell.metadata.get("tags", [])):
         return False
     makers = set(plots.__all__) - {"style", "to_picture"} | {"subplots", "figure"}
-    tree = ast.parse(cell.source)
-    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    now = [part for part in ast.parse(cell.source).body if not isinstance(part, ast.FunctionDef)]
+    nodes = (node for part in now for node in ast.walk(part))
+    calls = (node.func for node in nodes if isinstance(node, ast.Call))
     named = (f for f in calls if isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name))
     return any(f.value.id in ("plots", "plt") and f.attr in makers for f in named)
 
@@ -152,6 +156,7 @@ def test_a_figure_without_alt_text_is_found():
     wrong += [new_code_cell("plots.curves()", metadata=blank)]
     fine = [new_code_cell("plots.curves()", metadata=said), new_code_cell("plots.style()")]
     fine += [new_code_cell("plots.maps()", metadata={"tags": ["remove-cell"]})]
+    fine += [new_code_cell("def draw():\n    plots.maps()")]
     assert without_alt([*fine, *wrong]) == ["_ = plots.maps(x)", "plt.subplots()", "plots.curves()"]
 
 
