@@ -26,6 +26,7 @@ import transformers
 from torch import Tensor, nn
 
 import clipnotes
+from clipnotes.checkpoints import EMOJI_CLIP
 from clipnotes.compat import text_projection, text_tower
 from clipnotes.data import load_emoji
 from clipnotes.prompts.encode import encode
@@ -64,7 +65,7 @@ def make_setting(tower: str, n_classes: int, n_ctx: int) -> Setting:
     the same time. Both read Emoji-CLIP's tokens.
     """
     torch.manual_seed(0)
-    clip = clipnotes.load()
+    clip = clipnotes.load(EMOJI_CLIP)
     model: nn.Module = clip.model
     if tower == "ViT-B/32":
         tokens = clip.tokenizer

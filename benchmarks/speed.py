@@ -143,6 +143,12 @@ def main() -> None:
     if args.rounds:
         plan = Plan(rounds=(args.rounds,) * 3)
     before = about()
+    if before["load"][0] > 0.5:
+        tqdm.write(
+            f"the load is {before['load'][0]}: times and ratios will not be those of a quiet "
+            "machine. Memory will.",
+            file=sys.stderr,
+        )
     rows = list(tqdm(measure(plan), total=len(plan), unit="run"))
     write({"about": before, "rows": rows}, args.folder)
     print(report.table({"about": before, "rows": rows}))

@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional as F
 
 import clipnotes
+from clipnotes.checkpoints import EMOJI_CLIP
 from clipnotes.data import few_shot, load_emoji
 from clipnotes.prompts import PromptLearner, fit
 from clipnotes.prompts.recipe import batches, epochs_for, learning_rates, sgd
@@ -57,7 +58,7 @@ class Naive:
 
 def measure(n_classes: int, shots: int, epochs: int | None, naive_epochs: int) -> dict[str, Any]:
     """Time both."""
-    clip = clipnotes.load()
+    clip = clipnotes.load(EMOJI_CLIP)
     clip.model.requires_grad_(False)
     data = load_emoji(held_out=True)
     counts: dict[str, int] = {}
