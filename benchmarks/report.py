@@ -8,6 +8,7 @@ from typing import Any
 
 START, END = "<!-- bench -->", "<!-- /bench -->"
 Results = dict[str, Any]
+BUSY = 0.5  # a load above it spoils times
 NAMES = {"fast": "fast", "cut": "cut at the longest", "reference": "padded to the limit"}
 
 
@@ -58,6 +59,7 @@ def _more(results: Results, n_ctx: int) -> list[str]:
     many = ", ".join(
         f"{size(row['extra_bytes'])} and {seconds(row['seconds'])} ({row['tower']})" for row in rows
     )
+    busy = " **The machine was busy: these are not the times of a quiet one.**"
     return [
         f"A step encodes all classes with {n_ctx} context tokens, forward and backward, in "
         "float32: against the model's own tower with prompts cut at the longest, and padded to "
@@ -70,7 +72,7 @@ def _more(results: Results, n_ctx: int) -> list[str]:
         f"({fit['times_faster']:.0f} times as long; extrapolated from {fit['naive_epochs']} "
         "epochs).",
         f"{about['cpu']}, {about['threads']} threads, load before the run {about['load'][0]}, "
-        f"torch {about['torch']}, {about['date']}.",
+        f"torch {about['torch']}, {about['date']}." + busy * (about["load"][0] > BUSY),
     ]
 
 

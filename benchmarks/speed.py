@@ -143,7 +143,7 @@ def main() -> None:
     if args.rounds:
         plan = Plan(rounds=(args.rounds,) * 3)
     before = about()
-    if before["load"][0] > 0.5:
+    if before["load"][0] > report.BUSY:
         tqdm.write(
             f"the load is {before['load'][0]}: times and ratios will not be those of a quiet "
             "machine. Memory will.",

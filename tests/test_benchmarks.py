@@ -189,6 +189,11 @@ def test_the_table_says_what_was_measured():
     assert "20 classes, 8 shots and 200 epochs on Emoji-CLIP takes 12.3 s" in lines[6]
     assert "400 s (33 times as long; extrapolated from 6 epochs)" in lines[6]
     assert lines[7] == "C, 2 threads, load before the run 0.1, torch 2, 2026-01-02."
+    busy = results()
+    busy["about"]["load"] = [2.5]
+    assert report.table(busy).endswith(
+        "2026-01-02. **The machine was busy: these are not the times of a quiet one.**"
+    )
 
 
 def test_the_table_goes_between_the_markers():
