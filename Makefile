@@ -49,6 +49,10 @@ record: $(INSTALLED) ## write down again what each version of transformers does
 	$(BIN)/python book/matrix.py --record
 	$(BIN)/python book/versions.py
 
+.PHONY: bench
+bench: $(INSTALLED) ## measure speed and memory again, a quarter of an hour on a quiet machine
+	$(BIN)/python benchmarks/speed.py
+
 .PHONY: book
 book: $(INSTALLED) ## build the book; chapters that have run already are not run again
 	$(BIN)/python book/build.py
