@@ -25,6 +25,7 @@ from clipnotes.atomic import write_atomically
 from clipnotes.checkpoints import Clip
 
 LIMIT = 1_000_000  # bytes of a page
+_FILES = ("page.html", "explorer.css", "explorer.js")
 
 
 @dataclass(frozen=True, repr=False)
@@ -191,7 +192,7 @@ def build_page(
         ValueError: The page would be larger than 1 MB. The message says what to leave out.
     """
     folder = files("clipnotes.explorer")
-    parts = {name: (folder / name).read_text("utf-8") for name in _FILES + (f"{kind}.js",)}
+    parts = {name: (folder / name).read_text("utf-8") for name in (*_FILES, f"{kind}.js")}
     everything = {**data, "heads": weights.shape[1], "weights": encode(weights)}
     html = Template(parts["page.html"]).substitute(
         kind=kind,
@@ -206,9 +207,6 @@ def build_page(
     if size > LIMIT:
         raise ValueError(_too_large(size, len(everything["weights"]), data["layers"], weights))
     return Page(html, title, height)
-
-
-_FILES = ("page.html", "explorer.css", "explorer.js")
 
 
 def _too_large(size: int, of_weights: int, layers: list[int], weights: Tensor) -> str:

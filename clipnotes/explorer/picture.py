@@ -59,17 +59,16 @@ def explore(
         >>> import clipnotes
         >>> from clipnotes.data import load_emoji
         >>> tiger = load_emoji(style="noto", category="animal-mammal")[0]["image"]
-        >>> explore(clipnotes.load(), tiger, texts=["a tiger", "a tulip"], layers=[4, 5])
-        <Page: Where CLIP looks in a picture, 97 kB>
+        >>> page = explore(clipnotes.load(), tiger, texts=["a tiger", "a tulip"], layers=[4, 5])
+        >>> page  # doctest: +ELLIPSIS
+        <Page: Where CLIP looks in a picture, ... kB>
     """
     check_clip(clip)
     config = clip.model.config.vision_config
     chosen = choose_layers(layers, config.num_hidden_layers)
     pixel_values = _pixel_values(clip, image)
     features = None if texts is None else clip.encode_text(texts)  # (n_texts, P)
-    states = compat.vision_states(
-        clip.model, pixel_values.to(clip.model.device, clip.model.dtype)
-    )
+    states = compat.vision_states(clip.model, pixel_values.to(clip.model.device, clip.model.dtype))
     data: dict[str, Any] = {
         "layers": chosen,
         "grid": config.image_size // config.patch_size,

@@ -37,8 +37,9 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
 
     Example:
         >>> import clipnotes
-        >>> explore_text(clipnotes.load(), "an emoji of a tulip")
-        <Page: Where CLIP looks in a text, 39 kB>
+        >>> page = explore_text(clipnotes.load(), "an emoji of a tulip")
+        >>> page  # doctest: +ELLIPSIS
+        <Page: Where CLIP looks in a text, ... kB>
     """
     check_clip(clip)
     if not isinstance(text, str):
@@ -57,7 +58,7 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
     }
     weights = in_255ths([states.attentions[layer] for layer in chosen])
     tree = (
-        "<details id=calls><summary>Who calls whom in the text tower</summary>"
+        '<details id="calls"><summary>Who calls whom in the text tower</summary>'
         f"{calls._repr_html_()}</details>"
     )
     return build_page("text", "Where CLIP looks in a text", 560, weights, data, tree)
