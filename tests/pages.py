@@ -1,6 +1,7 @@
 """What an explorer's page holds, read back without a browser."""
 
 import base64
+import functools
 import json
 import re
 
@@ -14,6 +15,7 @@ def data_of(html):
     )
 
 
+@functools.lru_cache(maxsize=4)
 def weights_of(html):
     """(n_layers, n_heads, N, N): attention weights as the page shows them."""
     data = data_of(html)

@@ -15,9 +15,9 @@ from browser import (
     find_chromium,
     started_browser,
     visit,
+    weights_in,
 )
 from IPython.core.interactiveshell import InteractiveShell
-from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from pages import similarity_of, weights_of
 from PIL import Image
@@ -75,6 +75,14 @@ def background(frame):
     return frame.evaluate("getComputedStyle(document.body).backgroundColor")
 
 
+# Read from a copy: a canvas of the page warns when it is read often.
+PIXELS = """(canvas) => {
+  const { width, height } = canvas;
+  const copy = Object.assign(document.createElement("canvas"), { width, height });
+  const context = copy.getContext("2d", { willReadFrequently: true });
+  context.drawImage(canvas, 0, 0);
+  return [...context.getImageData(0, 0, width, height).data];
+}"""
 LIGHT, DARK = "rgb(255, 255, 255)", "rgb(20, 24, 30)"
 
 
@@ -223,7 +231,7 @@ def test_patches_lie_where_they_are_in_the_picture(browser, folder):
         assert abs(mark["x"] - around["x"] - around["width"] * 4 / 9) < 1
         box = page.locator("article .picture").bounding_box()
         small_one.click(position={"x": box["width"] - 2, "y": box["height"] - 2})  # no patch there
-        assert_shows(page, len(weights_of(page.content())) - 1, MEAN, 4)
+        assert_shows(page, len(weights_in(page)) - 1, MEAN, 4)
 
 
 def test_a_patch_is_as_bright_as_its_weight(browser, picture):
@@ -243,9 +251,6 @@ def test_a_patch_is_as_bright_as_its_weight(browser, picture):
             canvas = page.locator("#heads canvas").nth(head + 1)
             shown = np.array(canvas.evaluate(PIXELS)).reshape(-1, 4)
             np.testing.assert_allclose(shown[:, 3] / 255, 0.85 * (1 - row / row.max()), atol=0.01)
-
-
-PIXELS = "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
 
 
 def test_small_pictures_of_a_text_s_heads_are_its_matrices(browser, text):
@@ -398,6 +403,8 @@ def test_in_a_stranger_s_page_it_still_works(browser, clip, folder):
 
 def test_in_an_exported_notebook(browser, clip, tiger, folder):
     """JupyterLab's template is light, whatever the browser prefers."""
+    from nbconvert import HTMLExporter
+
     show = InteractiveShell.instance().display_formatter.format
     cells = []
     for made in (explore(clip, tiger, TEXTS), explore_text(clip, PROMPT)):

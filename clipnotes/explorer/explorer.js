@@ -107,7 +107,8 @@ function drawControls() {
   const number = data.layers[state.layer];
   byId("layer-name").textContent = number;
   byId("layer").setAttribute("aria-valuetext", `layer ${number}`);
-  byId("heads").querySelectorAll("canvas").forEach((canvas, i) => kind.drawThumbnail(canvas, i + MEAN));
+  const canvases = byId("heads").querySelectorAll("canvas");
+  canvases.forEach((canvas, i) => kind.drawThumbnail(canvas, i + MEAN));
 }
 
 // One byte of transparency a pixel; the colour is the style's. The browser enlarges it.

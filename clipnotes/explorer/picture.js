@@ -14,7 +14,7 @@ const kind = {
     const first = makeCell(0, "gridcell");
     first.append("class token ", element("span", { class: "number" }));
     map.append(element("div", { role: "row", class: "class-token" }, first));
-    const patches = element("div", { class: "picture", role: "rowgroup" });
+    const patches = element("div", { class: "patches", role: "rowgroup" });
     const cells = [first];
     for (let row = 0; row < data.grid; row++) {
       const line = element("div", { role: "row" });
@@ -24,7 +24,7 @@ const kind = {
       }
       patches.append(line);
     }
-    map.append(patches);
+    map.append(element("div", { class: "picture" }, patches));
     return cells;
   },
 
@@ -40,7 +40,8 @@ const kind = {
     const column = (i - 1) % columns;
     if (key === "Home") return 0;
     if (key === "End") return kind.n - 1;
-    if (i === 0) return key === "ArrowDown" || key === "ArrowRight" ? 1 : key.startsWith("Arrow") ? 0 : null;
+    if (i === 0 && (key === "ArrowDown" || key === "ArrowRight")) return 1;
+    if (i === 0) return key.startsWith("Arrow") ? 0 : null;
     if (key === "ArrowUp") return Math.max(0, i - columns);
     if (key === "ArrowDown") return i + columns < kind.n ? i + columns : i;
     if (key === "ArrowLeft") return column > 0 ? i - 1 : i;
@@ -72,26 +73,28 @@ function softmax(logits) {
 }
 
 function makeTexts() {
-  const slider = element("input", { id: "depth", type: "range", min: 0, max: depths() - 1, step: 1 });
+  const slider = element("input", { id: "depth", type: "range", min: 0, max: depths() - 1 });
   slider.addEventListener("input", () => setDepth(Number(slider.value)));
-  const label = element("label", { for: "depth" }, "Depth: ", element("output", { id: "depth-name" }));
+  const depthName = element("output", { id: "depth-name" });
+  const label = element("label", { for: "depth" }, "Depth: ", depthName);
   const cards = element("div", { id: "cards" });
   const note = element("p", { class: "note" });
   note.textContent =
     "Each map shows the cosine between the text and the state of each patch, bright is more; the " +
-    "range below is that of its patches. Logit and percentage (softmax over these texts) are the class " +
-    "token's, and the line is its logit from depth to depth. The model was trained to do this with the " +
-    "class token after the last layer only; the rest is a way of looking.";
+    "range below is that of its patches. Logit and percentage (softmax over these texts) are the " +
+    "class token's, and the line is its logit from depth to depth. The model was trained to do " +
+    "this with the class token after the last layer only; the rest is a way of looking.";
   data.texts.forEach((text, t) => {
     const canvas = element("canvas", { role: "img" });
-    const picture = element("div", { class: "picture" }, canvas, element("div", { class: "frame" }));
+    const frame = element("div", { class: "frame" });
+    const picture = element("div", { class: "picture" }, canvas, frame);
     const card = element("article", { "data-text": t }, element("h3", {}, text), picture);
     card.insertAdjacentHTML(
       "beforeend",
       `<p class="range"></p><p><span class="chosen"></span> <b class="cosine"></b></p>` +
         `<p>logit <b class="logit"></b></p>` +
         `<div class="share"><div class="bar"><i></i></div><b class="percent"></b></div>` +
-        `<svg viewBox="0 -2 ${SVG_WIDTH} ${SVG_HEIGHT + 4}" aria-hidden="true" preserveAspectRatio="none">` +
+        `<svg viewBox="0 -2 ${SVG_WIDTH} ${SVG_HEIGHT + 4}" preserveAspectRatio="none" aria-hidden="true">` +
         `<line y2="${SVG_HEIGHT}"/><polyline points="${curve(t)}"/></svg>`,
     );
     const at = (event) => {
@@ -102,13 +105,18 @@ function makeTexts() {
       const inside = Math.min(row, column) >= 0 && Math.max(row, column) < data.grid;
       return inside ? row * data.grid + column + 1 : null;
     };
-    picture.addEventListener("pointermove", (event) => event.pointerType === "mouse" && hover(at(event)));
+    picture.addEventListener("pointermove", (event) => {
+      if (event.pointerType === "mouse") hover(at(event));
+    });
     picture.addEventListener("pointerleave", () => hover(null));
-    picture.addEventListener("click", (event) => at(event) !== null && pin(at(event)));
+    picture.addEventListener("click", (event) => {
+      if (at(event) !== null) pin(at(event));
+    });
     texts.cards.push(card);
     cards.append(card);
   });
-  const section = element("section", { id: "texts" }, element("h2", {}, "Which text each patch resembles"));
+  const title = element("h2", {}, "Which text each patch resembles");
+  const section = element("section", { id: "texts" }, title);
   section.append(element("div", { id: "depths", class: "slider" }, label, slider), cards, note);
   document.querySelector("main").append(section);
 }
@@ -116,11 +124,13 @@ function makeTexts() {
 const logit = (depth, text) => data.scale * cosine(depth, text, 0);
 
 function curve(text) {
-  const all = Array.from({ length: depths() }, (_, depth) => data.texts.map((_, t) => logit(depth, t)));
+  const at = (depth) => data.texts.map((_, t) => logit(depth, t));
+  const all = Array.from({ length: depths() }, (_, depth) => at(depth));
   const [low, high] = [Math.min(...all.flat()), Math.max(...all.flat())];
   const y = (value) => SVG_HEIGHT * (1 - (value - low) / (high - low || 1));
   const x = (depth) => (SVG_WIDTH * depth) / (depths() - 1);
-  return all.map((logits, depth) => `${x(depth).toFixed(1)},${y(logits[text]).toFixed(1)}`).join(" ");
+  const points = all.map((logits, depth) => [x(depth).toFixed(1), y(logits[text]).toFixed(1)]);
+  return points.join(" ");
 }
 
 function setDepth(depth) {
@@ -139,13 +149,13 @@ function drawTexts() {
     const values = everyone().slice(1).map((i) => cosine(depth, t, i));
     const [low, high] = [Math.min(...values), Math.max(...values)];
     const put = (name, text) => (card.querySelector(name).textContent = text);
-    drawMask(card.querySelector("canvas"), data.grid, values.map((v) => shade((v - low) / (high - low || 1))));
+    const canvas = card.querySelector("canvas");
+    drawMask(canvas, data.grid, values.map((value) => shade((value - low) / (high - low || 1))));
+    const [least, most] = [low, high].map((value) => value.toFixed(3));
     const best = values.indexOf(high) + 1;
-    card.querySelector("canvas").setAttribute(
-      "aria-label",
-      `Similarity of the patches to ${data.texts[t]}: from ${low.toFixed(3)} to ${high.toFixed(3)}, most at patch ${best}`,
-    );
-    put(".range", `${low.toFixed(3)} … ${high.toFixed(3)}`);
+    const range = `from ${least} to ${most}, most at patch ${best}`;
+    canvas.setAttribute("aria-label", `Similarity of the patches to ${data.texts[t]}: ${range}`);
+    put(".range", `${least} … ${most}`);
     put(".cosine", cosine(depth, t, token()).toFixed(3));
     put(".logit", logit(depth, t).toFixed(2));
     put(".percent", `${(100 * shares[t]).toFixed(1)} %`);
@@ -170,6 +180,7 @@ document.documentElement.style.setProperty("--patch", data.patch);
 document.documentElement.style.setProperty("--grid", data.grid);
 byId("help").textContent =
   "Point at a patch or at the class token; a click, a tap or the arrow keys keep it. " +
-  "Page up and page down change the layer. A patch is as bright as its weight, relative to the brightest.";
+  "Page up and page down change the layer. A patch is as bright as its weight, relative to the " +
+  "brightest.";
 start();
 if (similarity) byId("depth").value = texts.depth;
