@@ -278,6 +278,14 @@ def test_texts_show_similarity_and_logits_of_every_depth(browser, clip, tiger, p
             return [float(text.removesuffix(" %")) for text in texts]
 
         np.testing.assert_allclose(shown(".logit"), logits, atol=0.0051)
+        lines = cards.locator("polyline").evaluate_all(
+            "all => all.map((l) => l.getAttribute('points'))"
+        )
+        curves = np.array([re.findall(r",(\S+)", line) for line in lines], float).T  # from above
+        of_class = similarity[:, :, 0]
+        heights = (of_class - of_class.min()) / np.ptp(of_class)
+        np.testing.assert_allclose(1 - curves / 24, heights, atol=0.003)
+
         cell(page, 20).click()
         page.locator("#depth").focus()
         page.keyboard.press("Home")
@@ -285,6 +293,8 @@ def test_texts_show_similarity_and_logits_of_every_depth(browser, clip, tiger, p
             said = f"after layer {depth - 1}" if depth else "before layer 0"
             assert page.locator("#depth-name").text_content() == said
             np.testing.assert_allclose(shown(".cosine"), of_depth[:, 20], atol=ROUNDED)
+            marks = cards.locator("line").evaluate_all("all => all.map((l) => l.x1.baseVal.value)")
+            np.testing.assert_allclose(marks, 100 * depth / 6, atol=0.01)
             values = scale * of_depth[:, 0]
             np.testing.assert_allclose(shown(".logit"), values, atol=0.0051)
             shares = np.exp(values - values.max())
