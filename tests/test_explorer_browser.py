@@ -234,23 +234,26 @@ def test_patches_lie_where_they_are_in_the_picture(browser, folder):
         assert_shows(page, len(weights_in(page)) - 1, MEAN, 4)
 
 
-def test_a_patch_is_as_bright_as_its_weight(browser, picture):
-    weights = weights_of(picture.read_text())[5]
+@pytest.mark.parametrize(("layer", "i"), [(5, 9), (0, 0)])
+def test_a_patch_is_as_bright_as_its_weight(browser, picture, layer, i):
+    """Relative to the brightest patch, also where the class token gets most of it."""
+    weights = weights_of(picture.read_text())[layer]
+    assert (weights.mean(0)[0, 0] > weights.mean(0)[0, 1:].max()) or layer > 0
     with visit(browser, picture) as page:
-        cell(page, 9).click()
+        page.locator("#layer").press("Home" if layer == 0 else "End")
+        cell(page, i).click()
         page.mouse.move(2, 2)
-        row = weights.mean(0)[9]
-        dark = 0.85 * (1 - row[1:] / row[1:].max())
+        row = weights.mean(0)[i, 1:]
         styles = page.locator("#from .picture .cell").evaluate_all(
             "all => all.map((one) => getComputedStyle(one).backgroundColor)"
         )
         shown = [float([*re.findall(r"[\d.]+", style), "1"][3]) for style in styles]
-        np.testing.assert_allclose(shown, dark, atol=0.01)
+        np.testing.assert_allclose(shown, 0.85 * (1 - row / row.max()), atol=0.01)
         for head, of_head in enumerate(weights):
-            row = of_head[9, 1:]
-            canvas = page.locator("#heads canvas").nth(head + 1)
-            shown = np.array(canvas.evaluate(PIXELS)).reshape(-1, 4)
-            np.testing.assert_allclose(shown[:, 3] / 255, 0.85 * (1 - row / row.max()), atol=0.01)
+            row = of_head[i, 1:]
+            shown = page.locator("#heads canvas").nth(head + 1).evaluate(PIXELS)
+            alpha = np.array(shown).reshape(-1, 4)[:, 3] / 255
+            np.testing.assert_allclose(alpha, 0.85 * (1 - row / row.max()), atol=0.01)
 
 
 def test_small_pictures_of_a_text_s_heads_are_its_matrices(browser, text):
