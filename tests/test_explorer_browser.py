@@ -17,8 +17,6 @@ from browser import (
     visit,
     weights_in,
 )
-from IPython.core.interactiveshell import InteractiveShell
-from nbformat.v4 import new_code_cell, new_notebook, new_output
 from pages import similarity_of, weights_of
 from PIL import Image
 from test_explorer import HALF, TEXTS, tiny
@@ -417,7 +415,9 @@ def test_in_a_stranger_s_page_it_still_works(browser, clip, folder):
 
 def test_in_an_exported_notebook(browser, clip, tiger, folder):
     """JupyterLab's template is light, whatever the browser prefers."""
+    from IPython.core.interactiveshell import InteractiveShell
     from nbconvert import HTMLExporter
+    from nbformat.v4 import new_code_cell, new_notebook, new_output
 
     show = InteractiveShell.instance().display_formatter.format
     cells = []
