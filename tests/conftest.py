@@ -84,6 +84,15 @@ def clip():
     return clipnotes.load()
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium. It ends with the module, as its event loop would disturb others."""
+    from browser import started_browser
+
+    with started_browser() as started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def root():
     """The repository's folder."""

@@ -1,0 +1,10 @@
+"""Interactive pages about attention: a picture's patches, a text's tokens.
+
+A page is one file that works by itself: plain JavaScript, and no request to anywhere.
+"""
+
+from clipnotes.explorer.page import Page
+from clipnotes.explorer.picture import explore
+from clipnotes.explorer.text import explore_text
+
+__all__ = ["Page", "explore", "explore_text"]

@@ -1,0 +1,153 @@
+"""The page about a picture: where patches look, and which text each of them resembles."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipnotes import compat
+from clipnotes.checkpoints import Clip
+from clipnotes.explorer.page import (
+    Page,
+    build_page,
+    check_clip,
+    choose_layers,
+    encode,
+    in_255ths,
+)
+
+
+@torch.no_grad()
+def explore(
+    clip: Clip,
+    image: Image.Image | Tensor,
+    texts: Sequence[str] | None = None,
+    layers: Sequence[int] | None = None,
+) -> Page:
+    """Make a page on which a reader explores the vision tower's attention over one picture.
+
+    Point at a patch or at the class token: the page shows where it looks and who looks at it, in
+    any layer and head or in the mean over the heads. With texts, it shows for each of them how
+    similar every patch is to it and which logit the picture gets, at every depth: the hidden
+    states go through ``post_layernorm`` and the projection, as if the tower ended there (the
+    "logit lens"). Only the class token at the last depth was trained for that; all else is a way
+    of looking, not an output of the model.
+
+    Args:
+        clip: A CLIP with a square grid of patches.
+        image: A PIL picture, or ``pixel_values`` of one: (3, H, W) or (1, 3, H, W), preprocessed.
+        texts: Strings to compare the picture with, or ``None``.
+        layers: Numbers of the layers to keep, from 0; ``None`` for all. Fewer make a smaller page.
+
+    Returns:
+        The page. A notebook shows it, ``.save("page.html")`` writes it. Its weights are the
+        model's, rounded to 1/255.
+
+    Raises:
+        TypeError: ``clip`` is no ``Clip``, ``image`` no picture or floating-point tensor, a text
+            no string.
+        ValueError: The model is in training mode, a tensor has another shape than one picture, a
+            number of a layer is wrong, or the page would be larger than 1 MB.
+
+    Example:
+        >>> import clipnotes
+        >>> from clipnotes.data import load_emoji
+        >>> tiger = load_emoji(style="noto", category="animal-mammal")[0]["image"]
+        >>> page = explore(clipnotes.load(), tiger, texts=["a tiger", "a tulip"], layers=[4, 5])
+        >>> page  # doctest: +ELLIPSIS
+        <Page: Where CLIP looks in a picture, ... kB>
+    """
+    check_clip(clip)
+    config = clip.model.config.vision_config
+    chosen = choose_layers(layers, config.num_hidden_layers)
+    pixel_values = _pixel_values(clip, image)
+    features = None if texts is None else clip.encode_text(texts)  # (n_texts, P)
+    states = compat.vision_states(clip.model, pixel_values.to(clip.model.device, clip.model.dtype))
+    data: dict[str, Any] = {
+        "layers": chosen,
+        "grid": config.image_size // config.patch_size,
+        "patch": config.patch_size / config.image_size,  # as a share: pixels may be left over
+        "picture": _png(clip, pixel_values[0]),
+        "texts": [],
+    }
+    if features is not None:
+        similarity = text_similarity(clip, states.hidden_states, features)
+        data["texts"] = list(texts or [])
+        data["similarity"] = encode(similarity)
+        data["scale"] = float(clip.model.logit_scale.exp())
+    weights = in_255ths([states.attentions[layer] for layer in chosen])
+    height = 760 if texts is None else 1180
+    return build_page("picture", "Where CLIP looks in a picture", height, weights, data)
+
+
+def text_similarity(clip: Clip, hidden_states: Sequence[Tensor], texts: Tensor) -> Tensor:
+    """Compare every token at every depth with texts, as if the vision tower ended there.
+
+    Args:
+        clip: The CLIP that made the two others.
+        hidden_states: Each (1, N, D), from ``compat.vision_states``.
+        texts: (n_texts, P), unit length.
+
+    Returns:
+        (n_depths, n_texts, N) float32, cosines. Times ``logit_scale.exp()``, those of the class
+        token at the last depth are the model's logits.
+
+    Raises:
+        ValueError: Some are not numbers.
+    """
+    states = torch.cat(list(hidden_states))  # (n_depths, N, D)
+    norm: Any = compat.vision_tower(clip.model).post_layernorm
+    projected = clip.model.visual_projection(norm(states))  # (n_depths, N, P)
+    cosines = torch.nn.functional.normalize(projected, dim=-1) @ texts.T  # (n_depths, N, n_texts)
+    if not cosines.isfinite().all():
+        raise ValueError(
+            "the model gave features that are not numbers; its weights or its input hold NaN or "
+            "infinity, or are too large for its dtype: try clip.model.float()"
+        )
+    return cosines.transpose(1, 2).float()
+
+
+def _pixel_values(clip: Clip, image: Image.Image | Tensor) -> Tensor:
+    """What the tower takes, (1, 3, size, size), from a picture or from the same already made."""
+    size = clip.model.config.vision_config.image_size
+    if isinstance(image, Tensor):
+        if not image.is_floating_point():
+            raise TypeError(
+                f"image is a tensor of {image.dtype}; give floating-point pixel_values as "
+                "clip.preprocess makes them, or the PIL picture itself"
+            )
+        pixel_values = image.detach()[None] if image.dim() == 3 else image.detach()
+    elif isinstance(image, Image.Image):
+        pixel_values = clip.preprocess([image])
+    else:
+        raise TypeError(
+            f"image is a {type(image).__name__}; give one PIL picture or its pixel_values"
+        )
+    if pixel_values.shape != (1, 3, size, size):
+        raise ValueError(
+            f"the picture's pixel_values have the shape {tuple(pixel_values.shape)}; one picture "
+            f"of this model has (1, 3, {size}, {size}), or (3, {size}, {size})"
+        )
+    if not pixel_values.isfinite().all():
+        raise ValueError("the picture's pixel_values hold NaN or infinity; preprocess it again")
+    return pixel_values
+
+
+def _png(clip: Clip, pixel_values: Tensor) -> str:
+    """The picture as preprocessed, with its own colours again: the processor's steps undone."""
+    processor, pixels = clip.image_processor, pixel_values.float().cpu()  # (3, H, W)
+    if processor.do_normalize:
+        mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
+        pixels = pixels * std[:, None, None] + mean[:, None, None]
+    if processor.do_rescale:
+        pixels = pixels / processor.rescale_factor
+    colours = pixels.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)  # (H, W, 3)
+    file = io.BytesIO()
+    Image.fromarray(colours.numpy()).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,64 @@
+"""The page about a text: where its tokens look, and who calls whom on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from clipnotes import compat
+from clipnotes.checkpoints import Clip
+from clipnotes.explorer.page import Page, build_page, check_clip, choose_layers, in_255ths
+from clipnotes.model.text import eos_positions
+from clipnotes.trace import trace
+
+
+@torch.no_grad()
+def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> Page:
+    """Make a page on which a reader explores the text tower's attention over one text.
+
+    Point at a token: the page shows which tokens before it it looks at, and which tokens after it
+    look at it, in any layer and head or in the mean over the heads. The token whose state becomes
+    the text's vector is marked EOS. Below, folded, stands the chain of calls of the text tower.
+
+    Args:
+        clip: Any CLIP.
+        text: One text, a prompt for instance.
+        layers: Numbers of the layers to keep, from 0; ``None`` for all. Fewer make a smaller page.
+
+    Returns:
+        The page. A notebook shows it, ``.save("page.html")`` writes it. Its weights are the
+        model's, rounded to 1/255.
+
+    Raises:
+        TypeError: ``clip`` is no ``Clip``, ``text`` no string.
+        ValueError: The model is in training mode, the text is too long for it, a number of a layer
+            is wrong, or the page would be larger than 1 MB.
+
+    Example:
+        >>> import clipnotes
+        >>> page = explore_text(clipnotes.load(), "an emoji of a tulip")
+        >>> page  # doctest: +ELLIPSIS
+        <Page: Where CLIP looks in a text, ... kB>
+    """
+    check_clip(clip)
+    if not isinstance(text, str):
+        raise TypeError(f"text is a {type(text).__name__}; give one string")
+    config = clip.model.config.text_config
+    chosen = choose_layers(layers, config.num_hidden_layers)
+    inputs = {name: ids.to(clip.model.device) for name, ids in clip.tokenize([text]).items()}
+    states = compat.text_states(clip.model, **inputs)
+    calls = trace(compat.text_tower(clip.model), **inputs)
+    ids = inputs["input_ids"][0].tolist()
+    data = {
+        "layers": chosen,
+        "ids": ids,
+        "tokens": clip.tokenizer.convert_ids_to_tokens(ids),
+        "eos": int(eos_positions(inputs["input_ids"], config.eos_token_id)),
+    }
+    weights = in_255ths([states.attentions[layer] for layer in chosen])
+    tree = (
+        '<details id="calls"><summary>Who calls whom in the text tower</summary>'
+        f"{calls._repr_html_()}</details>"
+    )
+    return build_page("text", "Where CLIP looks in a text", 560, weights, data, tree)

@@ -1,0 +1,180 @@
+"""A real browser for tests of pages: Debian's or anybody's chromium, driven by playwright.
+
+`visit` opens a page and is red if the page asks for anything or complains; `explorers` finds the
+explorers in any page, a built chapter or an exported notebook; `assert_shows` compares what one of
+them shows with the weights.
+"""
+
+import os
+import shutil
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from pages import weights_of
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# The tests run as root in a container, on machines without a graphics card.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+MEAN = -1
+ROUNDED = 0.0005 + 1e-6  # three decimals are shown
+
+
+def find_chromium():
+    """The browser's program: what CHROMIUM names, or one that is installed."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def cannot(reason):
+    """Leave a test out where a browser may be missing, and fail where it must be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason} (CI=true: it has to be there)", pytrace=False)
+    pytest.skip(reason)
+
+
+@contextmanager
+def started_browser():
+    """Start chromium, and end it."""
+    program = find_chromium()
+    if program is None:
+        cannot(
+            f"no browser: none of {', '.join(NAMES)} is installed. Install chromium "
+            "(apt-get install chromium), or say where it is with CHROMIUM=/path/to/chromium"
+        )
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        cannot("playwright is not installed; it comes with the extra `test`: run make install")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visit(browser, address, **options):
+    """Open a page in a window of its own.
+
+    Args:
+        browser: from `started_browser`.
+        address: a file, or an address of this machine.
+        **options: of the window: `color_scheme`, `has_touch`, `viewport`.
+
+    Raises:
+        AssertionError: at the end, if the page asked for more than its own files, wrote an error or
+            a warning to the console, or a script failed.
+    """
+    address = address if isinstance(address, str) else address.absolute().as_uri()
+    site = address.rsplit("/", 1)[0] + "/"
+    if site.startswith("http"):
+        site = "/".join(address.split("/")[:3]) + "/"
+    said = []
+
+    def asked(request):
+        alone = address.startswith("file:")
+        own = request.url == address if alone else request.url.startswith(site)
+        if not own and not request.url.startswith("data:"):
+            said.append(f"asks for {request.url[:200]}")
+
+    def wrote(message):
+        if message.type in ("error", "warning"):
+            said.append(f"console {message.type}: {message.text}")
+
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    context.set_default_timeout(10_000)
+    context.on("request", asked)
+    context.on("console", wrote)
+    context.on("weberror", lambda problem: said.append(f"script: {problem.error}"))
+    try:
+        page = context.new_page()
+        page.goto(address)
+        yield page
+    finally:
+        context.close()
+    assert said == [], said
+
+
+def explorers(page):
+    """Every explorer in a page: the page itself, or the frames in it."""
+    frames = page.locator("iframe.clipnotes-explorer").element_handles()
+    found = [frame.content_frame() for frame in frames] or [page.main_frame]
+    for frame in found:
+        frame.wait_for_selector("#from .cell[aria-selected=true]", state="attached")
+    return found
+
+
+# What one of the two maps shows, read at once: a word to the browser takes milliseconds.
+READ = """(section) => {
+  const tokens = (all) => [...section.querySelectorAll(all)].map((one) => +one.dataset.token);
+  const texts = (all) => [...section.querySelectorAll(all)].map((one) => one.textContent);
+  const cells = [...section.querySelectorAll(".cell")];
+  return {
+    labels: cells.map((cell) => cell.getAttribute("aria-label")),
+    chosen: tokens(".cell[aria-selected=true]"),
+    listed: tokens(".top li"),
+    numbers: texts(".top li b").map(Number),
+  };
+}"""
+
+
+def number(label):
+    """What a cell's label says; 0 for a token that the causal mask keeps out."""
+    said = label.rsplit(": ", 1)[1]
+    return 0.0 if said.startswith(("earlier", "later")) else float(said)
+
+
+def weights_in(frame):
+    """The weights that a page holds."""
+    return weights_of(frame.locator("#data").evaluate("(one) => one.outerHTML"))
+
+
+def expected(weights, layer, head, token):
+    """The two rows of numbers that should be shown."""
+    of_head = weights[layer].mean(0) if head == MEAN else weights[layer, head]
+    return {"from": of_head[token], "to": of_head[:, token]}
+
+
+def assert_shows(frame, layer, head, token, weights=None, tolerance=ROUNDED):
+    """Compare both maps and both lists with the weights.
+
+    Args:
+        frame: from `explorers`.
+        layer: which of the page's layers.
+        head: which head, or `MEAN`.
+        token: the one that should be chosen.
+        weights: (n_layers, n_heads, N, N); those that the page holds if None.
+        tolerance: what rounding may change.
+    """
+    weights = weights_in(frame) if weights is None else weights
+    for view, values in expected(weights, layer, head, token).items():
+        shown = frame.locator(f"#{view}").evaluate(READ)
+        close = {"rtol": 0, "atol": tolerance, "err_msg": view}
+        np.testing.assert_allclose([*map(number, shown["labels"])], values, **close)
+        assert shown["chosen"] == [token], shown["chosen"]
+        np.testing.assert_allclose(shown["numbers"], values[shown["listed"]], **close)
+        largest = np.sort(values)[::-1][: len(shown["numbers"])]
+        np.testing.assert_allclose(shown["numbers"], largest, **close)
+
+
+def cell(frame, token, view="from"):
+    return frame.locator(f"#{view} .cell[data-token='{token}']")
+
+
+def assert_explorer_works(frame):
+    """Point, click, use keys, choose a head and a layer: for an explorer in any page."""
+    n_layers, n_heads, n, _ = weights_in(frame).shape
+    layer = int(frame.locator("#layer").input_value())
+    cell(frame, n - 1).hover()
+    assert_shows(frame, layer, MEAN, n - 1)
+    cell(frame, 1, "to").click()
+    assert_shows(frame, layer, MEAN, 1)
+    frame.page.keyboard.press("ArrowRight")
+    assert_shows(frame, layer, MEAN, 2)
+    frame.locator("#heads input").last.check()
+    frame.page.mouse.move(1, 1)
+    assert_shows(frame, layer, n_heads - 1, 2)
+    frame.locator("#layer").focus()
+    for key, end in (("Home", 0), ("End", n_layers - 1)):
+        frame.page.keyboard.press(key)
+        assert_shows(frame, end, n_heads - 1, 2)
