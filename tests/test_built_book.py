@@ -1,0 +1,28 @@
+"""The built book in a real browser. Runs after `make book`; without a book it is left out."""
+
+import pytest
+from browser import assert_explorer_works, explorers, visit
+
+NARROW, WIDE = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def html(root):
+    folder = root / "_build" / "html"
+    if not (folder / "index.html").exists():
+        pytest.skip("the book is not built: run make book, then this test")
+    return folder
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_explorers_in_the_book_work(browser, html, viewport, scheme):
+    page = html / "book" / "chapters" / "12-where-it-looks.html"
+    with visit(browser, page, viewport=viewport, color_scheme=scheme) as opened:
+        found = explorers(opened)
+        assert len(found) == 2, "one of a picture, one of a text"
+        for frame in found:
+            frame.frame_element().scroll_into_view_if_needed()
+            assert_explorer_works(frame)
+        wide = opened.evaluate("document.documentElement.scrollWidth")
+        assert wide <= viewport["width"], f"{wide} pixels wide"
