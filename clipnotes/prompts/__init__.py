@@ -5,12 +5,16 @@ from clipnotes.prompts.baselines import LinearProbe, NearestMean, ZeroShot
 from clipnotes.prompts.embeddings import LearnableTextEmbeddings, inject
 from clipnotes.prompts.evaluation import Scores, evaluate
 from clipnotes.prompts.learner import PromptLearner
+from clipnotes.prompts.maple import MaPLe
 from clipnotes.prompts.training import History, fit
+from clipnotes.prompts.visual import VPT
 
 __all__ = [
+    "VPT",
     "History",
     "LearnableTextEmbeddings",
     "LinearProbe",
+    "MaPLe",
     "NearestMean",
     "PromptLearner",
     "Scores",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipnotes.prompts.augmentation import Augment, check_augment, features_for
+from clipnotes.prompts.augmentation import Augment, check_augment, inputs_for
 from clipnotes.prompts.learner import PromptLearner
 from clipnotes.prompts.processes import Processes
 from clipnotes.prompts.recipe import Schedule, batches, epochs_for, learning_rates, sgd
@@ -21,10 +21,10 @@ from clipnotes.prompts.resume import Checkpoint, check_path, digest
 from clipnotes.prompts.samples import (
     Images,
     Labels,
-    check_images,
+    check_inputs,
     check_labels,
     count_shots,
-    features_of,
+    inputs_of,
     picture,
 )
 
@@ -135,7 +135,7 @@ def fit(
             "the learner has no parameter that wants a gradient; nothing can be learnt"
         )
     _check_whole_numbers(batch_size, seed)
-    given = check_images(learner.clip, images)
+    given = check_inputs(learner, images)
     numbers = check_labels(labels, learner.classnames, len(given))
     shots = count_shots(numbers, learner.classnames)
     epochs = epochs_for(shots) if epochs is None else epochs
@@ -145,7 +145,7 @@ def fit(
     made = optimizer(list(parameters.values()))
     if not isinstance(made, torch.optim.Optimizer):
         raise TypeError(f"optimizer made a {type(made).__name__}; it must make a torch optimizer")
-    draw = features_for(learner.clip, given, augment, views, seed)
+    draw = inputs_for(learner, given, augment, views, seed)
 
     processes = Processes(learner.clip.model.device)
     store: Checkpoint | None = None
@@ -262,7 +262,7 @@ def _digest_images(images: Images) -> str:
 def _first_logits(learner: PromptLearner, images: Images) -> Tensor:
     one = images[:1] if isinstance(images, Tensor) else [picture(images, 0)]
     with torch.no_grad():
-        return learner.logits(features_of(learner.clip, one))
+        return learner.logits(inputs_of(learner, one))
 
 
 def _name(function: Any) -> str:
