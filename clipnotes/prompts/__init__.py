@@ -5,9 +5,11 @@ from clipnotes.prompts.baselines import LinearProbe, NearestMean, ZeroShot
 from clipnotes.prompts.embeddings import LearnableTextEmbeddings, inject
 from clipnotes.prompts.evaluation import Scores, evaluate
 from clipnotes.prompts.learner import PromptLearner
+from clipnotes.prompts.methods import METHODS, load_prompt
 from clipnotes.prompts.training import History, fit
 
 __all__ = [
+    "METHODS",
     "History",
     "LearnableTextEmbeddings",
     "LinearProbe",
@@ -18,5 +20,6 @@ __all__ = [
     "evaluate",
     "fit",
     "inject",
+    "load_prompt",
     "random_crop_and_flip",
 ]
