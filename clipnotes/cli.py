@@ -184,12 +184,12 @@ def predict(
     """Name pictures with a learned prompt."""
     with _clear_errors():
         from clipnotes.folders import encode_files, list_files
-        from clipnotes.prompts import PromptLearner
+        from clipnotes.prompts import load_prompt
         from clipnotes.prompts.storage import read_prompt
 
         _, card = read_prompt(prompt)
         clip = _load(model) if model else _load_of(card)
-        learner = PromptLearner.load(prompt, clip)
+        learner = load_prompt(prompt, clip)
         paths = [
             str(file) for path in images for file in (list_files(path) if path.is_dir() else [path])
         ]

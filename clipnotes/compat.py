@@ -118,7 +118,7 @@ def image_features(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Ten
         >>> image_features(model, torch.randn(5, 3, 224, 224)).shape
         torch.Size([5, 6])
     """
-    tower, project = vision_tower(model), _projection(model, "visual_projection")
+    tower, project = vision_tower(model), visual_projection(model)
     return project(tower(pixel_values=pixel_values, **kwargs)[1])  # (B, D) -> (B, P)
 
 
@@ -168,6 +168,24 @@ def text_projection(model: nn.Module) -> nn.Linear:
         Linear(in_features=8, out_features=6, bias=False)
     """
     return _projection(model, "text_projection")
+
+
+def visual_projection(model: nn.Module) -> nn.Linear:
+    """Find the matrix that takes a pooled picture into the shared space, as ``text_projection``.
+
+    Args:
+        model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
+
+    Raises:
+        TypeError: The model has no visual projection.
+
+    Example:
+        >>> from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+        >>> config = CLIPVisionConfig(hidden_size=8, num_attention_heads=2, projection_dim=6)
+        >>> visual_projection(CLIPVisionModelWithProjection(config))
+        Linear(in_features=8, out_features=6, bias=False)
+    """
+    return _projection(model, "visual_projection")
 
 
 def _projection(model: nn.Module, name: str) -> Any:

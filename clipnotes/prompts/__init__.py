@@ -6,10 +6,12 @@ from clipnotes.prompts.embeddings import LearnableTextEmbeddings, inject
 from clipnotes.prompts.evaluation import Scores, evaluate
 from clipnotes.prompts.learner import PromptLearner
 from clipnotes.prompts.maple import MaPLe
+from clipnotes.prompts.methods import METHODS, load_prompt
 from clipnotes.prompts.training import History, fit
 from clipnotes.prompts.visual import VPT
 
 __all__ = [
+    "METHODS",
     "VPT",
     "History",
     "LearnableTextEmbeddings",
@@ -22,5 +24,6 @@ __all__ = [
     "evaluate",
     "fit",
     "inject",
+    "load_prompt",
     "random_crop_and_flip",
 ]

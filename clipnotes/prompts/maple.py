@@ -6,7 +6,7 @@ vectors of the vision tower out of those of the text tower, so both are learned 
 from the picture reaches the words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +18,7 @@ from clipnotes.prompts.deep import check_depth, in_layers
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.learner import PromptLearner
 from clipnotes.prompts.substitute import random_ctx
-from clipnotes.prompts.visual import VisualLearner, checked_clip, uniform
+from clipnotes.prompts.visual import VisualLearner, uniform
 
 DEPTH, N_CTX = 9, 2  # the paper's
 
@@ -66,6 +66,8 @@ class MaPLe(VisualLearner):
         True
     """
 
+    method = "maple"
+    OPTIONS: ClassVar = {"n_ctx": int, "depth": int, "template": str}
     recipe: ClassVar[dict[str, Any]] = {"epochs": 5, "batch_size": 4, "lr": 0.0035}
 
     def __init__(
@@ -78,7 +80,8 @@ class MaPLe(VisualLearner):
         template: str = "of a {}.",
         seed: int = 0,
     ) -> None:
-        eye: Any = vision_tower(checked_clip(clip).model)
+        super().__init__(clip, classnames)
+        eye: Any = vision_tower(clip.model)
         words: Any = text_tower(clip.model)
         if depth is None:
             depth = min(DEPTH, len(eye.encoder.layers), len(words.encoder.layers))
@@ -87,8 +90,7 @@ class MaPLe(VisualLearner):
         if n_ctx is None and init is None:
             n_ctx = N_CTX
         # What a prompt is in front of the first layer, a PromptLearner knows.
-        first = PromptLearner(clip, classnames, n_ctx, init, template=template, seed=seed)
-        super().__init__(clip, first.classnames)
+        first = PromptLearner(clip, self.classnames, n_ctx, init, template=template, seed=seed)
         self.layout = first.layout
         self.n_ctx, width = first.ctx.shape
         deeper = random_ctx(depth, self.n_ctx, width, seed=seed).to(first.ctx)[1:]
@@ -109,3 +111,14 @@ class MaPLe(VisualLearner):
     def visual_prompts(self) -> Tensor:
         """What stands in the vision tower, (depth, n_ctx, D'), made from ``ctx``."""
         return self.ctx @ self.weight.mT + self.bias[:, None]  # a map for each row
+
+    @classmethod
+    def blank(
+        cls,
+        clip: Clip,
+        classnames: Sequence[str],
+        options: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> "MaPLe":
+        """Make a learner for ``tensors`` to be put in, of any number of vectors."""
+        return cls(clip, classnames, init=None, **options)

@@ -6,7 +6,6 @@ the first layer and are tokens as others from there on. "Deep": in front of ever
 of them is replaced by new ones.
 """
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -16,38 +15,29 @@ from torch import Tensor, nn
 
 from clipnotes.checkpoints import Clip
 from clipnotes.compat import vision_tower
+from clipnotes.prompts.base import Learner
 from clipnotes.prompts.baselines import ZeroShot
 from clipnotes.prompts.deep import check_depth, encode_with_prompts
 from clipnotes.prompts.layout import check_n_ctx
 from clipnotes.prompts.samples import Images, check_pixels, pixels_of
 
 
-class VisualLearner(nn.Module):
-    """What learners with prompts in the vision tower have in common.
+class VisualLearner(Learner):
+    """What learners with prompts in the vision tower have in common: they encode pictures.
 
-    They encode pictures themselves, in every step, since what they learn changes the features. The
-    CLIP is used, not owned, as with a ``PromptLearner``.
-
-    Args:
-        clip: Model and tokenizer, as ``clipnotes.load`` gives them.
-        classnames: The classes, checked.
-
-    Attributes:
-        clip, classnames: As given.
+    They do it in every step, since what they learn changes the features. ``fit`` and ``evaluate``
+    take PIL pictures, or the pixels that ``inputs`` makes of them, and no features.
     """
 
-    def __init__(self, clip: Clip, classnames: Sequence[str]) -> None:
-        super().__init__()
-        self.clip = clip
-        self.classnames = list(classnames)
+    uses_vision = True
 
     def forward(self) -> Tensor:
         """Encode every class: (n_classes, P), unit length."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} encodes no class")
 
     def visual_prompts(self) -> Tensor:
         """What stands in the vision tower: (depth, n_ctx, D), a row a layer."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no visual prompts")
 
     def inputs(self, images: Images) -> Tensor:
         """Prepare pictures for ``logits``.
@@ -93,12 +83,6 @@ class VisualLearner(nn.Module):
         scale = self.clip.model.logit_scale.detach().exp().to(features)
         return scale * features @ classes.T
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "VisualLearner":
-        memo[id(self.clip)] = self.clip  # shared, not copied
-        twin = type(self).__new__(type(self))
-        twin.__dict__ = copy.deepcopy(self.__dict__, memo)
-        return twin
-
 
 class VPT(VisualLearner):
     """Learn tokens for the vision tower, beside hand-written sentences for the classes.
@@ -139,6 +123,8 @@ class VPT(VisualLearner):
         True
     """
 
+    method = "vpt"
+    OPTIONS: ClassVar = {"n_ctx": int, "depth": int, "templates": list}
     recipe: ClassVar[dict[str, Any]] = {"epochs": 5, "batch_size": 4, "lr": 0.0025}
 
     def __init__(
@@ -150,13 +136,13 @@ class VPT(VisualLearner):
         templates: str | Sequence[str] = "a photo of a {}.",
         seed: int = 0,
     ) -> None:
-        tower: Any = vision_tower(checked_clip(clip).model)
+        super().__init__(clip, classnames)
+        tower: Any = vision_tower(clip.model)
         check_n_ctx(n_ctx)
         depth = len(tower.encoder.layers) if depth is None else depth
         check_depth(tower, depth, "the vision")
-        sentences = ZeroShot(clip, classnames, templates)
-        super().__init__(clip, sentences.classnames)
-        self.class_features = sentences.class_features  # (n_classes, P)
+        # No parameter and no buffer: what is fixed is not saved.
+        self.class_features = ZeroShot(clip, self.classnames, templates).class_features
         patches = tower.embeddings.patch_embedding.weight  # (D, 3, patch_size, patch_size)
         limit = math.sqrt(6 / (patches[0].numel() + len(patches)))
         ctx = uniform(depth, n_ctx, len(patches), limit=limit, seed=seed)
@@ -172,26 +158,6 @@ class VPT(VisualLearner):
     def visual_prompts(self) -> Tensor:
         """What stands in the vision tower: (depth, n_ctx, D), a row a layer."""
         return self.ctx
-
-
-def checked_clip(clip: Clip) -> Clip:
-    """Check that something is a ``Clip`` with a vision tower.
-
-    Raises:
-        TypeError: It is not.
-
-    Example:
-        >>> import clipnotes
-        >>> checked_clip(clipnotes.load()).model.config.projection_dim
-        128
-    """
-    if not isinstance(clip, Clip):
-        raise TypeError(
-            f"clip is a {type(clip).__name__}: give what clipnotes.load() returns, or "
-            "clipnotes.Clip(model, tokenizer, image_processor) around your own"
-        )
-    vision_tower(clip.model)
-    return clip
 
 
 def uniform(*shape: int, limit: float, seed: int) -> Tensor:
