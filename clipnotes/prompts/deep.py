@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clipnotes.checkpoints import BATCH
-from clipnotes.compat import image_features, vision_tower
+from clipnotes.compat import image_features, vision_tower, visual_projection
 from clipnotes.model import unit_length
 from clipnotes.prompts.substitute import substitute
 
@@ -116,6 +116,10 @@ def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Te
     """
     tower: Any = vision_tower(model)
     n_ctx = prompts.shape[1]
+    if len(pixel_values) == 0:
+        # transformers cannot encode nothing, and a process without a part of a batch still needs a
+        # gradient, of 0.
+        return prompts.new_zeros(0, visual_projection(model).out_features) + 0 * prompts.sum()
 
     def insert(embeddings: nn.Module, args: tuple[Any, ...], tokens: Tensor) -> Tensor:
         first = prompts[0].to(tokens).expand(len(tokens), -1, -1)  # (B, n_ctx, D)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipnotes.prompts.augmentation import Augment, check_augment, inputs_for
-from clipnotes.prompts.learner import PromptLearner
+from clipnotes.prompts.base import Learner
 from clipnotes.prompts.processes import Processes
 from clipnotes.prompts.recipe import Schedule, batches, epochs_for, learning_rates, sgd
 from clipnotes.prompts.resume import Checkpoint, check_path, digest
@@ -56,7 +56,7 @@ class History:
 
 @torch.enable_grad()
 def fit(
-    learner: PromptLearner,
+    learner: Learner,
     images: Images,
     labels: Labels,
     *,
@@ -84,9 +84,11 @@ def fit(
     and its model on its own device.
 
     Args:
-        learner: A PromptLearner: a module with ``clip``, ``classnames`` and
-            ``logits(image_features)``. Its parameters that want a gradient are trained in place.
-        images: PIL pictures, or their (n, P) features of unit length (``clip.encode_image``).
+        learner: A PromptLearner or another learner: a module with ``clip``, ``classnames`` and
+            ``logits(image_features)``, or with ``inputs(images)`` and ``logits(pixel_values)``. Its
+            parameters that want a gradient are trained in place.
+        images: PIL pictures, or their (n, P) features of unit length (``clip.encode_image``). For a
+            learner with ``inputs``, which encodes pictures itself: PIL pictures or their pixels.
         labels: n numbers into ``learner.classnames``, or n names out of it. Each class at least
             once.
         epochs: Passes through the pictures. None: 50 for one shot, 100 for less than 8, else 200,
@@ -102,6 +104,7 @@ def fit(
             ``random_crop_and_flip``. Needs pictures.
         views: With ``augment``: encode that many augmented views of each picture before training
             and use one of them an epoch. None: augment and encode anew in each step, which is slow.
+            Of a learner with ``inputs``, pixels are kept instead, which are many: take None there.
         seed: Of the order of pictures and of the augmentation.
         checkpoint: A file that keeps the state of training, written after an epoch, at most every
             two seconds, and after the last. If it is there, the run goes on from it and ends as if
@@ -194,7 +197,7 @@ def fit(
 
 
 def _step(
-    learner: PromptLearner,
+    learner: Learner,
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     features: Tensor,
@@ -259,7 +262,7 @@ def _digest_images(images: Images) -> str:
     return digest(*(digest(image.size, image.tobytes()) for image in pictures))
 
 
-def _first_logits(learner: PromptLearner, images: Images) -> Tensor:
+def _first_logits(learner: Learner, images: Images) -> Tensor:
     one = images[:1] if isinstance(images, Tensor) else [picture(images, 0)]
     with torch.no_grad():
         return learner.logits(inputs_of(learner, one))
