@@ -190,6 +190,7 @@ FLOORS = {
     "clipnotes.prompts.encode": 3.2,
     "clipnotes.prompts.base": 3.25,
     "clipnotes.prompts.learner": 3.3,
+    "clipnotes.prompts.kgcoop": 3.55,
     "clipnotes.prompts.methods": 3.8,
     "clipnotes.prompts.samples": 3.4,
     "clipnotes.prompts.recipe": 3.4,

@@ -4,6 +4,7 @@ from clipnotes.prompts.augmentation import random_crop_and_flip
 from clipnotes.prompts.baselines import LinearProbe, NearestMean, ZeroShot
 from clipnotes.prompts.embeddings import LearnableTextEmbeddings, inject
 from clipnotes.prompts.evaluation import Scores, evaluate
+from clipnotes.prompts.kgcoop import KgCoOp
 from clipnotes.prompts.learner import PromptLearner
 from clipnotes.prompts.methods import METHODS, load_prompt
 from clipnotes.prompts.training import History, fit
@@ -11,6 +12,7 @@ from clipnotes.prompts.training import History, fit
 __all__ = [
     "METHODS",
     "History",
+    "KgCoOp",
     "LearnableTextEmbeddings",
     "LinearProbe",
     "NearestMean",

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipnotes.prompts.augmentation import Augment, check_augment, features_for
-from clipnotes.prompts.learner import PromptLearner
+from clipnotes.prompts.base import Learner
+from clipnotes.prompts.kgcoop import Penalty, check_penalty, settings
 from clipnotes.prompts.processes import Processes
 from clipnotes.prompts.recipe import Schedule, batches, epochs_for, learning_rates, sgd
 from clipnotes.prompts.resume import Checkpoint, check_path, digest
@@ -38,7 +39,8 @@ class History:
     """How a training went, a number an epoch.
 
     Attributes:
-        loss: Mean cross-entropy of the epoch's pictures, each before the step that it is part of.
+        loss: Mean cross-entropy of the epoch's pictures, each before the step that it is part of;
+            with the penalty, if there is one.
         accuracy: The part of them that got their own class, 0 to 1.
         lr: The learning rate.
         epochs: How many there were.
@@ -56,7 +58,7 @@ class History:
 
 @torch.enable_grad()
 def fit(
-    learner: PromptLearner,
+    learner: Learner,
     images: Images,
     labels: Labels,
     *,
@@ -65,6 +67,7 @@ def fit(
     batch_size: int = 32,
     optimizer: MakeOptimizer = sgd,
     schedule: Schedule = "cosine",
+    penalty: Penalty | None = None,
     augment: Augment | None = None,
     views: int | None = None,
     seed: int = 0,
@@ -98,6 +101,8 @@ def fit(
             from ``lr`` and ``schedule``.
         schedule: "cosine" (CoOp's: one epoch at 1e-5 first), "constant", or a function from the
             epoch's number, from 0, to a factor of ``lr``.
+        penalty: What is added to the loss, of the class features that the step has computed
+            anyway, for instance a ``KgCoOp``. For a PromptLearner.
         augment: ``(image, rng) -> image`` with a ``random.Random``, for instance
             ``random_crop_and_flip``. Needs pictures.
         views: With ``augment``: encode that many augmented views of each picture before training
@@ -141,6 +146,7 @@ def fit(
     epochs = epochs_for(shots) if epochs is None else epochs
     rates = learning_rates(schedule, lr, epochs)
     check_augment(given, augment, views)
+    check_penalty(penalty, learner)
     path = None if checkpoint is None else check_path(checkpoint)
     made = optimizer(list(parameters.values()))
     if not isinstance(made, torch.optim.Optimizer):
@@ -158,6 +164,7 @@ def fit(
             **{"epochs": epochs, "learning rates": digest(rates)},
             "optimizer": _describe(made),
             **{"augment": None if augment is None else _name(augment), "views": views},
+            "penalty": None if penalty is None else [_name(penalty), settings(penalty)],
         }
         if path is not None:
             store = Checkpoint(path, identity, _first_logits(learner, given))
@@ -177,7 +184,15 @@ def fit(
                 mine = list(processes.share(batch))
                 features, truth = draw(epoch, mine), numbers[mine]
                 step = _step(
-                    learner, parameters, made, features, truth, len(batch), processes, where
+                    learner,
+                    parameters,
+                    made,
+                    features,
+                    truth,
+                    len(batch),
+                    penalty,
+                    processes,
+                    where,
                 )
                 seen, loss, right = seen + len(batch), loss + step[0] * len(batch), right + step[1]
                 bar.set_postfix_str(f"loss {loss / seen:.3f}, accuracy {right / seen:.3f}", False)
@@ -194,12 +209,13 @@ def fit(
 
 
 def _step(
-    learner: PromptLearner,
+    learner: Learner,
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     features: Tensor,
     labels: Tensor,
     batch: int,
+    penalty: Penalty | None,
     processes: Processes,
     where: str,
 ) -> tuple[float, float]:
@@ -211,10 +227,14 @@ def _step(
     Raises:
         FloatingPointError: Something is not finite. The parameters are as before the step.
     """
-    logits = learner.logits(features).float()  # (share, n_classes)
+    # A penalty needs the class features that the logits are made from: computed once, for both.
+    classes = () if penalty is None else (learner(),)  # (n_classes, P)
+    logits = learner.logits(features, *classes).float()  # (share, n_classes)
     labels = labels.to(logits.device)
     # Divided by the whole batch, the parts of all processes add up to its mean.
     part = F.cross_entropy(logits, labels, reduction="sum") / batch
+    if penalty is not None:
+        part = part + penalty(*classes) / processes.count
     # Not backward(): a model that is not frozen would collect gradients too.
     gradients = torch.autograd.grad(part, list(parameters.values()))
     right = (logits.argmax(dim=-1) == labels).sum()
@@ -259,7 +279,7 @@ def _digest_images(images: Images) -> str:
     return digest(*(digest(image.size, image.tobytes()) for image in pictures))
 
 
-def _first_logits(learner: PromptLearner, images: Images) -> Tensor:
+def _first_logits(learner: Learner, images: Images) -> Tensor:
     one = images[:1] if isinstance(images, Tensor) else [picture(images, 0)]
     with torch.no_grad():
         return learner.logits(features_of(learner.clip, one))
