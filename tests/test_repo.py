@@ -191,6 +191,8 @@ FLOORS = {
     "clipnotes.prompts.base": 3.25,
     "clipnotes.prompts.learner": 3.3,
     "clipnotes.prompts.kgcoop": 3.55,
+    "clipnotes.prompts.cocoop": 3.35,
+    "clipnotes.prompts.tip": 3.55,
     "clipnotes.prompts.methods": 3.8,
     "clipnotes.prompts.samples": 3.4,
     "clipnotes.prompts.recipe": 3.4,

@@ -9,10 +9,19 @@ from pathlib import Path
 from clipnotes.checkpoints import Clip
 from clipnotes.prompts.base import Learner
 from clipnotes.prompts.card import damaged
+from clipnotes.prompts.cocoop import CoCoOp
 from clipnotes.prompts.learner import PromptLearner
 from clipnotes.prompts.storage import FILE, read_prompt
+from clipnotes.prompts.tip import TipAdapter
 
-METHODS: Mapping[str, type[Learner]] = {kind.method: kind for kind in (PromptLearner,)}
+METHODS: Mapping[str, type[Learner]] = {
+    kind.method: kind
+    for kind in (
+        PromptLearner,
+        CoCoOp,
+        TipAdapter,
+    )
+}
 
 
 def load_prompt(

@@ -17,7 +17,14 @@ from clipnotes.prompts.augmentation import Augment, check_augment, features_for
 from clipnotes.prompts.base import Learner
 from clipnotes.prompts.kgcoop import Penalty, check_penalty, settings
 from clipnotes.prompts.processes import Processes
-from clipnotes.prompts.recipe import Schedule, batches, epochs_for, learning_rates, sgd
+from clipnotes.prompts.recipe import (
+    Schedule,
+    batches,
+    check_whole_numbers,
+    epochs_for,
+    learning_rates,
+    sgd,
+)
 from clipnotes.prompts.resume import Checkpoint, check_path, digest
 from clipnotes.prompts.samples import (
     Images,
@@ -139,7 +146,7 @@ def fit(
         raise ValueError(
             "the learner has no parameter that wants a gradient; nothing can be learnt"
         )
-    _check_whole_numbers(batch_size, seed)
+    check_whole_numbers(batch_size, seed)
     given = check_images(learner.clip, images)
     numbers = check_labels(labels, learner.classnames, len(given))
     shots = count_shots(numbers, learner.classnames)
@@ -262,14 +269,6 @@ def _bar(total: int, initial: int, wanted: bool) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, initial=initial, disable=not wanted, unit="step", desc="fit")
-
-
-def _check_whole_numbers(batch_size: int, seed: int) -> None:
-    for name, value in (("batch_size", batch_size), ("seed", seed)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} is {value!r}; give a whole number")
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
 
 
 def _digest_images(images: Images) -> str:
