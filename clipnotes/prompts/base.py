@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from torch import Tensor, nn
 
 from clipnotes.checkpoints import Clip
+from clipnotes.compat import text_projection
 from clipnotes.prompts.card import check_fits, damaged, make_card
 from clipnotes.prompts.layout import check_classnames
 from clipnotes.prompts.storage import FILE, read_prompt, write_prompt
@@ -60,6 +61,19 @@ class Learner(nn.Module):
     def logits(self, image_features: Tensor) -> Tensor:
         """Compare pictures with every class: what ``fit`` and ``evaluate`` call."""
         raise NotImplementedError(f"{type(self).__name__} has no logits")
+
+    def check_features(self, image_features: Tensor) -> None:
+        """Check that these are features of pictures, for ``logits``.
+
+        Raises:
+            ValueError: They have another shape than (n_images, P).
+        """
+        width = text_projection(self.clip.model).out_features
+        if image_features.dim() != 2 or image_features.shape[1] != width:
+            raise ValueError(
+                f"image_features has shape {tuple(image_features.shape)}: give "
+                f"(n_images, {width}), as clip.encode_image makes them"
+            )
 
     def save(
         self,

@@ -111,11 +111,12 @@ class PromptLearner(Learner):
         """
         return encode(self.clip.model, self.layout, self.ctx, fast=self.fast, memory=self.memory)
 
-    def logits(self, image_features: Tensor) -> Tensor:
+    def logits(self, image_features: Tensor, class_features: Tensor | None = None) -> Tensor:
         """Compare pictures with every class.
 
         Args:
             image_features: (n_images, P), unit length, as ``clip.encode_image`` gives them.
+            class_features: What calling the learner returned, for those who have it already.
 
         Returns:
             (n_images, n_classes): cosines times the model's temperature.
@@ -129,15 +130,9 @@ class PromptLearner(Learner):
             >>> learner.logits(torch.zeros(3, 128)).shape
             torch.Size([3, 2])
         """
-        model = self.clip.model
-        width = text_projection(model).out_features
-        if image_features.dim() != 2 or image_features.shape[1] != width:
-            raise ValueError(
-                f"image_features has shape {tuple(image_features.shape)}: give "
-                f"(n_images, {width}), as clip.encode_image makes them"
-            )
-        features = self()  # (n_classes, P)
-        scale = model.logit_scale.detach().exp().to(features)
+        self.check_features(image_features)
+        features = self() if class_features is None else class_features  # (n_classes, P)
+        scale = self.clip.model.logit_scale.detach().exp().to(features)
         return scale * image_features.to(features) @ features.T
 
     @classmethod

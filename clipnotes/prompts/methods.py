@@ -9,13 +9,23 @@ from pathlib import Path
 from clipnotes.checkpoints import Clip
 from clipnotes.prompts.base import Learner
 from clipnotes.prompts.card import damaged
+from clipnotes.prompts.cocoop import CoCoOp
 from clipnotes.prompts.learner import PromptLearner
 from clipnotes.prompts.maple import MaPLe
 from clipnotes.prompts.storage import FILE, read_prompt
+from clipnotes.prompts.tip import TipAdapter
 from clipnotes.prompts.visual import VPT
 
-KINDS: tuple[type[Learner], ...] = (PromptLearner, VPT, MaPLe)
-METHODS: Mapping[str, type[Learner]] = {kind.method: kind for kind in KINDS}
+METHODS: Mapping[str, type[Learner]] = {
+    kind.method: kind
+    for kind in (
+        PromptLearner,
+        CoCoOp,
+        TipAdapter,
+        VPT,
+        MaPLe,
+    )
+}
 
 
 def load_prompt(

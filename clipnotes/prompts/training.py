@@ -15,8 +15,16 @@ from torch.nn import functional as F
 
 from clipnotes.prompts.augmentation import Augment, check_augment, inputs_for
 from clipnotes.prompts.base import Learner
+from clipnotes.prompts.kgcoop import Penalty, check_penalty, settings
 from clipnotes.prompts.processes import Processes
-from clipnotes.prompts.recipe import Schedule, batches, epochs_for, learning_rates, sgd
+from clipnotes.prompts.recipe import (
+    Schedule,
+    batches,
+    check_whole_numbers,
+    epochs_for,
+    learning_rates,
+    sgd,
+)
 from clipnotes.prompts.resume import Checkpoint, check_path, digest
 from clipnotes.prompts.samples import (
     Images,
@@ -38,7 +46,8 @@ class History:
     """How a training went, a number an epoch.
 
     Attributes:
-        loss: Mean cross-entropy of the epoch's pictures, each before the step that it is part of.
+        loss: Mean cross-entropy of the epoch's pictures, each before the step that it is part of;
+            with the penalty, if there is one.
         accuracy: The part of them that got their own class, 0 to 1.
         lr: The learning rate.
         epochs: How many there were.
@@ -65,6 +74,7 @@ def fit(
     batch_size: int = 32,
     optimizer: MakeOptimizer = sgd,
     schedule: Schedule = "cosine",
+    penalty: Penalty | None = None,
     augment: Augment | None = None,
     views: int | None = None,
     seed: int = 0,
@@ -100,6 +110,8 @@ def fit(
             from ``lr`` and ``schedule``.
         schedule: "cosine" (CoOp's: one epoch at 1e-5 first), "constant", or a function from the
             epoch's number, from 0, to a factor of ``lr``.
+        penalty: What is added to the loss, of the class features that the step has computed
+            anyway, for instance a ``KgCoOp``. For a PromptLearner.
         augment: ``(image, rng) -> image`` with a ``random.Random``, for instance
             ``random_crop_and_flip``. Needs pictures.
         views: With ``augment``: encode that many augmented views of each picture before training
@@ -137,13 +149,14 @@ def fit(
         raise ValueError(
             "the learner has no parameter that wants a gradient; nothing can be learnt"
         )
-    _check_whole_numbers(batch_size, seed)
+    check_whole_numbers(batch_size, seed)
     given = check_inputs(learner, images)
     numbers = check_labels(labels, learner.classnames, len(given))
     shots = count_shots(numbers, learner.classnames)
     epochs = epochs_for(shots) if epochs is None else epochs
     rates = learning_rates(schedule, lr, epochs)
     check_augment(given, augment, views)
+    check_penalty(penalty, learner)
     path = None if checkpoint is None else check_path(checkpoint)
     made = optimizer(list(parameters.values()))
     if not isinstance(made, torch.optim.Optimizer):
@@ -161,6 +174,7 @@ def fit(
             **{"epochs": epochs, "learning rates": digest(rates)},
             "optimizer": _describe(made),
             **{"augment": None if augment is None else _name(augment), "views": views},
+            "penalty": None if penalty is None else [_name(penalty), settings(penalty)],
         }
         if path is not None:
             store = Checkpoint(path, identity, _first_logits(learner, given))
@@ -178,9 +192,17 @@ def fit(
             for i, batch in enumerate(batches(len(given), batch_size, seed, epoch)):
                 where = f"at step {epoch * per_epoch + i + 1} (epoch {epoch + 1} of {epochs})"
                 mine = list(processes.share(batch))
-                features, truth = draw(epoch, mine), numbers[mine]
+                inputs, truth = draw(epoch, mine), numbers[mine]
                 step = _step(
-                    learner, parameters, made, features, truth, len(batch), processes, where
+                    learner,
+                    parameters,
+                    made,
+                    inputs,
+                    truth,
+                    len(batch),
+                    penalty,
+                    processes,
+                    where,
                 )
                 seen, loss, right = seen + len(batch), loss + step[0] * len(batch), right + step[1]
                 bar.set_postfix_str(f"loss {loss / seen:.3f}, accuracy {right / seen:.3f}", False)
@@ -200,13 +222,14 @@ def _step(
     learner: Learner,
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
-    features: Tensor,
+    inputs: Tensor,
     labels: Tensor,
     batch: int,
+    penalty: Penalty | None,
     processes: Processes,
     where: str,
 ) -> tuple[float, float]:
-    """One step over all processes; features and labels are this process's part of the batch.
+    """One step over all processes; inputs and labels are this process's part of the batch.
 
     Returns:
         The batch's mean loss, and how many pictures got their own class.
@@ -214,10 +237,14 @@ def _step(
     Raises:
         FloatingPointError: Something is not finite. The parameters are as before the step.
     """
-    logits = learner.logits(features).float()  # (share, n_classes)
+    # A penalty needs the class features that the logits are made from: computed once, for both.
+    classes = () if penalty is None else (learner(),)  # (n_classes, P)
+    logits = learner.logits(inputs, *classes).float()  # (share, n_classes)
     labels = labels.to(logits.device)
     # Divided by the whole batch, the parts of all processes add up to its mean.
     part = F.cross_entropy(logits, labels, reduction="sum") / batch
+    if penalty is not None:
+        part = part + penalty(*classes) / processes.count
     # Not backward(): a model that is not frozen would collect gradients too.
     gradients = torch.autograd.grad(part, list(parameters.values()))
     right = (logits.argmax(dim=-1) == labels).sum()
@@ -245,14 +272,6 @@ def _bar(total: int, initial: int, wanted: bool) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, initial=initial, disable=not wanted, unit="step", desc="fit")
-
-
-def _check_whole_numbers(batch_size: int, seed: int) -> None:
-    for name, value in (("batch_size", batch_size), ("seed", seed)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} is {value!r}; give a whole number")
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
 
 
 def _digest_images(images: Images) -> str:
