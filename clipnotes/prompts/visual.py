@@ -104,6 +104,8 @@ class VPT(VisualLearner):
         ctx: The parameter, (depth, n_ctx, D), float32 whatever the model's dtype.
         class_features: (n_classes, P), unit length, fixed.
         recipe: For ``fit``: ``fit(vpt, images, labels, **VPT.recipe)``.
+            It is for CLIP, whose temperature is 100; Emoji-CLIP, with 16, learns slowly by it, and
+            better with a higher ``lr``.
         n_ctx, depth, templates, clip, classnames: As given.
 
     Raises:
