@@ -34,6 +34,7 @@ def plain(clip, ctx, weight, bias, images, names, template="of a {}."):
 @pytest.mark.parametrize("depth", [1, 2, 3, None])
 @pytest.mark.parametrize("kind", [{"init": "a photo"}, {"init": None, "n_ctx": 5}, {"init": None}])
 @pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.filterwarnings("error:prompts take the plain path")  # nobody asked for the other one
 def test_equals_the_paper(clip, seed, kind, depth):
     tiny = deep_clip(clip, seed)
     maple = MaPLe(tiny, NAMES, depth=depth, seed=seed, **kind)
