@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from clipnotes.checkpoints import Clip
     from clipnotes.folders import Skipped
+    from clipnotes.prompts.base import Learner
 
 SMALL = 10_000_000  # parameters
 
@@ -184,20 +187,23 @@ def predict(
     """Name pictures with a learned prompt."""
     with _clear_errors():
         from clipnotes.folders import encode_files, list_files
-        from clipnotes.prompts import PromptLearner
+        from clipnotes.prompts import load_prompt
         from clipnotes.prompts.storage import read_prompt
 
         _, card = read_prompt(prompt)
         clip = _load(model) if model else _load_of(card)
-        learner = PromptLearner.load(prompt, clip)
+        learner = load_prompt(prompt, clip)
         paths = [
             str(file) for path in images for file in (list_files(path) if path.is_dir() else [path])
         ]
-        features, rows, skipped = encode_files(clip, paths, progress=sys.stderr.isatty())
+        # A learner that encodes pictures itself names them a few at a time, as they are read.
+        look = _names_at_once(learner)
+        encoded, rows, skipped = encode_files(clip, paths, sys.stderr.isatty(), look)
         _list_skipped(skipped)
         if not rows:
             raise ValueError(f"none of {len(paths)} files is a picture that can be read")
-        found = learner.logits(features).softmax(dim=-1).topk(min(top, len(learner.classnames)))
+        logits = learner.logits(encoded) if look is None else encoded
+        found = logits.softmax(dim=-1).topk(min(top, len(learner.classnames)))
         pictures = [
             {
                 "path": paths[row],
@@ -229,6 +235,14 @@ def _print_predictions(
     for picture in pictures:
         said = (f"{one['name']:{name}} {one['probability']:6.1%}" for one in picture["classes"])
         typer.echo(f"{picture['path']:{width}}  {'  '.join(said)}".rstrip())
+
+
+def _names_at_once(learner: Learner) -> Callable[[Sequence[Any]], Tensor] | None:
+    from clipnotes.prompts.visual import VisualLearner
+
+    if not isinstance(learner, VisualLearner):
+        return None
+    return lambda pictures: learner.logits(learner.inputs(pictures)).detach()
 
 
 def _load(name: str | None) -> Clip:

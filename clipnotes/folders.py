@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,7 +160,10 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
 
 
 def encode_files(
-    clip: Clip, paths: Sequence[str], progress: bool = False
+    clip: Clip,
+    paths: Sequence[str],
+    progress: bool = False,
+    encode: Callable[[Sequence[Image.Image]], Tensor] | None = None,
 ) -> tuple[Tensor, list[int], list[Skipped]]:
     """Encode the pictures that can be read; each is opened once, few at a time.
 
@@ -168,6 +171,7 @@ def encode_files(
         clip: The model.
         paths: Files.
         progress: Show a bar on stderr.
+        encode: What is made of n pictures: (n, ...). None: their features.
 
     Returns:
         (n, P) features of unit length; the n rows of ``paths`` that they are of; the rest.
@@ -187,9 +191,9 @@ def encode_files(
     skipped: list[Skipped] = []
     waiting: list[Image.Image] = []
 
-    def encode() -> None:
+    def flush() -> None:
         if waiting:
-            parts.append(clip.encode_image(waiting).float())
+            parts.append((encode or clip.encode_image)(waiting).float())
             waiting.clear()
 
     for i, path in enumerate(tqdm(paths, "pictures", disable=not progress, leave=False)):
@@ -200,8 +204,8 @@ def encode_files(
             continue
         rows.append(i)
         if len(waiting) == AT_ONCE:
-            encode()
-    encode()
+            flush()
+    flush()
     width = clip.model.config.projection_dim
     return torch.cat(parts) if parts else torch.zeros(0, width), rows, skipped
 

@@ -15,8 +15,8 @@ from some_folders import make_folders
 from typer.testing import CliRunner
 
 from clipnotes import cli
-from clipnotes.folders import encode_files
-from clipnotes.prompts import PromptLearner
+from clipnotes.folders import encode_files, list_files, read_picture
+from clipnotes.prompts import VPT, PromptLearner
 
 QUICK = ["--shots", "4", "--epochs", "3", "--n-ctx", "2"]
 
@@ -179,6 +179,21 @@ def test_predict_prints_a_table(folder, prompt):
         percent = [float(number) for number in re.findall(r"([\d.]+)%", line)]
         assert len(percent) == 3 and sum(percent) == pytest.approx(100, abs=0.2)
         assert percent == sorted(percent, reverse=True)
+
+
+def test_predict_with_a_learner_that_encodes_pictures_itself(folder, tmp_path, clip, monkeypatch):
+    vpt = VPT(clip, ["apple", "pear", "bird"], 2, 1)
+    vpt.save(tmp_path / "vpt")
+    files = list_files(folder / "fruit")
+    monkeypatch.setattr("clipnotes.folders.AT_ONCE", 2)
+    result = run("predict", tmp_path / "vpt", *files, "--json", "--top", 3)
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)["pictures"]
+    expected = vpt.logits(vpt.inputs([read_picture(file) for file in files])).softmax(dim=-1)
+    assert len(said) == len(files) > 2
+    for one, probabilities in zip(said, expected.tolist(), strict=True):
+        found = {entry["name"]: entry["probability"] for entry in one["classes"]}
+        assert [found[name] for name in vpt.classnames] == pytest.approx(probabilities, abs=1e-5)
 
 
 def test_predict_refuses(folder, prompt, tmp_path, monkeypatch):

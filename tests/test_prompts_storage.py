@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import clipnotes
 from clipnotes.compat import text_tower, vision_tower
-from clipnotes.prompts import PromptLearner, storage
+from clipnotes.prompts import PromptLearner, load_prompt, storage
 from clipnotes.prompts.card import FIELDS, model_name, text_tower_digest
 
 
@@ -58,11 +58,12 @@ def test_the_card_says_everything(clip, tmp_path):
     assert "copy" in card.pop("note")
     assert set(card) == set(FIELDS)
     assert card == storage.read_prompt(tmp_path)[1]
+    options = {"n_ctx": 2, "position": "end", "per_class": False, "template": "{}."}
+    assert (card["method"], card["options"], card["vision_tower"]) == ("coop", options, None)
     assert card["versions"].keys() == {"clipnotes", "python", "torch", "transformers"}
     assert card["versions"]["torch"] == torch.__version__
     assert len(card["text_tower"]) == 64
-    facts = {"model": "Emoji-CLIP", "width": 128, "n_ctx": 2, "position": "end", "seed": 1}
-    facts |= {"per_class": False, "template": "{}.", "classnames": CLASSES, "shots": 2}
+    facts = {"model": "Emoji-CLIP", "width": 128, "classnames": CLASSES, "shots": 2, "seed": 1}
     assert {name: card[name] for name in facts} == facts
     assert card["scores"] == {"test": 0.5}
 
@@ -83,7 +84,7 @@ def test_a_context_per_class_does_not(clip, tmp_path):
     learner = small_learner(clip, per_class=True)
     learner.save(tmp_path)
     for names in (CLASSES[::-1], CLASSES[:-1], ["a", "b", "c", "d", "e"]):
-        with pytest.raises(ValueError, match="a context of its own for each of its 5 classes"):
+        with pytest.raises(ValueError, match=r"each of its 5 classes by itself \(grapes, "):
             PromptLearner.load(tmp_path, clip, names)
     assert torch.equal(PromptLearner.load(tmp_path, clip, tuple(CLASSES))(), learner())
 
@@ -197,17 +198,24 @@ def test_a_damaged_prompt(clip, tmp_path):
         PromptLearner.load(tmp_path, clip)
 
 
+OPTIONS = {"n_ctx": 2, "position": "end", "per_class": False, "template": "{}."}
+
+
 @pytest.mark.parametrize(
     ("card", "words"),
     [
-        ({"format": 2}, "has the format 2, and this clipnotes reads 1"),
+        ({"format": 3}, "has the format 3, and this clipnotes reads 1 and 2"),
         ({"format": None}, "says no format"),
         ({"width": "128"}, "says width '128'"),
         ({"classnames": "rose"}, "says classnames 'rose'"),
         ({"classnames": ["rose", 3]}, "a class name on its card is no text"),
-        ({"position": "top"}, "says position 'top'"),
-        ({"n_ctx": 3}, r"shape \(2, 128\), and its card says \(3, 128\)"),
-        ({"per_class": True}, r"its card says \(5, 2, 128\)"),
+        ({"options": {}}, "says options {}"),
+        ({"options": {**OPTIONS, "n_ctx": 2.0}}, "says options .*2.0"),
+        ({"options": {**OPTIONS, "more": 1}}, "says options .*more"),
+        ({"options": {**OPTIONS, "position": "top"}}, "position is 'top'"),
+        ({"options": {**OPTIONS, "n_ctx": 3}}, r"\(2, 128\)}, and by its card .*\(3, 128\)}"),
+        ({"options": {**OPTIONS, "per_class": True}}, r"by its card .*\(5, 2, 128\)}"),
+        ({"method": "other"}, "by the method 'other', and PromptLearner loads 'coop'"),
         ({"classnames": []}, "no class was given"),
         ({"classnames": ["x " * 40]}, "leaving room for 0 context tokens"),
     ],
@@ -219,12 +227,38 @@ def test_a_card_that_is_wrong(clip, tmp_path, card, words):
         PromptLearner.load(tmp_path, clip)
 
 
+def test_a_prompt_of_the_first_format(clip, tmp_path):
+    learner = small_learner(clip, position="middle")
+    learner.save(tmp_path)
+    card = storage.read_prompt(tmp_path)[1]
+    first = {**card, **card["options"], "format": 1}
+    for name in ("method", "options", "vision_tower"):
+        del first[name]
+    save_file(
+        {"ctx": learner.ctx.detach()},
+        tmp_path / "prompt.safetensors",
+        metadata={storage.KEY: json.dumps(first)},
+    )
+    assert storage.read_prompt(tmp_path)[1] == card
+    assert torch.equal(PromptLearner.load(tmp_path, clip)(), learner())
+    assert torch.equal(load_prompt(tmp_path, clip)(), learner())
+
+
+def test_integers_stay_integers(clip, tmp_path):
+    small_learner(clip).save(tmp_path)
+    card = storage.read_prompt(tmp_path)[1]
+    tensors = {"a": torch.tensor([2**40, 3]), "b": torch.ones(2).half()}
+    storage.write_prompt(tmp_path, tensors, card, force=True)
+    back = storage.read_prompt(tmp_path)[0]
+    assert torch.equal(back["a"], tensors["a"]) and torch.equal(back["b"], torch.ones(2))
+
+
 def test_a_context_that_is_not_finite_is_neither_saved_nor_loaded(clip, tmp_path):
     learner = small_learner(clip)
     learner.save(tmp_path / "a")
     with torch.no_grad():
         learner.ctx[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="not finite, so it is not saved"):
+    with pytest.raises(ValueError, match="ctx is not finite, so nothing is saved"):
         learner.save(tmp_path / "a", force=True)
     assert PromptLearner.load(tmp_path / "a", clip).ctx.isfinite().all()
     file = tmp_path / "a" / "prompt.safetensors"

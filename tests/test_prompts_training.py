@@ -13,7 +13,7 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from clipnotes.prompts import PromptLearner, evaluate, fit, random_crop_and_flip
-from clipnotes.prompts.augmentation import features_for
+from clipnotes.prompts.augmentation import inputs_for
 from clipnotes.prompts.recipe import batches, epochs_for, learning_rates
 
 quiet = functools.partial(fit, progress=False)
@@ -215,7 +215,7 @@ def test_views_are_encoded_before_training_and_one_is_taken_an_epoch(clip):
     encoded = count_encoded(learner)
     quiet(learner, images, names, epochs=3, augment=random_crop_and_flip, views=2)
     assert encoded == [15, 15]
-    draw = features_for(clip, images[:2], random_crop_and_flip, 3, 0)
+    draw = inputs_for(learner, images[:2], random_crop_and_flip, 3, 0)
     views = {tuple(feature.tolist()) for epoch in range(40) for feature in draw(epoch, [1])}
     assert len(views) == 3
     torch.testing.assert_close(draw(7, [0, 1])[1], draw(7, [1])[0], atol=0, rtol=0)
@@ -235,7 +235,7 @@ def test_without_views_every_step_augments_anew(clip):
 
     labels = torch.tensor([CLASSES.index(name) for name in names])
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.002, momentum=0.9, weight_decay=5e-4)
-    draw = features_for(clip, images, random_crop_and_flip, None, seed=3)
+    draw = inputs_for(learner, images, random_crop_and_flip, None, seed=3)
     seen = []
     for epoch in range(2):
         for batch in batches(15, 8, seed=3, epoch=epoch):
@@ -252,7 +252,8 @@ def test_without_views_every_step_augments_anew(clip):
 def test_two_rows_of_one_picture_are_augmented_differently(clip):
     (image, *_), _ = fruits()
     for views in (None, 1):
-        features = features_for(clip, [image, image], random_crop_and_flip, views, 0)(0, [0, 1])
+        draw = inputs_for(small_learner(clip), [image, image], random_crop_and_flip, views, 0)
+        features = draw(0, [0, 1])
         assert not torch.allclose(features[0], features[1], atol=1e-3)
 
 
@@ -353,7 +354,7 @@ PICTURES = [Image.new("RGB", (8, 8))] * 5
         (UNIT, NUMBERS, {"schedule": lambda e: 1e400}, ValueError, "factor of epoch 0 is inf"),
         (UNIT, NUMBERS, {"optimizer": list}, TypeError, "optimizer made a list"),
         (UNIT, NUMBERS, {"views": 2}, ValueError, "views is 2 and augment is None"),
-        (UNIT, NUMBERS, {"augment": random_crop_and_flip}, ValueError, "features cannot be"),
+        (UNIT, NUMBERS, {"augment": random_crop_and_flip}, ValueError, "a tensor cannot be"),
         (PICTURES, NUMBERS, {"augment": "flip"}, TypeError, "augment is a str"),
         (
             PICTURES,

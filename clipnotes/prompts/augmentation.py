@@ -1,20 +1,20 @@
-"""Where the features of a training step come from: a cache, cached views, or fresh pictures."""
+"""Where the inputs of a training step come from: a cache, cached views, or fresh pictures."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from clipnotes.checkpoints import Clip
-from clipnotes.prompts.samples import Images, encode_pictures, picture
+from clipnotes.prompts.samples import Images, inputs_of, picture
 
 Augment = Callable[[Image.Image, random.Random], Image.Image]
-Draw = Callable[[int, Sequence[int]], Tensor]  # epoch, rows -> (len(rows), P) features
+Draw = Callable[[int, Sequence[int]], Tensor]  # epoch, rows -> inputs, a row each
 
 
 def random_crop_and_flip(image: Image.Image, rng: random.Random) -> Image.Image:
@@ -50,11 +50,11 @@ def random_crop_and_flip(image: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def check_augment(images: Images, augment: Augment | None, views: int | None) -> None:
-    """Check what :func:`features_for` cannot do.
+    """Check what :func:`inputs_for` cannot do.
 
     Raises:
         TypeError: ``augment`` is no function.
-        ValueError: Augmenting features, or views without an augmentation, or less than one view.
+        ValueError: Augmenting a tensor, or views without an augmentation, or less than one view.
     """
     if views is not None and augment is None:
         raise ValueError(
@@ -69,63 +69,66 @@ def check_augment(images: Images, augment: Augment | None, views: int | None) ->
             "for instance random_crop_and_flip"
         )
     if isinstance(images, Tensor):
-        raise ValueError("features cannot be augmented; give the pictures, or leave augment out")
+        raise ValueError("a tensor cannot be augmented; give the pictures, or leave augment out")
     if views is not None and (isinstance(views, bool) or not isinstance(views, int) or views < 1):
         raise ValueError(f"views is {views!r}; give a whole number of at least 1, or None")
 
 
-def features_for(
-    clip: Clip, images: Images, augment: Augment | None, views: int | None, seed: int
+def inputs_for(
+    learner: Any, images: Images, augment: Augment | None, views: int | None, seed: int
 ) -> Draw:
-    """Make the function that gives the features of a training step.
+    """Make the function that gives the inputs of a training step.
 
-    Without ``augment``, pictures are encoded once. With ``augment`` and ``views``, each picture is
-    augmented and encoded ``views`` times now, and every epoch takes one of them. With ``augment``
-    alone, every step augments and encodes its pictures, as the reference does.
+    What a picture becomes is the learner's affair: features, or pixels that it encodes itself.
+    Without ``augment``, pictures are prepared once. With ``augment`` and ``views``, each picture is
+    augmented and prepared ``views`` times now, and every epoch takes one of them. With ``augment``
+    alone, every step augments and prepares its pictures, as the reference does.
 
     What a picture becomes depends on the seed, its row and the epoch (or the view), and on nothing
     else: not on the order, nor on how many processes share the work.
 
     Args:
-        clip: The model.
-        images: Checked pictures or features.
+        learner: Whose inputs they are, see ``samples.inputs_of``.
+        images: Checked pictures or inputs.
         augment: ``(image, rng) -> image``; the rng is a ``random.Random``.
         views: How many augmented views to keep, or None.
         seed: Another seed, other views.
 
     Returns:
-        A function from an epoch and rows to their (len(rows), P) features.
+        A function from an epoch and rows to their inputs, (len(rows), ...).
 
     Raises:
         TypeError, ValueError: A picture that cannot be read.
 
     Example:
         >>> import clipnotes
+        >>> from clipnotes.prompts import PromptLearner
+        >>> learner = PromptLearner(clipnotes.load(), ["rose", "tulip"])
         >>> pictures = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
-        >>> draw = features_for(clipnotes.load(), pictures, random_crop_and_flip, views=3, seed=0)
+        >>> draw = inputs_for(learner, pictures, random_crop_and_flip, views=3, seed=0)
         >>> draw(0, [1, 0, 1]).shape
         torch.Size([3, 128])
     """
     if augment is None:
-        features = images if isinstance(images, Tensor) else encode_pictures(clip, images)
-        return lambda epoch, rows: features[list(rows)]
+        inputs = inputs_of(learner, images)
+        return lambda epoch, rows: inputs[list(rows)]
     pictures: Sequence[Image.Image] = images  # type: ignore[assignment]
     augmented = augment
 
-    def encode_augmented(rows: Sequence[int], what: str) -> Tensor:
+    def prepare_augmented(rows: Sequence[int], what: str) -> Tensor:
         made = [
             augmented(picture(pictures, i), random.Random(f"{seed} {what} row {i}")) for i in rows
         ]
-        return encode_pictures(clip, made)
+        return inputs_of(learner, made)
 
     if views is None:
         for i in range(len(pictures)):  # what cannot be read is found now, not in mid-training
             picture(pictures, i)
-        return lambda epoch, rows: encode_augmented(rows, f"epoch {epoch}")
+        return lambda epoch, rows: prepare_augmented(rows, f"epoch {epoch}")
 
     everything = range(len(pictures))
-    # (views, n, P)
-    cache = torch.stack([encode_augmented(everything, f"view {k}") for k in range(views)])
+    # (views, n, ...)
+    cache = torch.stack([prepare_augmented(everything, f"view {k}") for k in range(views)])
 
     def draw(epoch: int, rows: Sequence[int]) -> Tensor:
         chosen = [random.Random(f"{seed} epoch {epoch} row {i}").randrange(views) for i in rows]

@@ -1,4 +1,4 @@
-"""The card of a learned prompt: what it is for, where it came from, and whether a model fits it."""
+"""The card of what a method learned: what it is for, where it came from, which model it fits."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from clipnotes.checkpoints import EMOJI_CLIP, Clip
-from clipnotes.compat import text_projection, text_tower
-from clipnotes.prompts.layout import Position
+from clipnotes.compat import text_projection, text_tower, vision_tower, visual_projection
 
-FORMAT = 1
+FORMAT = 2
 EMBEDDED = "Emoji-CLIP"  # its path is another one on every machine
 
-# What a card holds; what may be None is what the learner itself does not know.
+# What a card holds; what may be None is what the learner itself does not know or need.
 FIELDS: dict[str, tuple[type, ...]] = {
     "format": (int,),
+    "method": (str,),
+    "options": (dict,),
     "model": (str,),
     "text_tower": (str,),
+    "vision_tower": (str, type(None)),
     "width": (int,),
-    "n_ctx": (int,),
-    "position": (str,),
-    "per_class": (bool,),
-    "template": (str,),
     "classnames": (list,),
     "shots": (int, type(None)),
     "seed": (int, type(None)),
     "scores": (dict,),
     "versions": (dict,),
 }
+# Format 1 knew one method, and had its options among the fields.
+OLD_OPTIONS = ("n_ctx", "position", "per_class", "template")
 
 
 def text_tower_digest(model: nn.Module) -> str:
@@ -57,6 +57,29 @@ def text_tower_digest(model: nn.Module) -> str:
     """
     weights: dict[str, Tensor] = dict(text_tower(model).named_parameters())
     weights["text_projection.weight"] = text_projection(model).weight
+    return _digest(weights)
+
+
+def vision_tower_digest(model: nn.Module) -> str:
+    """SHA-256 of the vision tower's weights and its projection, as ``text_tower_digest``.
+
+    Args:
+        model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
+
+    Raises:
+        TypeError: The model has no vision tower, or no visual projection.
+
+    Example:
+        >>> import clipnotes
+        >>> len(vision_tower_digest(clipnotes.load().model))
+        64
+    """
+    weights: dict[str, Tensor] = dict(vision_tower(model).named_parameters())
+    weights["visual_projection.weight"] = visual_projection(model).weight
+    return _digest(weights)
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name, weight in sorted(weights.items()):
         total.update(f"{name} {tuple(weight.shape)}\0".encode())
@@ -86,23 +109,23 @@ def model_name(clip: Clip) -> str:
 
 def make_card(
     clip: Clip,
-    ctx: Tensor,
     *,
-    position: Position,
-    template: str,
+    method: str,
+    options: Mapping[str, Any],
     classnames: Sequence[str],
+    vision: bool = False,
     shots: int | None = None,
     seed: int | None = None,
     scores: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Say everything that using a context again depends on, and how it came about.
+    """Say everything that using what was learned depends on, and how it came about.
 
     Args:
         clip: The model that it was learned with.
-        ctx: (n_ctx, D), or (n_classes, n_ctx, D).
-        position: Where the name stands.
-        template: The words around a name.
+        method: By what; a key of ``methods.METHODS``.
+        options: What that method's class needs to be made again, as JSON can hold it.
         classnames: The classes.
+        vision: It also needs this very vision tower.
         shots: Pictures a class that it was learned from.
         seed: Of the training.
         scores: Name -> number, for instance accuracies.
@@ -116,10 +139,10 @@ def make_card(
 
     Example:
         >>> import clipnotes
-        >>> prompt = {"position": "end", "template": "{}.", "classnames": ["rose", "tulip"]}
-        >>> card = make_card(clipnotes.load(), torch.zeros(4, 128), **prompt, scores={"test": 0.5})
-        >>> card["n_ctx"], card["per_class"], card["scores"]
-        (4, False, {'test': 0.5})
+        >>> prompt = {"method": "coop", "options": {"n_ctx": 4}, "classnames": ["rose", "tulip"]}
+        >>> card = make_card(clipnotes.load(), **prompt, scores={"test": 0.5})
+        >>> card["options"], card["vision_tower"], card["scores"]
+        ({'n_ctx': 4}, None, {'test': 0.5})
     """
     for what, value in (("shots", shots), ("seed", seed)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
@@ -134,13 +157,12 @@ def make_card(
             raise ValueError(f"the score {name!r} is {score!r}; give a finite number")
     return {
         "format": FORMAT,
+        "method": method,
+        "options": dict(options),
         "model": model_name(clip),
         "text_tower": text_tower_digest(clip.model),
-        "width": ctx.shape[-1],
-        "n_ctx": ctx.shape[-2],
-        "position": position,
-        "per_class": ctx.dim() == 3,
-        "template": template,
+        "vision_tower": vision_tower_digest(clip.model) if vision else None,
+        "width": _width(clip),
         "classnames": list(classnames),
         "shots": shots,
         "seed": seed,
@@ -150,24 +172,22 @@ def make_card(
 
 
 def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
-    """Raise unless a prompt was learned with this model's text tower.
+    """Raise unless a prompt was learned with this model's towers, those that it depends on.
 
     Args:
         clip: The model.
         card: Of the prompt.
 
     Raises:
-        TypeError: The model has no text tower, or no text projection.
+        TypeError: The model has no such tower, or no projection of it.
         ValueError: Its token vectors have another width, or its weights are others.
 
     Example:
         >>> import clipnotes
-        >>> prompt = {"position": "end", "template": "{}.", "classnames": ["rose"]}
         >>> clip = clipnotes.load()
-        >>> check_fits(clip, make_card(clip, torch.zeros(4, 128), **prompt))
+        >>> check_fits(clip, make_card(clip, method="coop", options={}, classnames=["rose"]))
     """
-    embeddings: Any = text_tower(clip.model).embeddings
-    width = embeddings.token_embedding.embedding_dim
+    width = _width(clip)
     mine = model_name(clip) or "a model without a name"
     theirs = card["model"] or "a model without a name"
     if card["width"] != width:
@@ -175,58 +195,70 @@ def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
             f"the prompt has vectors of {card['width']} numbers (learned with {theirs}), and the "
             f"tokens of {mine} have {width}; load the model that it was learned with"
         )
-    digest = text_tower_digest(clip.model)
-    if card["text_tower"] != digest:
-        raise ValueError(
-            f"the prompt was learned with the text tower {card['text_tower'][:12]} of {theirs}; "
-            f"that of {mine} is {digest[:12]}. Load the model that it was learned with; one in "
-            "half precision counts as another, so load the prompt before you call half()"
-        )
+    digests = {"text tower": (card["text_tower"], text_tower_digest(clip.model))}
+    if card["vision_tower"] is not None:
+        digests["vision tower"] = (card["vision_tower"], vision_tower_digest(clip.model))
+    for tower, (wanted, found) in digests.items():
+        if wanted != found:
+            raise ValueError(
+                f"the prompt was learned with the {tower} {wanted[:12]} of {theirs}; that of "
+                f"{mine} is {found[:12]}. Load the model that it was learned with; one in half "
+                "precision counts as another, so load the prompt before you call half()"
+            )
 
 
-def check_card(file: Path, ctx: Tensor, card: Any) -> None:
-    """Raise unless a card is whole and describes this context.
+def check_card(file: Path, card: Any) -> dict[str, Any]:
+    """Raise unless a card is whole.
 
     Args:
-        file: Where both come from, for the message.
-        ctx: The context.
+        file: Where it comes from, for the message.
         card: What was read.
 
+    Returns:
+        The card; one of an older format as it would be written now.
+
     Raises:
-        ValueError: Something is missing, is of another kind, or does not fit the context; or the
-            format is another one.
+        ValueError: Something is missing or of another kind, or the format is not known.
 
     Example:
-        >>> check_card(Path("prompt.safetensors"), torch.zeros(4, 128), {"format": 9})
+        >>> check_card(Path("prompt.safetensors"), {"format": 9})
         Traceback (most recent call last):
-        ValueError: prompt.safetensors has the format 9, and this clipnotes reads 1; open it with\
+        ValueError: prompt.safetensors has the format 9, and this clipnotes reads 1 and 2; open it\
 ...
     """
-
-    def damaged(what: str) -> ValueError:
-        return ValueError(f"{file} is damaged: {what}; save it again")
-
     if not isinstance(card, dict) or not isinstance(card.get("format"), int):
-        raise damaged("its card says no format")
-    if card["format"] != FORMAT:
+        raise damaged(file, "its card says no format")
+    if card["format"] not in (1, FORMAT):
         raise ValueError(
-            f"{file} has the format {card['format']}, and this clipnotes reads {FORMAT}; "
+            f"{file} has the format {card['format']}, and this clipnotes reads 1 and {FORMAT}; "
             "open it with the clipnotes that wrote it"
         )
+    if card["format"] == 1:
+        options = {name: card[name] for name in OLD_OPTIONS if name in card}
+        card = {name: value for name, value in card.items() if name not in OLD_OPTIONS}
+        card |= {"format": FORMAT, "method": "coop", "options": options, "vision_tower": None}
     for name, types in FIELDS.items():
         value = card.get(name)
         if name not in card or not isinstance(value, types):
-            raise damaged(f"its card says {name} {value!r}")
+            raise damaged(file, f"its card says {name} {value!r}")
     if not all(isinstance(name, str) for name in card["classnames"]):
-        raise damaged("a class name on its card is no text")
-    if card["position"] not in get_args(Position):
-        raise damaged(f"its card says position {card['position']!r}")
-    classes = [len(card["classnames"])] if card["per_class"] else []
-    shape = (*classes, card["n_ctx"], card["width"])
-    if tuple(ctx.shape) != shape:
-        raise damaged(f"its context has the shape {tuple(ctx.shape)}, and its card says {shape}")
-    if ctx.dtype != torch.float32 or not bool(ctx.isfinite().all()):
-        raise damaged(f"its context is {ctx.dtype} and must be float32 and finite")
+        raise damaged(file, "a class name on its card is no text")
+    return card
+
+
+def damaged(file: Path, what: str) -> ValueError:
+    """Make the error for a file that does not hold what it must.
+
+    Example:
+        >>> damaged(Path("prompt.safetensors"), "its card says no format")
+        ValueError('prompt.safetensors is damaged: its card says no format; save it again')
+    """
+    return ValueError(f"{file} is damaged: {what}; save it again")
+
+
+def _width(clip: Clip) -> int:
+    embeddings: Any = text_tower(clip.model).embeddings
+    return embeddings.token_embedding.embedding_dim
 
 
 def _versions() -> dict[str, str]:

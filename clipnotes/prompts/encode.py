@@ -72,10 +72,58 @@ def encode(
     project = text_projection(model)
     budget = check_memory(memory)
     if fast and _may_be_fast(tower, project):
-        features = _fast(tower, project, layout, ctx, budget)
+        _check_places(tower, layout, ctx)
+        vectors = ctx.flatten(0, -2).unsqueeze(1)  # (K, 1, D)
+        features = _fast(tower, project, layout, vectors, ctx.dim() == 3, budget).squeeze(1)
     else:
         features = _plain(model, tower, project, layout, ctx)
     return unit_length(features.to(torch.promote_types(features.dtype, ctx.dtype)))
+
+
+def encode_each(
+    model: nn.Module,
+    layout: Layout,
+    ctxs: Tensor,
+    *,
+    fast: bool = True,
+    memory: int | None = None,
+) -> Tensor:
+    """Encode the prompts of all classes with each of several contexts, as one a picture.
+
+    As ``encode`` for one after the other. The fast path takes as many contexts at once as the
+    budget allows.
+
+    Args:
+        model: As in ``encode``.
+        layout: The prompts.
+        ctxs: (G, n_ctx, D), each for all classes.
+        fast: Take the fast path if the tower allows.
+        memory: Bytes, see ``encode``. One context with one class at least is computed at once.
+
+    Returns:
+        (G, n_classes, P), unit length, differentiable in ``ctxs``; dtypes as in ``encode``.
+
+    Raises:
+        TypeError, ValueError: As ``encode``.
+
+    Example:
+        >>> import clipnotes
+        >>> clip = clipnotes.load()
+        >>> layout = Layout.build(clip.tokenizer, ["rose", "tulip"], 4, limit=32)
+        >>> encode_each(clip.model, layout, torch.zeros(3, 4, 128)).shape
+        torch.Size([3, 2, 128])
+    """
+    tower: Any = text_tower(model)
+    project = text_projection(model)
+    budget = check_memory(memory)
+    check_ctx(ctxs, tower.embeddings.token_embedding.embedding_dim)
+    if fast and _may_be_fast(tower, project):
+        _check_places(tower, layout, ctxs[0])
+        vectors = ctxs.transpose(0, 1)  # (n_ctx, G, D)
+        features = _fast(tower, project, layout, vectors, False, budget).transpose(0, 1)
+    else:
+        features = torch.stack([_plain(model, tower, project, layout, ctx) for ctx in ctxs])
+    return unit_length(features.to(torch.promote_types(features.dtype, ctxs.dtype)))
 
 
 def _plain(model: nn.Module, tower: Any, project: nn.Module, layout: Layout, ctx: Tensor) -> Tensor:
@@ -89,29 +137,39 @@ def _plain(model: nn.Module, tower: Any, project: nn.Module, layout: Layout, ctx
         return project(states[rows, layout.eos.to(device)])  # (n_classes, P)
 
 
-def _fast(tower: Any, project: nn.Linear, layout: Layout, ctx: Tensor, budget: int) -> Tensor:
-    embeddings = tower.embeddings
-    weight = embeddings.token_embedding.weight
-    check_ctx(ctx, weight.shape[1])
-    limit = embeddings.position_embedding.num_embeddings
+def _check_places(tower: Any, layout: Layout, ctx: Tensor) -> None:
+    check_ctx(ctx, tower.embeddings.token_embedding.embedding_dim)
+    limit = tower.embeddings.position_embedding.num_embeddings
     places(layout.ctx_positions, ctx, limit)
     if int(layout.eos.max()) >= limit:
         raise ValueError(
             f"the longest prompt has {int(layout.eos.max()) + 1} tokens and the model positions "
             f"for {limit}: build the layout for this model"
         )
-    ctx = ctx.to(weight.device)
-    keeps = torch.is_grad_enabled() and ctx.requires_grad
+
+
+def _fast(
+    tower: Any, project: nn.Linear, layout: Layout, vectors: Tensor, per_class: bool, budget: int
+) -> Tensor:
+    """Encode with each of G contexts, (K, G, D) vectors as ``run_chunk`` takes them."""
+    device = tower.embeddings.token_embedding.weight.device
+    vectors = vectors.to(device)
+    keeps = torch.is_grad_enabled() and vectors.requires_grad
     max_tokens = budget // bytes_per_token(tower, int(layout.eos.max()) + 1, keeps)
-    packing = pack(layout, ctx.dim() == 3, max_tokens, weight.device)
+    packing = pack(layout, per_class, max_tokens, device)
+    most = max(len(chunk.rest.ids) for chunk in packing.chunks)
+    groups = vectors.split(max(1, max_tokens // most), dim=1)  # as many contexts as there is room
     run: Callable[..., Tensor] = run_chunk
-    if keeps and len(packing.chunks) > 1:
+    if keeps and len(packing.chunks) * len(groups) > 1:
         # Keep nothing of a chunk, and compute it once more when its gradient is wanted.
         run = partial(checkpoint, run_chunk, use_reentrant=False, preserve_rng_state=False)
-    ends = [run(tower, chunk, ctx) for chunk in packing.chunks]  # (n, D) each
-    states = torch.cat(ends).index_select(0, packing.rank)  # (n_classes, D)
+    rows = [
+        torch.cat([run(tower, chunk, group) for group in groups], dim=1)  # (n, G, D)
+        for chunk in packing.chunks
+    ]
+    states = torch.cat(rows).index_select(0, packing.rank)  # (n_classes, G, D)
     bias = None if project.bias is None else project.bias.detach()
-    return nn.functional.linear(states, project.weight.detach(), bias)  # (n_classes, P)
+    return nn.functional.linear(states, project.weight.detach(), bias)  # (n_classes, G, P)
 
 
 def _may_be_fast(tower: nn.Module, project: nn.Module) -> bool:

@@ -9,17 +9,36 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from clipnotes.prompts.samples import Images, Labels, check_images, check_labels, features_of
+from clipnotes.prompts.samples import (
+    Images,
+    Labels,
+    check_inputs,
+    check_labels,
+    inputs_of,
+    picture,
+)
+
+BLOCK = 512  # pictures whose pixels are held at once: 300 MB at 224 x 224
 
 
 class Classifier(Protocol):
-    """What :func:`evaluate` needs: a PromptLearner, or any of the baselines."""
+    """What :func:`evaluate` needs: a PromptLearner, any other learner, or any of the baselines.
 
-    clip: Any
-    classnames: Sequence[str]
+    One that encodes pictures itself has a method ``inputs`` besides, from pictures to their pixels,
+    and its ``logits`` takes those.
+    """
 
-    def logits(self, image_features: Tensor) -> Tensor:
-        """(n, P) features of unit length -> (n, n_classes)."""
+    # Properties, since nobody here writes: then a list of names is as good as a Sequence.
+    @property
+    def clip(self) -> Any:
+        """Model and tokenizer, a ``clipnotes.Clip``."""
+
+    @property
+    def classnames(self) -> Sequence[str]:
+        """A name for each class, in the order of the logits."""
+
+    def logits(self, image_features: Tensor, /) -> Tensor:
+        """(n, P) features of unit length, or (n, 3, H, W) pixels -> (n, n_classes)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +63,10 @@ def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
     """Measure a classifier on labelled pictures.
 
     Args:
-        classifier: A PromptLearner, a baseline, or anything with ``clip``, ``classnames`` and
-            ``logits(image_features)``.
-        images: PIL pictures, or their (n, P) features of unit length.
+        classifier: A learner, a baseline, or anything with ``clip``, ``classnames`` and
+            ``logits(image_features)``. With a method ``inputs``, it gets the pixels of pictures.
+        images: PIL pictures, or their (n, P) features of unit length, or, for a classifier that
+            takes them, (n, 3, H, W) pixels.
         labels: n numbers into the classifier's ``classnames``, or n names out of it. A class
             without pictures is allowed.
 
@@ -67,10 +87,10 @@ def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
         >>> evaluate(zero_shot, fruit["image"], fruit["name"]).n
         20
     """
-    checked = check_images(classifier.clip, images)
+    checked = check_inputs(classifier, images)
     n_classes = len(classifier.classnames)
     truth = check_labels(labels, classifier.classnames, len(checked))
-    logits = classifier.logits(features_of(classifier.clip, checked)).cpu()
+    logits = _logits(classifier, checked).cpu()
     if not logits.isfinite().all():
         i = int((~logits.isfinite()).nonzero()[0, 0])
         raise FloatingPointError(f"a logit of picture {i} is not finite; nothing can be measured")
@@ -84,4 +104,17 @@ def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
         n=len(truth),
         per_class=right / confusion.sum(dim=1),  # 0 / 0 is NaN
         confusion=confusion,
+    )
+
+
+def _logits(classifier: Classifier, images: Images) -> Tensor:
+    if isinstance(images, Tensor) or not hasattr(classifier, "inputs"):
+        return classifier.logits(inputs_of(classifier, images))
+    n = len(images)
+    blocks = [range(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK)]
+    return torch.cat(
+        [
+            classifier.logits(inputs_of(classifier, [picture(images, i) for i in block]))
+            for block in blocks
+        ]
     )

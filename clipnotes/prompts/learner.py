@@ -1,30 +1,26 @@
 """Class names in, a differentiable classifier out: CoOp's prompt learner for any CLIP."""
 
-import copy
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from clipnotes.checkpoints import Clip
 from clipnotes.compat import text_projection, text_tower
-from clipnotes.prompts.card import check_fits, make_card
+from clipnotes.prompts.base import Learner
 from clipnotes.prompts.coop import read_coop
 from clipnotes.prompts.embeddings import N_CTX
 from clipnotes.prompts.encode import check_memory, encode
 from clipnotes.prompts.layout import Layout, Position, check_classnames, token_ids
-from clipnotes.prompts.storage import read_prompt, write_prompt
 from clipnotes.prompts.substitute import random_ctx
 
 
-class PromptLearner(nn.Module):
+class PromptLearner(Learner):
     """Learn the words around class names as vectors (https://arxiv.org/abs/2109.01134).
 
     The only parameter is ``ctx``, in float32 whatever the model's dtype: steps of a learning rate
-    would be lost in half precision. The CLIP is used, not owned: it is no part of ``state_dict``,
-    it does not move with ``to``, a deep copy of the learner shares it, and it gets no gradient.
+    would be lost in half precision. The CLIP is used, not owned, see ``Learner``.
 
     Args:
         clip: Model and tokenizer, as ``clipnotes.load`` gives them.
@@ -60,6 +56,9 @@ class PromptLearner(nn.Module):
         True
     """
 
+    method = "coop"
+    OPTIONS: ClassVar = {"n_ctx": int, "position": str, "per_class": bool, "template": str}
+
     def __init__(
         self,
         clip: Clip,
@@ -73,16 +72,10 @@ class PromptLearner(nn.Module):
         fast: bool = True,
         memory: int | None = None,
     ) -> None:
-        super().__init__()
-        if not isinstance(clip, Clip):
-            raise TypeError(
-                f"clip is a {type(clip).__name__}: give what clipnotes.load() returns, or "
-                "clipnotes.Clip(model, tokenizer, image_processor) around your own"
-            )
+        super().__init__(clip, classnames)
         check_memory(memory)
         embeddings: Any = text_tower(clip.model).embeddings
         text_projection(clip.model)  # raises if there is none
-        self.classnames = check_classnames(classnames)
         ids = None if init is None else _initial_ids(clip.tokenizer, init, n_ctx)
         if n_ctx is None:
             n_ctx = N_CTX if ids is None else len(ids)
@@ -103,7 +96,6 @@ class PromptLearner(nn.Module):
         else:
             ctx = table[ids].float().expand(shape).clone()
         self.ctx = nn.Parameter(ctx)
-        self.clip = clip
         self.n_ctx = n_ctx
         self.position = position
         self.per_class = per_class
@@ -119,11 +111,12 @@ class PromptLearner(nn.Module):
         """
         return encode(self.clip.model, self.layout, self.ctx, fast=self.fast, memory=self.memory)
 
-    def logits(self, image_features: Tensor) -> Tensor:
+    def logits(self, image_features: Tensor, class_features: Tensor | None = None) -> Tensor:
         """Compare pictures with every class.
 
         Args:
             image_features: (n_images, P), unit length, as ``clip.encode_image`` gives them.
+            class_features: What calling the learner returned, for those who have it already.
 
         Returns:
             (n_images, n_classes): cosines times the model's temperature.
@@ -137,99 +130,15 @@ class PromptLearner(nn.Module):
             >>> learner.logits(torch.zeros(3, 128)).shape
             torch.Size([3, 2])
         """
-        model = self.clip.model
-        width = text_projection(model).out_features
-        if image_features.dim() != 2 or image_features.shape[1] != width:
-            raise ValueError(
-                f"image_features has shape {tuple(image_features.shape)}: give "
-                f"(n_images, {width}), as clip.encode_image makes them"
-            )
-        features = self()  # (n_classes, P)
-        scale = model.logit_scale.detach().exp().to(features)
+        self.check_features(image_features)
+        features = self() if class_features is None else class_features  # (n_classes, P)
+        scale = self.clip.model.logit_scale.detach().exp().to(features)
         return scale * image_features.to(features) @ features.T
 
-    def save(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        shots: int | None = None,
-        seed: int | None = None,
-        scores: Mapping[str, float] | None = None,
-        force: bool = False,
-    ) -> None:
-        """Save the prompt: the context and a card that says what it is for.
-
-        The folder gets ``prompt.safetensors`` and, for readers, ``card.json``. A kill at any moment
-        leaves the old prompt or the new one.
-
-        Args:
-            folder: Is made if it is not there.
-            shots: Pictures a class that it was learned from.
-            seed: Of the training.
-            scores: Name -> number, for instance accuracies.
-            force: Replace a prompt that is there.
-
-        Raises:
-            TypeError: Shots, seed or a score of another type.
-            ValueError: A prompt is there already; a number that is not finite. Nothing is written.
-            OSError: The system refuses; an old prompt is still there.
-
-        Example:
-            >>> import clipnotes, tempfile
-            >>> learner = PromptLearner(clipnotes.load(), ["rose", "tulip"], n_ctx=4)
-            >>> learner.save(tempfile.mkdtemp(), shots=16, scores={"accuracy": 0.9})
-        """
-        card = make_card(
-            self.clip,
-            self.ctx,
-            position=self.position,
-            template=self.template,
-            classnames=self.classnames,
-            shots=shots,
-            seed=seed,
-            scores=scores,
-        )
-        write_prompt(folder, self.ctx, card, force=force)
-
     @classmethod
-    def load(
-        cls,
-        folder: str | os.PathLike[str],
-        clip: Clip,
-        classnames: Sequence[str] | None = None,
-    ) -> "PromptLearner":
-        """Load a prompt for the model that it was learned with.
-
-        Args:
-            folder: Written by ``save``.
-            clip: The model; its text tower must be the one on the card.
-            classnames: Other classes, for a context that all classes share. None: those it was
-                learned with.
-
-        Raises:
-            ValueError: There is no prompt, it is damaged or of another model; the classes do not
-                fit the model, or the context belongs to other ones.
-
-        Example:
-            >>> import clipnotes, tempfile
-            >>> clip, folder = clipnotes.load(), tempfile.mkdtemp()
-            >>> PromptLearner(clip, ["rose", "tulip"], n_ctx=4).save(folder)
-            >>> PromptLearner.load(folder, clip).classnames
-            ['rose', 'tulip']
-            >>> PromptLearner.load(folder, clip, ["beetle", "bear", "fox"])().shape
-            torch.Size([3, 128])
-        """
-        ctx, card = read_prompt(folder)
-        check_fits(clip, card)
-        names = card["classnames"] if classnames is None else check_classnames(classnames)
-        if card["per_class"] and names != card["classnames"]:
-            some = ", ".join(card["classnames"][:5])
-            raise ValueError(
-                f"the prompt in {folder} has a context of its own for each of its "
-                f"{len(card['classnames'])} classes ({some}{', ...' * (len(ctx) > 5)}), and none "
-                "for others: leave classnames out, or learn a context that all classes share"
-            )
-        return cls._from_ctx(ctx, clip, names, card["position"], card["template"])
+    def is_bound(cls, options: Mapping[str, Any]) -> bool:
+        """Tell whether each class has a context of its own."""
+        return options["per_class"]
 
     @classmethod
     def from_coop(
@@ -256,7 +165,7 @@ class PromptLearner(nn.Module):
                 that is for another CLIP or another number of classes; names that do not fit.
 
         Example:
-            >>> import clipnotes, tempfile
+            >>> import clipnotes, tempfile, torch
             >>> path = tempfile.mkdtemp() + "/model.pth.tar-50"
             >>> torch.save({"state_dict": {"ctx": torch.zeros(4, 128)}, "epoch": 50}, path)
             >>> PromptLearner.from_coop(path, clipnotes.load(), ["rose", "tulip"])().shape
@@ -264,23 +173,10 @@ class PromptLearner(nn.Module):
         """
         names = check_classnames(classnames)
         ctx = read_coop(path, clip, names)
-        return cls._from_ctx(ctx, clip, names, position, "{}.")
-
-    @classmethod
-    def _from_ctx(
-        cls, ctx: Tensor, clip: Clip, names: Sequence[str], position: Position, template: str
-    ) -> "PromptLearner":
         per_class = ctx.dim() == 3
-        learner = cls(clip, names, ctx.shape[-2], None, position, per_class, template)
-        with torch.no_grad():
-            learner.ctx.copy_(ctx)
+        learner = cls(clip, names, ctx.shape[-2], position=position, per_class=per_class)
+        learner.load_state_dict({"ctx": ctx})
         return learner
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "PromptLearner":
-        memo[id(self.clip)] = self.clip  # shared, not copied
-        twin = type(self).__new__(type(self))
-        twin.__dict__ = copy.deepcopy(self.__dict__, memo)
-        return twin
 
 
 def _initial_ids(tokenizer: Any, init: str, n_ctx: int | None) -> list[int]:

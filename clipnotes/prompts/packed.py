@@ -6,6 +6,9 @@ layer only the end tokens ask, since nothing else is read.
 
 The weights are used where they are, detached: they get no gradient, and none is computed.
 
+The same prompts may be computed with several contexts at once, G of them, as a context that depends
+on a picture needs. Every row is then G vectors wide; to attention that is G times as many heads.
+
 In the shape comments: T, packed tokens; Q, those of them that ask; D, the width of the tower; P,
 tokens that are common to all prompts; B, blocks; S, slots in a block; H, heads; d, width of a head.
 """
@@ -19,19 +22,20 @@ from transformers.activations import QuickGELUActivation
 
 from clipnotes.prompts.packing import BLOCK, Chunk, Stretch
 
-Seen = list[tuple[Tensor, Tensor]]  # keys and values of each layer, (T, D)
+Seen = list[tuple[Tensor, Tensor]]  # keys and values of each layer, (T, G, D)
 
 
-def run_chunk(tower: Any, chunk: Chunk, ctx: Tensor) -> Tensor:
-    """Compute the prompts of some classes.
+def run_chunk(tower: Any, chunk: Chunk, vectors: Tensor) -> Tensor:
+    """Compute the prompts of some classes, with one context or with several.
 
     Args:
         tower: A text tower of transformers that ``known`` knows.
         chunk: The classes.
-        ctx: (n_ctx, D), or (n_classes, n_ctx, D).
+        vectors: (K, G, D), the vectors that ``ctx_index`` counts, of each of G contexts. A shared
+            context has K = n_ctx of them, one per class K = n_classes * n_ctx.
 
     Returns:
-        (n, D), the states of the end tokens after the last norm.
+        (n, G, D), the states of the end tokens after the last norm.
 
     Example:
         >>> import clipnotes
@@ -40,21 +44,23 @@ def run_chunk(tower: Any, chunk: Chunk, ctx: Tensor) -> Tensor:
         >>> clip = clipnotes.load()
         >>> layout = Layout.build(clip.tokenizer, ["rose", "tulip"], 4, limit=32)
         >>> (chunk,) = pack(layout, False, 1000, torch.device("cpu")).chunks
-        >>> run_chunk(clip.model.text_model, chunk, torch.zeros(4, 128)).shape
-        torch.Size([2, 128])
+        >>> run_chunk(clip.model.text_model, chunk, torch.zeros(4, 3, 128)).shape
+        torch.Size([2, 3, 128])
     """
     seen = None
     if chunk.constant is not None:  # no gradient passes through it
-        seen = _run(tower, chunk.constant, ctx, None, None)[1]
-    x, _ = _run(tower, chunk.rest, ctx, seen, chunk.ends)
+        seen = _run(tower, chunk.constant, vectors[:, :1], None, None)[1]
+        groups = vectors.shape[1]
+        seen = [(k.expand(-1, groups, -1), v.expand(-1, groups, -1)) for k, v in seen]
+    x, _ = _run(tower, chunk.rest, vectors, seen, chunk.ends)
     return _norm(tower.final_layer_norm, x)
 
 
 def _run(
-    tower: Any, stretch: Stretch, ctx: Tensor, before: Seen | None, ends: Tensor | None
+    tower: Any, stretch: Stretch, vectors: Tensor, before: Seen | None, ends: Tensor | None
 ) -> tuple[Tensor, Seen]:
     """Run all layers, to be read at ``ends``, or else for the sake of keys and values only."""
-    x, seen = _embed(tower, stretch, ctx), Seen()  # (T, D)
+    x, seen = _embed(tower, stretch, vectors), Seen()  # (T, G, D)
     last = len(tower.encoder.layers) - 1
     for i, layer in enumerate(tower.encoder.layers):
         attention = layer.self_attn
@@ -68,7 +74,7 @@ def _run(
             keys, values = torch.cat([before[i][0], keys]), torch.cat([before[i][1], values])
         asking = ends if i == last else None
         if asking is not None:
-            x, normed = _rows(x, asking), _rows(normed, asking)  # (Q, D)
+            x, normed = _rows(x, asking), _rows(normed, asking)  # (Q, G, D)
         query = _linear(attention.q_proj, normed)
         mixed = _attend(attention, query, keys, values, stretch, asking)
         x = x + _linear(attention.out_proj, mixed)
@@ -76,14 +82,16 @@ def _run(
     return x, seen
 
 
-def _embed(tower: Any, stretch: Stretch, ctx: Tensor) -> Tensor:
+def _embed(tower: Any, stretch: Stretch, vectors: Tensor) -> Tensor:
     embeddings = tower.embeddings
-    tokens = _rows(embeddings.token_embedding.weight.detach(), stretch.ids)  # (T, D)
+    tokens = F.embedding(stretch.ids, embeddings.token_embedding.weight.detach()).unsqueeze(1)
+    tokens = tokens.expand(-1, vectors.shape[1], -1)  # (T, G, D)
     if len(stretch.ctx_rows):
-        vectors = _rows(ctx.flatten(0, -2), stretch.ctx_index).to(tokens)
-        tokens = tokens.index_copy(0, stretch.ctx_rows, vectors)
+        own = _rows(vectors, stretch.ctx_index).to(tokens)
+        tokens = tokens.index_copy(0, stretch.ctx_rows, own)
     places = embeddings.position_ids[0, stretch.places]
-    return tokens + _rows(embeddings.position_embedding.weight.detach(), places)
+    positions = F.embedding(places, embeddings.position_embedding.weight.detach())
+    return tokens + positions.unsqueeze(1)
 
 
 def _attend(
@@ -94,7 +102,7 @@ def _attend(
     stretch: Stretch,
     ends: Tensor | None,
 ) -> Tensor:
-    """Mix the values that each query sees: (Q, D). All rows ask, or those at ``ends``."""
+    """Mix the values that each query sees: (Q, G, D). All rows ask, or those at ``ends``."""
     asks, slots, n_asking = stretch.asks, stretch.slots, stretch.n_common
     if ends is not None:
         slots, n_asking = slots[ends - stretch.n_common], 0
@@ -102,36 +110,39 @@ def _attend(
         asks = torch.zeros_like(asks).flatten().scatter(0, slots, numbers).view_as(asks)
     n_blocks, _, _, n_seen = stretch.visible.shape
     n_common = n_seen - stretch.sees.shape[1]
+    shape = query.shape[1:]  # (G, D)
+    query, keys, values = (part.flatten(1) for part in (query, keys, values))  # (…, G D)
     # Split, not sliced: its gradient is put together again in one go.
     both = [part.split([n_common, len(part) - n_common]) for part in (keys, values)]
     first, query = query.split([n_asking, len(query) - n_asking])
     mixed = []
     if n_asking:  # common tokens see each other only
-        parts = (first, both[0][0], both[1][0])  # (P, D) each
-        q, k, v = (_by_head(part.unsqueeze(0), attention) for part in parts)  # (1, H, P, d)
+        parts = (first, both[0][0], both[1][0])  # (P, G D) each
+        q, k, v = (_by_head(part.unsqueeze(0), attention) for part in parts)  # (1, G H, P, d)
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=attention.scale)
-        mixed.append(out.transpose(1, 2).flatten(2).squeeze(0))  # (P, D)
+        mixed.append(out.transpose(1, 2).flatten(2).squeeze(0))  # (P, G D)
     if len(slots):
-        q = _by_head(_rows(query, asks), attention)  # (B, H, S, d)
+        q = _by_head(_rows(query, asks), attention)  # (B, G H, S, d)
         k, v = (
             # The common ones are expanded, not picked: the gradient of a row that all blocks see
             # is then one sum, and keeps its digits in half precision.
             torch.cat([common.expand(n_blocks, -1, -1), _rows(own, stretch.sees)], dim=1)
             for common, own in both
-        )  # (B, all that is seen, D)
+        )  # (B, all that is seen, G D)
         k, v = _by_head(k, attention), _by_head(v, attention)
         mask = stretch.visible
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=attention.scale)
         mixed.append(_rows(out.transpose(1, 2).flatten(2).flatten(0, 1), slots))
-    return torch.cat(mixed)
+    return torch.cat(mixed).unflatten(1, shape)
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
-    return F.embedding(index, x)  # as x[index], but its gradient is summed row by row, not sorted
+    # As x[index], but its gradient is summed row by row, not sorted.
+    return F.embedding(index, x.flatten(1)).unflatten(-1, x.shape[1:])
 
 
 def _by_head(x: Tensor, attention: Any) -> Tensor:
-    return x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2)  # (B, H, S, d)
+    return x.unflatten(2, (-1, attention.head_dim)).transpose(1, 2)  # (B, G H, S, d)
 
 
 def _mlp(mlp: Any, normed: Tensor, x: Tensor) -> Tensor:
@@ -145,8 +156,10 @@ def _mlp(mlp: Any, normed: Tensor, x: Tensor) -> Tensor:
         1.702,
         [(fc.weight.detach(), fc.bias.detach()) for fc in (mlp.fc1, mlp.fc2)],
     )
-    wide = torch.addmm(first[1], normed, first[0].T, beta=a, alpha=a)  # (Q, intermediate_size)
-    return torch.add(x + second[1], F.linear(F.silu(wide), second[0]), alpha=1 / a)
+    rows = normed.flatten(0, 1)
+    wide = torch.addmm(first[1], rows, first[0].T, beta=a, alpha=a)  # (Q G, intermediate_size)
+    out = F.linear(F.silu(wide), second[0]).view_as(x)
+    return torch.add(x + second[1], out, alpha=1 / a)
 
 
 def _linear(module: nn.Linear, x: Tensor) -> Tensor:

@@ -99,3 +99,20 @@ def batches(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     rows = list(range(n))
     random.Random(f"{seed} epoch {epoch}").shuffle(rows)
     return [rows[i : i + batch_size] for i in range(0, n, batch_size)]
+
+
+def check_whole_numbers(batch_size: int, seed: int) -> None:
+    """Check what decides about the order of pictures.
+
+    Raises:
+        TypeError: No whole number.
+        ValueError: No picture in a batch.
+
+    Example:
+        >>> check_whole_numbers(32, 0)
+    """
+    for name, value in (("batch_size", batch_size), ("seed", seed)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} is {value!r}; give a whole number")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")

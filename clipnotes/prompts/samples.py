@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,10 +13,11 @@ from torch import Tensor
 from clipnotes.checkpoints import BATCH, Clip
 from clipnotes.data import composite
 
-Images = Sequence[Image.Image] | Tensor  # pictures, or (n, P) features of unit length
+Images = Sequence[Image.Image] | Tensor  # pictures, or what a learner takes in their place
 Labels = Sequence[int] | Sequence[str] | Tensor
 
-_WANTED = "give PIL pictures, or the (n, {width}) tensor that clip.encode_image(pictures) returns"
+_FEATURES = "give PIL pictures, or the (n, {width}) tensor that clip.encode_image(pictures) returns"
+_PIXELS = "give PIL pictures, or the (n, {}) tensor that clip.preprocess(pictures) returns"
 
 
 def picture(images: Sequence[Image.Image], i: int) -> Image.Image:
@@ -79,18 +81,13 @@ def check_images(clip: Clip, images: Images) -> Images:
         torch.Size([3, 128])
     """
     width = clip.model.config.projection_dim
-    wanted = _WANTED.format(width=width)
-    if isinstance(images, (str, bytes, Image.Image)) or not hasattr(images, "__len__"):
-        raise TypeError(f"images is a {type(images).__name__}; {wanted}")
+    wanted = _FEATURES.format(width=width)
+    _check_many(images, wanted)
     if not isinstance(images, Tensor):
-        if len(images) == 0:
-            raise ValueError(f"images is empty; {wanted}")
         return images
     shape = tuple(images.shape)
     if not images.is_floating_point() or len(shape) != 2 or shape[1] != width:
         raise ValueError(f"images is a tensor of shape {shape} and {images.dtype}; {wanted}")
-    if shape[0] == 0:
-        raise ValueError(f"images is empty; {wanted}")
     features = images.detach().to(clip.model.device, torch.float32)
     lengths = features.norm(dim=-1)
     wrong = ~((lengths - 1).abs() < 0.01)  # bfloat16 rounds to about 0.004; NaN is wrong too
@@ -116,6 +113,122 @@ def features_of(clip: Clip, images: Images) -> Tensor:
     """
     images = check_images(clip, images)
     return images if isinstance(images, Tensor) else encode_pictures(clip, images)
+
+
+def check_pixels(clip: Clip, images: Images) -> Images:
+    """Check pictures or pixels for a model.
+
+    Args:
+        clip: The model that they are for.
+        images: PIL pictures, or (n, 3, height, width) pixels, as ``clip.preprocess`` makes them.
+
+    Returns:
+        The pictures as they are, or the pixels in float32, detached.
+
+    Raises:
+        TypeError: Neither of the two.
+        ValueError: None at all, or pixels of another shape or not finite.
+
+    Example:
+        >>> import clipnotes
+        >>> check_pixels(clipnotes.load(), torch.zeros(2, 3, 64, 64)).shape
+        torch.Size([2, 3, 64, 64])
+    """
+    size = _pixel_shape(clip)
+    wanted = _PIXELS.format(", ".join(map(str, size)))
+    _check_many(images, wanted)
+    if not isinstance(images, Tensor):
+        return images
+    if not images.is_floating_point() or tuple(images.shape[1:]) != size:
+        shape = tuple(images.shape)
+        raise ValueError(f"images is a tensor of shape {shape} and {images.dtype}; {wanted}")
+    pixels = images.detach().float()
+    finite = pixels.isfinite().flatten(1).all(dim=1)
+    if not finite.all():
+        raise ValueError(f"picture {int((~finite).nonzero()[0])} has a pixel that is not finite")
+    return pixels
+
+
+def _pixel_shape(clip: Clip) -> tuple[int, int, int]:
+    config = clip.model.config.vision_config
+    return config.num_channels, config.image_size, config.image_size
+
+
+def _check_many(images: Images, wanted: str) -> None:
+    if isinstance(images, (str, bytes, Image.Image)) or not hasattr(images, "__len__"):
+        raise TypeError(f"images is a {type(images).__name__}; {wanted}")
+    if isinstance(images, Tensor) and images.dim() == 0:
+        raise ValueError(f"images is a tensor of shape (); {wanted}")
+    if len(images) == 0:
+        raise ValueError(f"images is empty; {wanted}")
+
+
+def pixels_of(clip: Clip, images: Images) -> Tensor:
+    """Pictures -> (n, 3, height, width) float32 pixels; n may be 0. A tensor is checked and stays.
+
+    A batch at a time is read and prepared; the pixels stay on the CPU.
+
+    Raises:
+        TypeError, ValueError: As :func:`check_pixels` and :func:`picture`.
+
+    Example:
+        >>> import clipnotes
+        >>> pixels_of(clipnotes.load(), [Image.new("RGB", (80, 60))]).shape
+        torch.Size([1, 3, 64, 64])
+    """
+    if len(images) == 0:
+        return torch.zeros(0, *_pixel_shape(clip))
+    images = check_pixels(clip, images)
+    if isinstance(images, Tensor):
+        return images
+    parts = [
+        clip.preprocess([picture(images, j) for j in range(i, min(i + BATCH, len(images)))])
+        for i in range(0, len(images), BATCH)
+    ]
+    return torch.cat(parts).float()
+
+
+def check_inputs(learner: Any, images: Images) -> Images:
+    """Check what a learner is given: pictures, or what its ``logits`` takes in their place.
+
+    That is pixels if the learner has a method ``inputs``, since it encodes pictures itself, and
+    features otherwise.
+
+    Raises:
+        TypeError, ValueError: As :func:`check_pixels` or :func:`check_images`.
+
+    Example:
+        >>> import clipnotes
+        >>> from clipnotes.prompts import VPT
+        >>> check_inputs(VPT(clipnotes.load(), ["rose", "tulip"]), torch.eye(128))
+        Traceback (most recent call last):
+        ValueError: images is a tensor of shape (128, 128) and torch.float32; give PIL pictures, or\
+ the (n, 3, 64, 64) tensor that clip.preprocess(pictures) returns
+    """
+    check = check_pixels if hasattr(learner, "inputs") else check_images
+    return check(learner.clip, images)
+
+
+def inputs_of(learner: Any, images: Images) -> Tensor:
+    """Make of checked pictures what a learner's ``logits`` takes; a checked tensor is that already.
+
+    Raises:
+        TypeError, ValueError: As :func:`picture`.
+
+    Example:
+        >>> import clipnotes
+        >>> from clipnotes.prompts import VPT, PromptLearner
+        >>> clip, pictures = clipnotes.load(), [Image.new("RGB", (80, 60))]
+        >>> inputs_of(PromptLearner(clip, ["rose"]), pictures).shape
+        torch.Size([1, 128])
+        >>> inputs_of(VPT(clip, ["rose"]), pictures).shape
+        torch.Size([1, 3, 64, 64])
+    """
+    if isinstance(images, Tensor):
+        return images
+    if hasattr(learner, "inputs"):
+        return learner.inputs(images)
+    return encode_pictures(learner.clip, images)
 
 
 def check_labels(labels: Labels, classnames: Sequence[str], n: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A learned prompt on disk: a folder with one safetensors file, its card in the header.
+"""What was learned, on disk: a folder with one safetensors file, its card in the header.
 
 What belongs together stands in one file, so one rename replaces it. ``card.json`` is a copy of the
 card for readers; nothing reads it back.
@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from clipnotes.atomic import remove_strays, write_atomically
-from clipnotes.prompts.card import check_card
+from clipnotes.prompts.card import check_card, damaged
 
 FILE, COPY = "prompt.safetensors", "card.json"
 KEY = "clipnotes.prompt"
@@ -46,35 +46,42 @@ def check_folder(folder: str | os.PathLike[str], force: bool) -> Path:
 
 
 def write_prompt(
-    folder: str | os.PathLike[str], ctx: Tensor, card: Mapping[str, Any], *, force: bool = False
+    folder: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor],
+    card: Mapping[str, Any],
+    *,
+    force: bool = False,
 ) -> None:
-    """Write a prompt; a kill at any moment leaves the old one or the new one.
+    """Write what was learned; a kill at any moment leaves the old one or the new one.
 
     Args:
         folder: Is made if it is not there.
-        ctx: The context; stored in float32.
+        tensors: By name: floating point, stored in float32, or integers, stored as they are.
         card: From ``make_card``.
         force: Replace a prompt that is there.
 
     Raises:
-        ValueError: The folder cannot be used, or the context is not finite. Nothing is written.
+        ValueError: The folder cannot be used, or a tensor is not finite. Nothing is written.
         OSError: The system refuses; an old prompt is still there.
 
     Example:
         >>> import clipnotes, tempfile
         >>> from clipnotes.prompts.card import make_card
-        >>> ctx, prompt = torch.zeros(4, 128), {"position": "end", "template": "{}."}
-        >>> card = make_card(clipnotes.load(), ctx, **prompt, classnames=["rose", "tulip"])
+        >>> card = make_card(clipnotes.load(), method="coop", options={}, classnames=["rose"])
         >>> folder = tempfile.mkdtemp()
-        >>> write_prompt(folder, ctx, card)
+        >>> write_prompt(folder, {"ctx": torch.zeros(4, 128)}, card)
         >>> sorted(os.listdir(folder))
         ['card.json', 'prompt.safetensors']
     """
     path = check_folder(folder, force)
-    values = ctx.detach().to("cpu", torch.float32).contiguous()
-    if not bool(values.isfinite().all()):
-        raise ValueError("the context is not finite, so it is not saved; train it again")
-    content = save({"ctx": values}, metadata={KEY: json.dumps(dict(card), allow_nan=False)})
+    values = {}
+    for name, tensor in tensors.items():
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        # A memory of its own for each: safetensors refuses tensors that share it.
+        values[name] = tensor.detach().to("cpu", dtype).contiguous().clone()
+        if not bool(values[name].isfinite().all()):
+            raise ValueError(f"{name} is not finite, so nothing is saved; train it again")
+    content = save(values, metadata={KEY: json.dumps(dict(card), allow_nan=False)})
     path.mkdir(parents=True, exist_ok=True)
     for name in (FILE, COPY):
         remove_strays(path / name)
@@ -83,11 +90,11 @@ def write_prompt(
     write_atomically(path / COPY, (copy + "\n").encode())
 
 
-def read_prompt(folder: str | os.PathLike[str]) -> tuple[Tensor, dict[str, Any]]:
-    """Read a prompt without a model. Nothing is unpickled.
+def read_prompt(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what was learned, without a model. Nothing is unpickled.
 
     Returns:
-        The context, float32 on the CPU, and its card.
+        The tensors by name, float32 or integers, on the CPU; and the card.
 
     Raises:
         ValueError: There is no prompt, it is damaged, or its format is another one.
@@ -97,13 +104,13 @@ def read_prompt(folder: str | os.PathLike[str]) -> tuple[Tensor, dict[str, Any]]
         >>> from clipnotes.prompts import PromptLearner
         >>> folder = tempfile.mkdtemp()
         >>> PromptLearner(clipnotes.load(), ["rose", "tulip"], n_ctx=4).save(folder, shots=16)
-        >>> ctx, card = read_prompt(folder)
-        >>> ctx.shape, card["classnames"], card["shots"]
-        (torch.Size([4, 128]), ['rose', 'tulip'], 16)
+        >>> tensors, card = read_prompt(folder)
+        >>> tensors["ctx"].shape, card["method"], card["classnames"], card["shots"]
+        (torch.Size([4, 128]), 'coop', ['rose', 'tulip'], 16)
     """
     path = Path(folder).expanduser()
     if not path.is_dir():
-        raise ValueError(f"no folder {path}; give one that PromptLearner.save has written")
+        raise ValueError(f"no folder {path}; give one that a learner's save has written")
     file = path / FILE
     if not file.is_file():
         raise ValueError(f"no prompt in {path}: {FILE} is missing")
@@ -112,10 +119,13 @@ def read_prompt(folder: str | os.PathLike[str]) -> tuple[Tensor, dict[str, Any]]
             metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         card = json.loads(metadata[KEY])
-        ctx = tensors["ctx"]
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise ValueError(
             f"{file} is no prompt of clipnotes, or is damaged ({error!r}); save it again"
         ) from error
-    check_card(file, ctx, card)
-    return ctx, card
+    card = check_card(file, card)
+    for name, tensor in tensors.items():
+        floats = tensor.is_floating_point()
+        if (floats and tensor.dtype != torch.float32) or not bool(tensor.isfinite().all()):
+            raise damaged(file, f"{name} is {tensor.dtype} and must be float32 and finite")
+    return tensors, card

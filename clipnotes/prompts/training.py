@@ -13,18 +13,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipnotes.prompts.augmentation import Augment, check_augment, features_for
-from clipnotes.prompts.learner import PromptLearner
+from clipnotes.prompts.augmentation import Augment, check_augment, inputs_for
+from clipnotes.prompts.base import Learner
+from clipnotes.prompts.kgcoop import Penalty, check_penalty, settings
 from clipnotes.prompts.processes import Processes
-from clipnotes.prompts.recipe import Schedule, batches, epochs_for, learning_rates, sgd
+from clipnotes.prompts.recipe import (
+    Schedule,
+    batches,
+    check_whole_numbers,
+    epochs_for,
+    learning_rates,
+    sgd,
+)
 from clipnotes.prompts.resume import Checkpoint, check_path, digest
 from clipnotes.prompts.samples import (
     Images,
     Labels,
-    check_images,
+    check_inputs,
     check_labels,
     count_shots,
-    features_of,
+    inputs_of,
     picture,
 )
 
@@ -38,7 +46,8 @@ class History:
     """How a training went, a number an epoch.
 
     Attributes:
-        loss: Mean cross-entropy of the epoch's pictures, each before the step that it is part of.
+        loss: Mean cross-entropy of the epoch's pictures, each before the step that it is part of;
+            with the penalty, if there is one.
         accuracy: The part of them that got their own class, 0 to 1.
         lr: The learning rate.
         epochs: How many there were.
@@ -56,7 +65,7 @@ class History:
 
 @torch.enable_grad()
 def fit(
-    learner: PromptLearner,
+    learner: Learner,
     images: Images,
     labels: Labels,
     *,
@@ -65,6 +74,7 @@ def fit(
     batch_size: int = 32,
     optimizer: MakeOptimizer = sgd,
     schedule: Schedule = "cosine",
+    penalty: Penalty | None = None,
     augment: Augment | None = None,
     views: int | None = None,
     seed: int = 0,
@@ -84,9 +94,11 @@ def fit(
     and its model on its own device.
 
     Args:
-        learner: A PromptLearner: a module with ``clip``, ``classnames`` and
-            ``logits(image_features)``. Its parameters that want a gradient are trained in place.
-        images: PIL pictures, or their (n, P) features of unit length (``clip.encode_image``).
+        learner: A PromptLearner or another learner: a module with ``clip``, ``classnames`` and
+            ``logits(image_features)``, or with ``inputs(images)`` and ``logits(pixel_values)``. Its
+            parameters that want a gradient are trained in place.
+        images: PIL pictures, or their (n, P) features of unit length (``clip.encode_image``). For a
+            learner with ``inputs``, which encodes pictures itself: PIL pictures or their pixels.
         labels: n numbers into ``learner.classnames``, or n names out of it. Each class at least
             once.
         epochs: Passes through the pictures. None: 50 for one shot, 100 for less than 8, else 200,
@@ -98,10 +110,13 @@ def fit(
             from ``lr`` and ``schedule``.
         schedule: "cosine" (CoOp's: one epoch at 1e-5 first), "constant", or a function from the
             epoch's number, from 0, to a factor of ``lr``.
+        penalty: What is added to the loss, of the class features that the step has computed
+            anyway, for instance a ``KgCoOp``. For a PromptLearner.
         augment: ``(image, rng) -> image`` with a ``random.Random``, for instance
             ``random_crop_and_flip``. Needs pictures.
         views: With ``augment``: encode that many augmented views of each picture before training
             and use one of them an epoch. None: augment and encode anew in each step, which is slow.
+            Of a learner with ``inputs``, pixels are kept instead, which are many: take None there.
         seed: Of the order of pictures and of the augmentation.
         checkpoint: A file that keeps the state of training, written after an epoch, at most every
             two seconds, and after the last. If it is there, the run goes on from it and ends as if
@@ -134,18 +149,19 @@ def fit(
         raise ValueError(
             "the learner has no parameter that wants a gradient; nothing can be learnt"
         )
-    _check_whole_numbers(batch_size, seed)
-    given = check_images(learner.clip, images)
+    check_whole_numbers(batch_size, seed)
+    given = check_inputs(learner, images)
     numbers = check_labels(labels, learner.classnames, len(given))
     shots = count_shots(numbers, learner.classnames)
     epochs = epochs_for(shots) if epochs is None else epochs
     rates = learning_rates(schedule, lr, epochs)
     check_augment(given, augment, views)
+    check_penalty(penalty, learner)
     path = None if checkpoint is None else check_path(checkpoint)
     made = optimizer(list(parameters.values()))
     if not isinstance(made, torch.optim.Optimizer):
         raise TypeError(f"optimizer made a {type(made).__name__}; it must make a torch optimizer")
-    draw = features_for(learner.clip, given, augment, views, seed)
+    draw = inputs_for(learner, given, augment, views, seed)
 
     processes = Processes(learner.clip.model.device)
     store: Checkpoint | None = None
@@ -158,6 +174,7 @@ def fit(
             **{"epochs": epochs, "learning rates": digest(rates)},
             "optimizer": _describe(made),
             **{"augment": None if augment is None else _name(augment), "views": views},
+            "penalty": None if penalty is None else [_name(penalty), settings(penalty)],
         }
         if path is not None:
             store = Checkpoint(path, identity, _first_logits(learner, given))
@@ -175,9 +192,17 @@ def fit(
             for i, batch in enumerate(batches(len(given), batch_size, seed, epoch)):
                 where = f"at step {epoch * per_epoch + i + 1} (epoch {epoch + 1} of {epochs})"
                 mine = list(processes.share(batch))
-                features, truth = draw(epoch, mine), numbers[mine]
+                inputs, truth = draw(epoch, mine), numbers[mine]
                 step = _step(
-                    learner, parameters, made, features, truth, len(batch), processes, where
+                    learner,
+                    parameters,
+                    made,
+                    inputs,
+                    truth,
+                    len(batch),
+                    penalty,
+                    processes,
+                    where,
                 )
                 seen, loss, right = seen + len(batch), loss + step[0] * len(batch), right + step[1]
                 bar.set_postfix_str(f"loss {loss / seen:.3f}, accuracy {right / seen:.3f}", False)
@@ -194,16 +219,17 @@ def fit(
 
 
 def _step(
-    learner: PromptLearner,
+    learner: Learner,
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
-    features: Tensor,
+    inputs: Tensor,
     labels: Tensor,
     batch: int,
+    penalty: Penalty | None,
     processes: Processes,
     where: str,
 ) -> tuple[float, float]:
-    """One step over all processes; features and labels are this process's part of the batch.
+    """One step over all processes; inputs and labels are this process's part of the batch.
 
     Returns:
         The batch's mean loss, and how many pictures got their own class.
@@ -211,10 +237,14 @@ def _step(
     Raises:
         FloatingPointError: Something is not finite. The parameters are as before the step.
     """
-    logits = learner.logits(features).float()  # (share, n_classes)
+    # A penalty needs the class features that the logits are made from: computed once, for both.
+    classes = () if penalty is None else (learner(),)  # (n_classes, P)
+    logits = learner.logits(inputs, *classes).float()  # (share, n_classes)
     labels = labels.to(logits.device)
     # Divided by the whole batch, the parts of all processes add up to its mean.
     part = F.cross_entropy(logits, labels, reduction="sum") / batch
+    if penalty is not None:
+        part = part + penalty(*classes) / processes.count
     # Not backward(): a model that is not frozen would collect gradients too.
     gradients = torch.autograd.grad(part, list(parameters.values()))
     right = (logits.argmax(dim=-1) == labels).sum()
@@ -244,14 +274,6 @@ def _bar(total: int, initial: int, wanted: bool) -> Any:
     return tqdm(total=total, initial=initial, disable=not wanted, unit="step", desc="fit")
 
 
-def _check_whole_numbers(batch_size: int, seed: int) -> None:
-    for name, value in (("batch_size", batch_size), ("seed", seed)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} is {value!r}; give a whole number")
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-
-
 def _digest_images(images: Images) -> str:
     if isinstance(images, Tensor):
         return digest(images)
@@ -259,10 +281,10 @@ def _digest_images(images: Images) -> str:
     return digest(*(digest(image.size, image.tobytes()) for image in pictures))
 
 
-def _first_logits(learner: PromptLearner, images: Images) -> Tensor:
+def _first_logits(learner: Learner, images: Images) -> Tensor:
     one = images[:1] if isinstance(images, Tensor) else [picture(images, 0)]
     with torch.no_grad():
-        return learner.logits(features_of(learner.clip, one))
+        return learner.logits(inputs_of(learner, one))
 
 
 def _name(function: Any) -> str:

@@ -1,0 +1,156 @@
+"""Vectors inside of a tower: in the place of tokens, in front of its layers, while it runs.
+
+A vector that went into a tower is changed by its first layer, as every token is. A deep prompt
+starts anew: in front of a later layer, what became of the vectors is replaced by other ones.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clipnotes.checkpoints import BATCH
+from clipnotes.compat import image_features, vision_tower, visual_projection
+from clipnotes.model import unit_length
+from clipnotes.prompts.substitute import substitute
+
+
+@contextmanager
+def in_layers(tower: Any, prompts: Tensor, positions: Tensor) -> Iterator[None]:
+    """Run a tower with vectors in the place of some tokens, other ones in front of each layer.
+
+    The first layer's vectors are part of the input, and whoever calls this puts them there. Behind
+    the last layer that has vectors of its own, they are tokens like any other. Afterwards, also
+    after an exception, the hooks are gone. What was computed inside keeps its graph.
+
+    Args:
+        tower: A tower, as ``compat.text_tower`` or ``compat.vision_tower`` finds it.
+        prompts: (depth, n_ctx, D), of which row 0 is the input's.
+        positions: (n_ctx,) or (B, n_ctx), where they stand.
+
+    Raises:
+        ValueError: The tower has fewer layers, or it would compute layers again after this context
+            is left, without the vectors (gradient checkpointing).
+
+    Example:
+        >>> import clipnotes
+        >>> tower = clipnotes.load().model.vision_model
+        >>> pixel_values, prompts = torch.zeros(1, 3, 64, 64), torch.ones(2, 4, 128)
+        >>> with in_layers(tower, prompts, torch.arange(1, 5)):
+        ...     deep = tower(pixel_values=pixel_values)[1]
+        >>> torch.equal(deep, tower(pixel_values=pixel_values)[1])
+        False
+    """
+    check_depth(tower, len(prompts), "the")
+    again = any(getattr(m, "gradient_checkpointing", False) and m.training for m in tower.modules())
+    if again and torch.is_grad_enabled():
+        raise ValueError(
+            "the tower is in training mode with gradient checkpointing, so backward would compute "
+            "its layers again, without the prompts: set model.eval()"
+        )
+    with ExitStack() as stack:
+        for layer, prompt in zip(tower.encoder.layers[1 : len(prompts)], prompts[1:], strict=True):
+            stack.callback(layer.register_forward_pre_hook(_put(prompt, positions)).remove)
+        yield
+
+
+def _put(prompt: Tensor, positions: Tensor) -> Any:
+    def hook(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        # Encoders hand on the hidden states by position, in every version of transformers.
+        return (substitute(args[0], prompt, positions), *args[1:])
+
+    return hook
+
+
+def check_depth(tower: Any, depth: int, which: str) -> None:
+    """Check a number of layers that get prompts.
+
+    Args:
+        tower: A tower.
+        depth: How many of its layers get prompts, from the first on.
+        which: The tower's name, for the message.
+
+    Raises:
+        TypeError: No integer.
+        ValueError: Less than 1, or more than the tower has.
+
+    Example:
+        >>> import clipnotes
+        >>> check_depth(clipnotes.load().model.vision_model, 6, "the vision")
+    """
+    n_layers = len(tower.encoder.layers)
+    if not isinstance(depth, int) or isinstance(depth, bool):
+        raise TypeError(f"depth is {depth!r}: give an integer, the number of layers with prompts")
+    if not 1 <= depth <= n_layers:
+        raise ValueError(
+            f"depth is {depth}, and {which} tower has {n_layers} layers: give 1 to {n_layers}"
+        )
+
+
+def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Tensor:
+    """Encode pictures with prompts behind the class token of the vision tower.
+
+    The first prompts join the tokens behind the embeddings, so they pass ``pre_layrnorm`` with
+    them and get no position. No parameter of the model gets a gradient.
+
+    Args:
+        model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
+        pixel_values: (B, 3, height, width).
+        prompts: (depth, n_ctx, D), a row for each of the first ``depth`` layers; cast to the dtype
+            and device of the model.
+
+    Returns:
+        (B, P), unit length, differentiable in ``prompts``, in the wider of both dtypes.
+
+    Raises:
+        TypeError: The model has no vision tower or no projection.
+        ValueError: As ``in_layers``.
+
+    Example:
+        >>> import clipnotes
+        >>> model = clipnotes.load().model
+        >>> encode_with_prompts(model, torch.zeros(2, 3, 64, 64), torch.zeros(1, 4, 128)).shape
+        torch.Size([2, 128])
+    """
+    tower: Any = vision_tower(model)
+    n_ctx = prompts.shape[1]
+    if len(pixel_values) == 0:
+        # transformers cannot encode nothing, and a process without a part of a batch still needs a
+        # gradient, of 0.
+        return prompts.new_zeros(0, visual_projection(model).out_features) + 0 * prompts.sum()
+
+    def insert(embeddings: nn.Module, args: tuple[Any, ...], tokens: Tensor) -> Tensor:
+        first = prompts[0].to(tokens).expand(len(tokens), -1, -1)  # (B, n_ctx, D)
+        return torch.cat([tokens[:, :1], first, tokens[:, 1:]], dim=1)  # (B, N + n_ctx, D)
+
+    with in_layers(tower, prompts, torch.arange(1, 1 + n_ctx)), frozen(model), ExitStack() as stack:
+        stack.callback(tower.embeddings.register_forward_hook(insert).remove)
+        parts = [
+            image_features(model, batch.to(model.device, model.dtype))
+            for batch in pixel_values.split(BATCH)
+        ]
+    features = torch.cat(parts)  # (B, P)
+    return unit_length(features.to(torch.promote_types(features.dtype, prompts.dtype)))
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Run a model without a gradient for its parameters; afterwards each wants one as before.
+
+    Example:
+        >>> linear = nn.Linear(2, 2)
+        >>> with frozen(linear):
+        ...     output = linear(torch.zeros(2))
+        >>> output.requires_grad, linear.weight.requires_grad
+        (False, True)
+    """
+    flags = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        for weight, _ in flags:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight, flag in flags:
+            weight.requires_grad_(flag)
