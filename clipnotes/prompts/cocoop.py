@@ -7,8 +7,8 @@ other; here the prompts of many pictures are encoded at once, and start, name an
 once for all of them.
 """
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +95,17 @@ class CoCoOp(Learner):
         self.template = template
         self.fast = fast
         self.memory = memory
+
+    @classmethod
+    def blank(
+        cls,
+        clip: Clip,
+        classnames: Sequence[str],
+        options: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> "CoCoOp":
+        """Make one whose context is not yet any words."""
+        return cls(clip, classnames, init=None, **options)
 
     def forward(self, image_features: Tensor) -> Tensor:
         """Encode every class for every picture.

@@ -32,8 +32,9 @@ from clipnotes.prompts.samples import (
 )
 
 HELD_OUT = 4  # one picture in so many is not cached while settings are chosen
-ALPHAS = [0.1 * i for i in range(1, 31)]
-BETAS = [0.2 * i for i in range(1, 36)]
+# The authors' program searches alpha up to 3: enough where CLIP knows the classes well.
+ALPHAS = [10 ** (i / 10) for i in range(-10, 21)]  # 0.1 to 100
+BETAS = [0.2 * i for i in range(1, 36)]  # to 7
 
 
 class TipAdapter(Learner):
