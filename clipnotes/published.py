@@ -170,7 +170,7 @@ def make(clip: Clip, names: Sequence[str], plan: Plan, seed: int) -> Learner:
         4
         >>> make(clipnotes.load(), ["rose", "tulip"], Plan(n_ctx=60), seed=0)
         Traceback (most recent call last):
-        ValueError: coop: n_ctx is 60, ...
+        ValueError: coop: class 'rose' takes 3 tokens...
     """
     method = METHODS[plan.method]
     arguments: dict[str, Any] = _arguments(plan)

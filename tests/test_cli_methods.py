@@ -52,7 +52,7 @@ def test_learn_refuses_before_anything_is_read(folder, tmp_path, monkeypatch):
     for words, *options in (
         ("no method 'nope'; there are coop", "--method", "nope"),
         ("vpt has no position", "--method", "vpt", "--position", "front"),
-        ("cocoop: n_ctx is 40", "--method", "cocoop", "--n-ctx", 40),
+        ("cocoop: .* n_ctx is 40", "--method", "cocoop", "--n-ctx", 40),
         ("tip: .*it needs one", "--method", "tip", "--template", "a photo"),
         (r"lr is 0\.0", "--lr", 0),
     ):
