@@ -70,7 +70,7 @@ def test_as_by_hand(clip, pictures, name):
         assert getattr(trained.learner, option) == getattr(expected, option)
     found, wanted = trained.learner.state_dict(), expected.state_dict()
     assert found.keys() == wanted.keys()
-    assert all(torch.allclose(found[key], wanted[key], atol=1e-6) for key in wanted)
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
     assert trained.shots == 2 and trained.seconds > 0
     trained.recipe.pop("chosen_epoch", None)
     recipe = {"method": name, **METHODS[name].recipe, "epochs": 2, **EXTRA.get(name, {})}
