@@ -4,12 +4,13 @@ import json
 import statistics
 
 import pytest
+import torch
 from some_folders import NAMES, make_folders
 
 from clipnotes import compare as module
 from clipnotes.compare import Comparison, Row, compare
 from clipnotes.learn import Plan, learn
-from clipnotes.prompts import LinearProbe
+from clipnotes.prompts import LinearProbe, PromptLearner, evaluate
 from clipnotes.published import METHODS, train
 from clipnotes.shots import Folder
 
@@ -67,6 +68,8 @@ def test_the_arguments_count(clip, folder, tmp_path, monkeypatch):
 
     def seeing(learner, pictures, plan, seed, **rest):
         seen.append((plan.method, seed, plan.epochs, len(pictures)))
+        if plan.method == "coop":
+            assert torch.equal(learner.ctx, PromptLearner(clip, NAMES, 16, seed=seed).ctx)
         return train(learner, pictures, plan, seed, **rest)
 
     monkeypatch.setattr(module, "train", seeing)
@@ -82,12 +85,24 @@ def test_the_arguments_count(clip, folder, tmp_path, monkeypatch):
     assert [line.split(":")[0] for line in said[1:4]] == ["seed 7", "  tip", "  coop"]
 
 
-def test_each_is_measured_on_what_it_did_not_learn(clip, folder):
-    found = compare(clip, folder, ["tip"], shots=2, seeds=[1], epochs=1)
+def test_each_is_measured_on_what_it_did_not_learn(clip, folder, monkeypatch):
+    learnt, tested = [], []
+
+    def probe(clip, names, images, labels):
+        learnt.append((images, labels))
+        return LinearProbe(clip, names, images, labels)
+
+    def measure(classifier, images, labels):
+        tested.append((images, labels))
+        return evaluate(classifier, images, labels)
+
+    monkeypatch.setattr(module, "LinearProbe", probe)
+    monkeypatch.setattr(module, "evaluate", measure)
+    compare(clip, folder, ["tip"], shots=2, seeds=[1], epochs=1)
     given, asked = Folder(folder).read(clip).draw(2, 1)
-    probe = LinearProbe(clip, NAMES, given.features, given.labels)
-    right = probe.logits(asked.features).argmax(dim=-1) == asked.labels
-    assert found.rows["linear probe"].accuracies == [right.float().mean().item()]
+    assert (len(learnt), len(tested)) == (1, 4)
+    for seen, expected in [(learnt[0], given), *((one, asked) for one in tested)]:
+        assert torch.equal(seen[0], expected.features) and torch.equal(seen[1], expected.labels)
 
 
 @pytest.mark.parametrize(
