@@ -4,9 +4,10 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-import build
 import pytest
 from browser import assert_explorer_works, explorers, visit
+
+import build
 
 NARROW, WIDE = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
