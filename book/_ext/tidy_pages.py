@@ -1,4 +1,4 @@
-"""Sphinx extension: take from each page what this book does not use."""
+"""Sphinx extension: take from each page what this book does not use, or what is wrong in it."""
 
 from typing import Any
 
@@ -17,7 +17,23 @@ def drop_thebe(
     context["script_files"] = kept
 
 
+#: What docutils, myst-nb and MyST write that a screen reader stumbles over, and what is right.
+MENDED = {
+    '<summary aria-label="Toggle hidden content">': "<summary>",  # it has a text, and that is read
+    ' role="doc-biblioentry"': "",  # a role that is no more
+    '<div role="list" class="citation-list">': '<div class="citation-list">',  # of no list items
+    '<th class="head"><p></p></th>': "<td></td>",  # the corner of a table is no heading
+}
+
+
+def mend_body(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Replace the markup that is wrong."""
+    for wrong, right in MENDED.items():
+        context["body"] = context.get("body", "").replace(wrong, right)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the hook, after those of the other extensions."""
+    """Register the hooks; scripts are dropped after all other extensions have added theirs."""
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", mend_body)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
