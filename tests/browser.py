@@ -62,8 +62,8 @@ def visit(browser, address, **options):
         **options: of the window: `color_scheme`, `has_touch`, `viewport`.
 
     Raises:
-        AssertionError: at the end, if the page asked for more than its own files, wrote an error or
-            a warning to the console, or a script failed.
+        AssertionError: at the end, if the page asked for more than its own files or for one that
+            did not come, wrote an error or a warning to the console, or a script failed.
     """
     address = address if isinstance(address, str) else address.absolute().as_uri()
     site = address.rsplit("/", 1)[0] + "/"
@@ -82,8 +82,15 @@ def visit(browser, address, **options):
             said.append(f"console {message.type}: {message.text}")
 
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)  # a busy machine takes seconds to open a page
+
+    def answered(response):
+        if response.status >= 400:
+            said.append(f"{response.status} for {response.url}")
+
     context.on("request", asked)
+    context.on("requestfailed", lambda request: said.append(f"failed: {request.url[:200]}"))
+    context.on("response", answered)
     context.on("console", wrote)
     context.on("weberror", lambda problem: said.append(f"script: {problem.error}"))
     try:

@@ -1,7 +1,7 @@
 """Sphinx extension: where the published book stands, worked out from where its source stands.
 
 Previews in messengers and search engines need whole addresses. GitHub serves the pages of
-`https://github.com/OWNER/NAME` at `https://OWNER.github.io/NAME/`, so that address is typed nowhere.
+`https://github.com/OWNER/NAME` at `https://OWNER.github.io/NAME/`: nobody has to type that.
 Whoever publishes elsewhere sets `html: baseurl:` in `_config.yml`.
 """
 
