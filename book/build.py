@@ -7,6 +7,7 @@ that it leaves alone.
 """
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ LOADS = {
 POINTS = {"canonical", "search", "index", "next", "prev", "author", "license"}
 
 #: The page that sends a visitor of the site to the book. Jupyter Book's own names no icon, so a
-#: browser asks for one that is not there.
+#: browser asks for one that is not there; and a messenger that follows no page finds no preview.
 FRONT = """\
 <!doctype html>
 <html lang="en">
@@ -40,8 +41,17 @@ FRONT = """\
 <title>clipnotes</title>
 <meta http-equiv="refresh" content="0; url=book/index.html">
 <link rel="icon" href="_static/favicon.svg" type="image/svg+xml">
+{preview}
 <a href="book/index.html">clipnotes</a>
 """
+
+
+PREVIEW = re.compile(r'<meta (?:property="og:|name="description").*?/>')
+
+
+def front_page(first: str) -> str:
+    """Make the page that leads to the book, with the preview of the book's first page."""
+    return FRONT.format(preview="\n".join(PREVIEW.findall(first)))
 
 
 def sources_digest() -> str:
@@ -127,7 +137,8 @@ def main() -> int:
     print("==> Building the pages", flush=True)
     found = jupyter_book()
     if not found:
-        front.write_text(FRONT, encoding="utf-8")
+        first = (HTML / "book" / "index.html").read_text(encoding="utf-8")
+        front.write_text(front_page(first), encoding="utf-8")
         found = site_problems(HTML)
     if found:
         print("The book has errors:", *found, sep="\n  ")
