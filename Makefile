@@ -8,6 +8,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+AXE := $(VENV)/.axe
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # A terminal sees each line when it is written, also through a pipe.
@@ -29,11 +30,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -c "import matplotlib.font_manager"
 	@touch $@
 
+# Looks for what people cannot read; the only thing that the tests need and PyPI has not.
+$(AXE): $(INSTALLED) tests/axe.py
+	$(BIN)/python tests/axe.py
+	@touch $@
+
 .PHONY: install
 install: $(INSTALLED) ## make .venv with the tested versions
 
 .PHONY: test
-test: $(INSTALLED) ## run the unit tests, then every chapter
+test: $(INSTALLED) $(AXE) ## run the unit tests, then every chapter
 	$(call say,Testing the package and the repository)
 	$(BIN)/python -m pytest
 	$(call say,Running the chapters)
@@ -56,6 +62,20 @@ bench: $(INSTALLED) ## measure speed and memory again, 20 minutes on a quiet mac
 .PHONY: book
 book: $(INSTALLED) ## build the book; chapters that have run already are not run again
 	$(BIN)/python book/build.py
+
+.PHONY: site
+site: book $(AXE) ## build the book, then try every page, button and link of it in a browser
+	$(call say,Trying the book in a browser)
+	$(BIN)/python -m pytest tests/test_built_*.py
+
+.PHONY: links
+links: book ## follow the book's links to other hosts
+	$(BIN)/python book/links.py
+
+.PHONY: pdf
+pdf: book ## print the book to _build/book.pdf; needs chromium
+	$(call say,Printing. This takes a minute.)
+	$(BIN)/python book/pdf.py
 
 .PHONY: sync
 sync: $(INSTALLED) ## write each chapter's .ipynb from its .md, and the page about versions

@@ -6,24 +6,16 @@ them shows with the weights.
 """
 
 import os
-import shutil
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from pages import weights_of
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-# The tests run as root in a container, on machines without a graphics card.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+from chromium import FLAGS, MISSING, find_chromium
+
 MEAN = -1
 ROUNDED = 0.0005 + 1e-6  # three decimals are shown
-
-
-def find_chromium():
-    """The browser's program: what CHROMIUM names, or one that is installed."""
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def cannot(reason):
@@ -38,10 +30,7 @@ def started_browser():
     """Start chromium, and end it."""
     program = find_chromium()
     if program is None:
-        cannot(
-            f"no browser: none of {', '.join(NAMES)} is installed. Install chromium "
-            "(apt-get install chromium), or say where it is with CHROMIUM=/path/to/chromium"
-        )
+        cannot(MISSING)
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

@@ -5,10 +5,10 @@ import re
 from urllib.parse import unquote, urldefrag
 
 import built
-import links
 import pytest
 import yaml
 
+import links
 from conftest import ROOT
 
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))

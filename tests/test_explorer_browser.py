@@ -12,7 +12,6 @@ from browser import (
     assert_shows,
     cell,
     explorers,
-    find_chromium,
     started_browser,
     visit,
     weights_in,
@@ -21,6 +20,7 @@ from pages import similarity_of, weights_of
 from PIL import Image
 from test_explorer import HALF, TEXTS, tiny
 
+from chromium import find_chromium
 from clipnotes import compat
 from clipnotes.data import load_emoji
 from clipnotes.explorer import explore, explore_text

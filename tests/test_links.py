@@ -4,8 +4,9 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import links
 import pytest
+
+import links
 
 
 class Host(BaseHTTPRequestHandler):
