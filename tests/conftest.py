@@ -98,6 +98,8 @@ def site():
     """The address of the built book, served as a host would serve it."""
     import built
 
+    if not STRICT:
+        pytest.skip("the book is built with the newest version of transformers only")
     if not built.is_fresh():
         pytest.skip("the book is not built, or something changed since: run make book first")
     with built.served(built.FOLDER) as address:

@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
-INK = "#24292f"  # text and lines
-ACCENT = "#c2410c"  # what the reader should look at
-QUIET = "#9aa4ae"  # grid lines, the less important curve
-HEAT = "magma"  # one colour map for every amount; never inverted
-TWO_SIDED = "RdBu_r"  # for values around zero
+INK = "#24292f"  #: Text and lines
+ACCENT = "#c2410c"  #: What the reader should look at
+QUIET = "#9aa4ae"  #: Grid lines, the less important curve
+HEAT = "magma"  #: One colour map for every amount; never inverted
+TWO_SIDED = "RdBu_r"  #: For values around zero
 
 
 def style() -> None:

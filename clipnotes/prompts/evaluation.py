@@ -22,7 +22,7 @@ BLOCK = 512  # pictures whose pixels are held at once: 300 MB at 224 x 224
 
 
 class Classifier(Protocol):
-    """What :func:`evaluate` needs: a PromptLearner, any other learner, or any of the baselines.
+    """What ``evaluate`` needs: a PromptLearner, any other learner, or any of the baselines.
 
     One that encodes pictures itself has a method ``inputs`` besides, from pictures to their pixels,
     and its ``logits`` takes those.

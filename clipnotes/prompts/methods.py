@@ -16,6 +16,7 @@ from clipnotes.prompts.storage import FILE, read_prompt
 from clipnotes.prompts.tip import TipAdapter
 from clipnotes.prompts.visual import VPT
 
+#: The classes of learners by the name of their method, which stands on the card of a saved prompt.
 METHODS: Mapping[str, type[Learner]] = {
     kind.method: kind
     for kind in (
