@@ -92,7 +92,9 @@ def test_the_version_is_the_same_everywhere():
     version = pyproject()["project"]["version"]
     assert clipnotes.__version__ == version
     assert str(read_yaml("CITATION.cff")["version"]) == version
-    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    headings = re.findall(
+        r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert headings[0] == "Unreleased"
     assert version in headings
 
@@ -269,5 +271,7 @@ def test_the_readme_s_commands_are_there(root):
     from clipnotes.cli import app
 
     commands = {command.callback.__name__ for command in app.registered_commands}
-    named = re.findall(r"^clipnotes (\w+)|`clipnotes (\w+)", (root / "README.md").read_text(), re.M)
+    named = re.findall(
+        r"^clipnotes (\w+)|`clipnotes (\w+)", (root / "README.md").read_text(encoding="utf-8"), re.M
+    )
     assert {one or other for one, other in named} == commands
