@@ -19,7 +19,7 @@ say = @echo "==> $(1)"
 .PHONY: help
 help: ## list the commands
 	@echo "clipnotes: make COMMAND"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Made again when the dependencies change.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -49,6 +49,14 @@ test: $(INSTALLED) $(AXE) ## run the unit tests, then every chapter
 .PHONY: matrix
 matrix: $(INSTALLED) ## run all tests and chapters on each version of transformers (VERSIONS="4.49.0": on some)
 	$(BIN)/python book/matrix.py $(VERSIONS)
+
+.PHONY: colab
+colab: $(INSTALLED) ## run each notebook as Colab would, from its first cell, in a bare environment
+	$(BIN)/python book/colab.py
+
+.PHONY: other-model
+other-model: $(INSTALLED) ## run the chapters on a CLIP of ViT-B/32's size (CLIPNOTES_MODEL=...: on that one)
+	$(BIN)/python book/other_model.py
 
 .PHONY: record
 record: $(INSTALLED) ## write down again what each version of transformers does
@@ -81,6 +89,12 @@ pdf: book ## print the book to _build/book.pdf; needs chromium
 sync: $(INSTALLED) ## write each chapter's .ipynb from its .md, and the page about versions
 	$(BIN)/python book/pairs.py
 	$(BIN)/python book/versions.py
+
+# The address is no dependency of what is installed.
+.PHONY: adopt
+adopt: $(INSTALLED) ## write this repository's address into every copy (URL=https://github.com/OWNER/NAME)
+	$(BIN)/python book/adopt.py "$(URL)"
+	@touch $(INSTALLED)
 
 .PHONY: lint
 lint: $(INSTALLED) ## check style and types

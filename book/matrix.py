@@ -170,13 +170,15 @@ def install(version: str) -> Step:
     folder, said = ENVIRONMENTS / version, "there"
     stamp = folder / "installed.sha256"
     own = version != newest()
-    if own and not (stamp.exists() and stamp.read_text() == ingredients(version)):
+    if own and not (stamp.exists() and stamp.read_text(encoding="utf-8") == ingredients(version)):
         said = "made"
         stamp.unlink(missing_ok=True)
         if run([sys.executable, "-m", "venv", "--clear", folder], log):
             return Step(False, "python -m venv failed", time.monotonic() - start, log)
         wanted = folder / "constraints.txt"
-        wanted.write_text("".join(f"{n}=={v}\n" for n, v in constraints(version).items()))
+        wanted.write_text(
+            "".join(f"{n}=={v}\n" for n, v in constraints(version).items()), encoding="utf-8"
+        )
         if run([python(version), "-m", "pip", "install", "-c", wanted, "-e", EXTRAS], log):
             return Step(False, "pip install failed", time.monotonic() - start, log)
     wrong = misfits(version, installed_packages(version))
@@ -186,7 +188,7 @@ def install(version: str) -> Step:
             print(*wrong, sep="\n", file=file)
         return Step(False, "not what is pinned", time.monotonic() - start, log)
     if own:
-        stamp.write_text(ingredients(version))
+        stamp.write_text(ingredients(version), encoding="utf-8")
     return Step(True, said, time.monotonic() - start, log)
 
 
@@ -287,7 +289,10 @@ def main(words: list[str]) -> int:
     for version, name, step in failed:
         print(f"\n==> transformers {version}, {name}: {step.said}; the end of {step.log}:")
         if step.log is not None and step.log.exists():
-            print(*step.log.read_text(errors="replace").splitlines()[-TAIL:], sep="\n")
+            print(
+                *step.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:],
+                sep="\n",
+            )
     if not recording:
         print("", table(results), sep="\n")
     return 1 if failed else 0

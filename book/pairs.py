@@ -24,24 +24,37 @@ ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "book" / "chapters"
 
 INSTALL = """\
-# On Colab this installs the book's package. Anywhere else it does nothing.
+# On Colab this installs the book's package if it is missing; what Colab brings stays as it is.
 import sys
+from importlib.metadata import distributions, version
 
-if "google.colab" in sys.modules:
-    %pip install --quiet "git+{url}\""""
+found = {dist.name: dist.version for dist in distributions()}
+if "clipnotes-book" in found:
+    print(f"clipnotes {found['clipnotes-book']} is here already; nothing was installed.")
+elif "google.colab" not in sys.modules:
+    print('clipnotes is missing. Install it with: %pip install "git+{url}"')
+else:
+    kept = " ".join(f"{n}=={found[n]}" for n in ("torch", "numpy", "transformers"))
+    %pip install --quiet {kept} "git+{url}"
+    print(f"Installed clipnotes {version('clipnotes-book')}; kept {kept}.")"""
 INSTALL_CELL = re.compile(
     r"(?<=^```\{code-cell\} ipython3\n:tags: \[remove-cell, skip-execution\]\n)(?:(?!```).*\n)*",
     flags=re.MULTILINE,
 )
 
 
-def install_text() -> str:
-    """Return what the install cell of every chapter says."""
+def repository_url() -> str:
+    """Return the repository's address, which `pyproject.toml` decides."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     found = re.search(r'^Repository = "(.+)"$', project, flags=re.MULTILINE)
     if not found:
         raise ValueError('pyproject.toml has no line `Repository = "..."` in [project.urls]')
-    return INSTALL.format(url=found[1])
+    return found[1]
+
+
+def install_text() -> str:
+    """Return what the install cell of every chapter says."""
+    return INSTALL.replace("{url}", repository_url())
 
 
 def chapters() -> list[Path]:

@@ -25,7 +25,7 @@ def main() -> None:
     found = facts()
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{found['transformers']}.json"
-    path.write_text(json.dumps(found, indent=2) + "\n")
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"wrote {path.relative_to(OUT.parent.parent)}")
 
 

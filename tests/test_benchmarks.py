@@ -269,10 +269,12 @@ def test_a_quick_run_from_end_to_end(root, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
     assert done.returncode == 0, done.stderr
     assert "5/5" in done.stderr
-    made = json.loads((tmp_path / "benchmarks" / "results.json").read_text())
-    assert made == json.loads((tmp_path / "clipnotes" / "measured" / "speed.json").read_text())
+    made = json.loads((tmp_path / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    assert made == json.loads(
+        (tmp_path / "clipnotes" / "measured" / "speed.json").read_text(encoding="utf-8")
+    )
     assert (tmp_path / "benchmarks" / "results.png").read_bytes().startswith(b"\x89PNG")
-    assert report.table(made) in (tmp_path / "README.md").read_text()
+    assert report.table(made) in (tmp_path / "README.md").read_text(encoding="utf-8")
     assert report.table(made) in done.stdout
     assert made["about"]["threads"] == 2 and made["about"]["cpu"]
     (time,) = report.find(made, what="time")

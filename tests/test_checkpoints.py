@@ -188,7 +188,7 @@ def test_weights_that_are_not_finite(copy):
 
 def test_a_configuration_with_fewer_layers_than_the_file(copy):
     (copy / "SHA256SUMS").unlink()
-    config = json.loads((copy / "config.json").read_text())
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     config["vision_config"]["num_hidden_layers"] -= 1
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="they have too much: 16 tensors"):
@@ -204,7 +204,7 @@ def test_a_processor_for_another_size(copy):
 
 def test_a_tokenizer_of_another_model(copy):
     (copy / "SHA256SUMS").unlink()
-    config = json.loads((copy / "config.json").read_text())
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     config["text_config"]["eos_token_id"] = 17
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="ends a text with 17"):
@@ -263,7 +263,7 @@ def test_pickled_weights_are_never_read(copy):
 
 
 def test_another_kind_of_model(copy):
-    config = json.loads((copy / "config.json").read_text())
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     (copy / "config.json").write_text(json.dumps({**config, "model_type": "siglip"}))
     with pytest.raises(ValueError, match="type 'siglip'; clipnotes opens models of type 'clip'"):
         clipnotes.load(copy)

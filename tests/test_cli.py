@@ -101,7 +101,7 @@ def test_learn_prints_four_numbers_and_what_to_do_next(prompt):
     ]
     first, *lines = result.stdout.splitlines()
     assert first == "Accuracy on 6 pictures that were not learnt from:"
-    scores = json.loads((out / "card.json").read_text())["scores"]
+    scores = json.loads((out / "card.json").read_text(encoding="utf-8"))["scores"]
     expected = [f"  {name:12}  {100 * value:5.1f} %" for name, value in scores.items()]
     assert lines[:4] == expected
     recipe = "epochs 3, batch_size 32, lr 0.002"
@@ -238,10 +238,10 @@ def test_trace_writes_a_page(tmp_path):
     page = tmp_path / "a.html"
     result = run("trace", "--html", page)
     assert result.exit_code == 0 and result.stdout == ""
-    assert "CLIPTextEmbeddings" in page.read_text()
+    assert "CLIPTextEmbeddings" in page.read_text(encoding="utf-8")
     page.write_text("mine")
     refused("is there already", "trace", "--html", page)
-    assert page.read_text() == "mine"
+    assert page.read_text(encoding="utf-8") == "mine"
     assert run("trace", "--html", page, "--force").exit_code == 0
     refused("give a file", "trace", "--html", tmp_path)
     refused("give a file", "trace", "--html", tmp_path / "nowhere" / "a.html")

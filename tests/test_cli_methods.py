@@ -133,7 +133,10 @@ def test_compare_hands_every_option_on(folder, monkeypatch):
 
 
 def test_help_names_every_method(root):
-    said = re.search(r'help="(.+?)\."\)\n    \] = "coop"', (root / "clipnotes/cli.py").read_text())
+    said = re.search(
+        r'help="(.+?)\."\)\n    \] = "coop"',
+        (root / "clipnotes/cli.py").read_text(encoding="utf-8"),
+    )
     assert re.split(r", | or ", said[1]) == list(METHODS)
-    readme = (root / "README.md").read_text()
+    readme = (root / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", readme, re.M) == list(METHODS)

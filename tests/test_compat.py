@@ -285,7 +285,7 @@ def test_source_url_points_at_the_definition(obj, start):
     assert url.path.startswith(f"{prefix}transformers/models/clip/")
     file = Path(transformers.__file__).parents[1] / url.path.removeprefix(prefix)
     number = int(url.fragment.removeprefix("L"))
-    assert file.read_text().splitlines()[number - 1].lstrip().startswith(start)
+    assert file.read_text(encoding="utf-8").splitlines()[number - 1].lstrip().startswith(start)
 
 
 @pytest.mark.parametrize("obj", [nn.Linear, torch.softmax, len, "CLIPModel", 3, transformers])

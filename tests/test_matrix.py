@@ -125,7 +125,7 @@ def test_an_environment_that_is_not_as_pinned_is_red_and_not_kept(elsewhere, mon
     for _ in range(2):
         step = matrix.install(version)
         assert (step.passed, step.said) == (False, "not what is pinned")
-        assert "torch 0.1 is installed" in step.log.read_text()
+        assert "torch 0.1 is installed" in step.log.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

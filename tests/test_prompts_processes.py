@@ -72,7 +72,9 @@ def test_two_processes_give_what_one_gives(clip, tmp_path, root):
     )
     assert done.returncode == 0, done.stderr
     assert "arn" not in done.stderr, done.stderr
-    results = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    results = [
+        json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)
+    ]
     for result in results:
         assert result["world"] == 2
         ctx = torch.tensor(result["ctx"])

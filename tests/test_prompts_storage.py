@@ -54,7 +54,7 @@ def test_what_comes_back_is_what_was_saved(clip, tmp_path, per_class, position):
 
 def test_the_card_says_everything(clip, tmp_path):
     small_learner(clip).save(tmp_path, shots=2, seed=1, scores={"test": torch.tensor(0.5)})
-    card = json.loads((tmp_path / "card.json").read_text())
+    card = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))
     assert "copy" in card.pop("note")
     assert set(card) == set(FIELDS)
     assert card == storage.read_prompt(tmp_path)[1]

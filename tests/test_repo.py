@@ -1,27 +1,23 @@
 """The repository: facts that stand in several files agree, and the package ships what it needs."""
 
 import ast
-import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from adopt import text_files
 from conftest import ROOT
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-TEXT = {".cff", ".cfg", ".ipynb", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ""}
-SKIPPED = {"_build", "build", "dist", "__pycache__", "node_modules"}
 
 
 def pyproject():
@@ -30,15 +26,6 @@ def pyproject():
 
 def repository_url():
     return pyproject()["project"]["urls"]["Repository"]
-
-
-def text_files():
-    """Every text file of the repository, its hidden folders for CI included, others not."""
-    for folder, folders, files in os.walk(ROOT):
-        hidden = {name for name in folders if name.startswith(".")} - {".ci", ".github"}
-        folders[:] = sorted(set(folders) - hidden - SKIPPED)
-        paths = [Path(folder, name) for name in sorted(files)]
-        yield from (path for path in paths if path.suffix in TEXT)
 
 
 def text_of(path):
@@ -73,8 +60,9 @@ def test_the_copies_of_the_address_are_there():
 
 
 def test_every_copy_of_the_address_is_the_same():
-    address = re.compile(r"github(?:\.com)?/([\w.-]+/" + r"clipnotes)(?![\w-])")
     expected = repository_url().removeprefix("https://github.com/")
+    names = "|".join({"clipnotes", re.escape(expected.split("/")[1])})
+    address = re.compile(rf"github(?:\.com)?/([\w.-]+/(?:{names}))(?![\w-])")
     wrong = [
         f"{path.relative_to(ROOT)}: {found}"
         for path in text_files()
@@ -104,7 +92,9 @@ def test_the_version_is_the_same_everywhere():
     version = pyproject()["project"]["version"]
     assert clipnotes.__version__ == version
     assert str(read_yaml("CITATION.cff")["version"]) == version
-    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    headings = re.findall(
+        r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert headings[0] == "Unreleased"
     assert version in headings
 
@@ -281,5 +271,7 @@ def test_the_readme_s_commands_are_there(root):
     from clipnotes.cli import app
 
     commands = {command.callback.__name__ for command in app.registered_commands}
-    named = re.findall(r"^clipnotes (\w+)|`clipnotes (\w+)", (root / "README.md").read_text(), re.M)
+    named = re.findall(
+        r"^clipnotes (\w+)|`clipnotes (\w+)", (root / "README.md").read_text(encoding="utf-8"), re.M
+    )
     assert {one or other for one, other in named} == commands

@@ -135,11 +135,16 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pretrain, "loss_of", killed_at_step_3)
     with pytest.raises(KeyboardInterrupt):
         pretrain.train(tmp_path, steps=6, seed=0, leave_out=None, device="cpu")
-    with (tmp_path / "log.jsonl").open("a") as log:  # as if killed before the checkpoint of step 4
+    with (tmp_path / "log.jsonl").open(
+        "a", encoding="utf-8"
+    ) as log:  # as if killed before the checkpoint of step 4
         log.write(json.dumps({"step": 4, "loss": 0.0}) + "\n")
     pretrain.train(tmp_path, steps=6, seed=0, leave_out=None, device="cpu")
     assert "going on from step 2" in capsys.readouterr().out
-    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert steps == [2, 4, 6]
 
     out = tmp_path / "exported"
@@ -151,20 +156,23 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys):
 def test_the_card_says_what_was_measured():
     text = (TRAINING / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert card.measured() in text
-    results = json.loads((TRAINING / "results.json").read_text())
+    results = json.loads((TRAINING / "results.json").read_text(encoding="utf-8"))
     readme = (TRAINING.parent / "README.md").read_text(encoding="utf-8")
     for style in ("twemoji", "openmoji"):
         row = results[f"{style}: known things"]
         assert f"| {row['top1']:.0%} | {row['top5']:.0%} |" in readme
     assert f"{results['twemoji: held-out things among themselves']['top1']:.0%} among 82" in readme
-    log = [json.loads(line) for line in (TRAINING / "log.jsonl").read_text().splitlines()]
+    log = [
+        json.loads(line)
+        for line in (TRAINING / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert log[-1]["step"] == max(row["step"] for row in log)
     assert (TRAINING / "curves.svg").stat().st_size > 1000
     assert card.COPY.read_text(encoding="utf-8") == card.for_chapters()
 
 
 def test_the_checksums_are_those_of_the_shipped_files():
-    lines = (EMOJI_CLIP / "SHA256SUMS").read_text().splitlines()
+    lines = (EMOJI_CLIP / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     assert {line.split("  ")[1] for line in lines} >= {
         "model.safetensors",
         "tokenizer.json",

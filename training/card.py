@@ -58,15 +58,17 @@ def curves(log: list[dict], path: Path) -> None:
 
 def measured() -> str:
     """The text between the two markers, with them."""
-    results = json.loads((HERE / "results.json").read_text())
+    results = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
     picture = "![Loss and validation accuracy by step](curves.svg)"
     return f"{BEGIN}\n\n{table(results)}\n\n{picture}\n\n{END}"
 
 
 def for_chapters() -> str:
     """Log and results in one, as `clipnotes.measured.measured("emoji_clip")` reads them."""
-    log = [json.loads(line) for line in (HERE / "log.jsonl").read_text().splitlines()]
-    results = json.loads((HERE / "results.json").read_text())
+    log = [
+        json.loads(line) for line in (HERE / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    results = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
     about = {"model": "Emoji-CLIP", "log": "training/log.jsonl", "results": "training/results.json"}
     return json.dumps({"about": about, "rows": log, "results": results}, indent=1) + "\n"
 

@@ -112,7 +112,7 @@ def main() -> None:
         cells = (f"{k} {v:.1%}" if isinstance(v, float) else f"{v} {k}" for k, v in row.items())
         print(f"{name:54s} {', '.join(cells)}")
     if args.json:
-        args.json.write_text(json.dumps(results, indent=2) + "\n")
+        args.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -218,9 +218,11 @@ def train(run: Path, steps: int, seed: int, leave_out: str | None, device: str) 
     if checkpoint.exists():
         training.resume(checkpoint)
         print(f"going on from step {training.done}")
-        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         kept = [json.dumps(row) + "\n" for row in rows if row["step"] <= training.done]
-        log.write_text("".join(kept))  # a kill may have come between the two files
+        log.write_text(
+            "".join(kept), encoding="utf-8"
+        )  # a kill may have come between the two files
 
     bar, began = tqdm(range(training.done, steps), initial=training.done, total=steps), time.time()
     for _ in bar:
@@ -228,7 +230,7 @@ def train(run: Path, steps: int, seed: int, leave_out: str | None, device: str) 
         bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
         if training.done % CHECKPOINT_EVERY == 0 or training.done == steps:
             row |= training.validate() | {"seconds": time.time() - began}
-            with log.open("a") as file:
+            with log.open("a", encoding="utf-8") as file:
                 rounded = {k: round(v, 4) for k, v in row.items()}
                 file.write(json.dumps({"step": training.done, **rounded}) + "\n")
             training.save(checkpoint)
@@ -258,11 +260,13 @@ def export(run: Path, out: Path) -> None:
         "image_std": [0.26862954, 0.26130258, 0.27577711],
         "do_convert_rgb": True,
     }
-    (out / "preprocessor_config.json").write_text(json.dumps(card, indent=2) + "\n")
+    (out / "preprocessor_config.json").write_text(
+        json.dumps(card, indent=2) + "\n", encoding="utf-8"
+    )
     (out / "model.safetensors").chmod(0o644)
     files = sorted(f for f in out.iterdir() if f.suffix in (".json", ".txt", ".safetensors"))
     sums = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in files]
-    (out / "SHA256SUMS").write_text("".join(sums))
+    (out / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
     print(f"step {step} -> {out} ({SOS} {VOCAB_SIZE - 2}, {EOS} {VOCAB_SIZE - 1})")
 
 

@@ -1,0 +1,95 @@
+"""Write another address of the repository into every file that needs a copy of it.
+
+    python book/adopt.py https://github.com/OWNER/NAME
+
+The address is decided in `pyproject.toml`. The README, the citation, the book's settings and the
+chapters' install cells cannot read it there, so they hold copies; a fork brings all of them up to
+date with this. The address of the book on GitHub Pages follows from that of the repository.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pairs
+from clipnotes.atomic import write_atomically
+
+ROOT = pairs.ROOT
+TEXT = {".cff", ".cfg", ".html", ".ipynb", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ""}
+SKIPPED = {"_build", "build", "dist", "__pycache__", "node_modules"}
+SHOWN = {".ci", ".github"}  # of the hidden folders
+ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]*)/([A-Za-z0-9._-]+)")
+
+
+def text_files() -> Iterator[Path]:
+    """Yield every text file of the repository."""
+    for folder, folders, files in os.walk(ROOT):
+        hidden = {name for name in folders if name.startswith(".")} - SHOWN
+        folders[:] = sorted(set(folders) - hidden - SKIPPED)
+        paths = [Path(folder, name) for name in sorted(files)]
+        yield from (path for path in paths if path.suffix in TEXT)
+
+
+def checked(url: str) -> str:
+    """Return an address as it is to stand in the files, or raise.
+
+    Args:
+        url: the address; a slash or `.git` at its end is left out.
+
+    Raises:
+        ValueError: it is no address of a repository on GitHub.
+    """
+    cleaned = url.strip().removesuffix("/").removesuffix(".git")
+    if not ADDRESS.fullmatch(cleaned) or cleaned.endswith((".", "..")):
+        raise ValueError(
+            f"{url!r} is no address of a repository. It has to look like "
+            "https://github.com/OWNER/NAME: Colab, the issues and the pages are GitHub's."
+        )
+    return cleaned
+
+
+def pages(url: str) -> str:
+    """Return the address at which GitHub Pages shows a repository's book, without a slash.
+
+    Args:
+        url: the repository's address.
+    """
+    found = ADDRESS.fullmatch(url)
+    assert found, url
+    host, name = f"{found[1].lower()}.github.io", found[2]
+    return f"https://{host}" if name.lower() == host else f"https://{host}/{name}"
+
+
+def rewritten(text: str, old: str, new: str) -> str:
+    """Return a text with the addresses of one repository and its pages for those of another."""
+    for before, after in ((old, new), (pages(old), pages(new))):
+        text = re.sub(re.escape(before) + r"(?![\w-])", after, text)  # no backslash in an address
+    return text
+
+
+def main(words: list[str]) -> int:
+    """Bring every copy up to date, and name the files that changed."""
+    if len(words) != 1:
+        print(__doc__)
+        return 2
+    try:
+        new = checked(words[0])
+    except ValueError as error:
+        print(error)
+        return 2
+    old = pairs.repository_url()
+    # All is read before anything is written. A notebook is written from its chapter.
+    sources = [path for path in text_files() if path.suffix != ".ipynb"]
+    texts = {path: path.read_bytes().decode(errors="surrogateescape") for path in sources}
+    changed = {path: rewritten(text, old, new) for path, text in texts.items()}
+    for path, text in changed.items():
+        if text != texts[path]:
+            write_atomically(path, text.encode(errors="surrogateescape"))
+            print(f"written: {path.relative_to(ROOT).as_posix()}")
+    return pairs.main([])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,110 @@
+"""The workflows of GitHub, which cannot run here: what can be said about them without it."""
+
+import re
+
+import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
+from test_repo import pyproject
+
+import matrix
+from conftest import ROOT
+
+FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in FILES}
+WORKFLOWS = {name: yaml.safe_load(text) for name, text in TEXTS.items()}
+JOBS = [(name, job) for name, workflow in WORKFLOWS.items() for job in workflow["jobs"]]
+# Who may do more than read the repository's files, and what.
+MORE = {
+    ("publish.yml", "deploy"): {"pages": "write", "id-token": "write"},
+    ("weekly.yml", "report"): {"issues": "write"},
+}
+
+
+def steps():
+    for name, job in JOBS:
+        yield from ((name, step) for step in WORKFLOWS[name]["jobs"][job]["steps"])
+
+
+def test_there_are_three_workflows():
+    assert TEXTS.keys() == {"publish.yml", "tests.yml", "weekly.yml"}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_action_is_pinned_by_commit_and_says_its_version(name):
+    uses = re.findall(r"uses: (.*)", TEXTS[name])
+    assert uses
+    for line in uses:
+        assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
+def test_an_action_has_one_pin_in_all_workflows():
+    pinned = {tuple(step["uses"].split("@")) for _, step in steps() if "uses" in step}
+    assert len(dict(pinned)) == len(pinned)
+
+
+@pytest.mark.parametrize(("name", "job"), JOBS)
+def test_a_job_may_do_only_what_it_needs(name, job):
+    assert WORKFLOWS[name]["permissions"] == {}
+    told = WORKFLOWS[name]["jobs"][job]
+    assert told["permissions"] == MORE.get((name, job), {"contents": "read"})
+    assert told["timeout-minutes"] <= 60
+
+
+def test_no_step_keeps_the_token_or_builds_a_command_from_somebody_s_text():
+    for name, step in steps():
+        if "checkout" in step.get("uses", ""):
+            assert step["with"]["persist-credentials"] is False
+        assert "${{" not in step.get("run", ""), f"{name}: give it through env"
+
+
+def test_the_matrix_is_that_of_the_book():
+    jobs = WORKFLOWS["tests.yml"]["jobs"]
+    older = jobs["versions"]["strategy"]["matrix"]["transformers"]
+    assert [*older, matrix.newest()] == matrix.versions()
+    systems = jobs["systems"]["strategy"]["matrix"]["include"]
+    supported = SpecifierSet(pyproject()["project"]["requires-python"])
+    tested = {row["python"] for row in systems}
+    assert tested == {"3.10", "3.11", "3.12", "3.13"}
+    assert all(supported.contains(version) for version in tested)
+    assert not supported.contains("3.9")
+    assert {row["os"].split("-")[0] for row in systems} == {"ubuntu", "macos", "windows"}
+
+
+def test_the_commands_of_the_steps_are_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE))
+    said = "\n".join(step.get("run", "") for _, step in steps())
+    made = set(re.findall(r"\bmake ([a-z-]+)", said))
+    assert made == {"adopt", "book", "colab", "lint", "matrix", "other-model", "test"}
+    assert made <= targets
+    programs = set(re.findall(r"python (\S+\.py)", said)) | set(re.findall(r"pytest (\S+)", said))
+    assert programs >= {"book/execute.py", "book/build.py", "tests/test_built_book.py"}
+    for program in programs:
+        assert (ROOT / program).is_file(), program
+
+
+def test_a_failure_of_any_weekly_job_is_reported():
+    jobs = WORKFLOWS["weekly.yml"]["jobs"]
+    assert jobs["report"]["needs"] == [job for job in jobs if job != "report"]
+    results = jobs["report"]["steps"][0]["env"].values()
+    for job in jobs["report"]["needs"]:
+        assert f"${{{{ needs.{job}.result }}}}" in results
+
+
+def test_the_hooks_are_the_makefile_s_programs():
+    text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    (local,) = yaml.safe_load(text)["repos"]
+    assert local["repo"] == "local"  # a hook from elsewhere would be fetched
+    for hook in local["hooks"]:
+        assert hook["language"] == "system"
+        assert hook["entry"].startswith(".venv/bin/")
+
+
+def test_the_forms_for_issues_ask_for_what_helps():
+    folder = ROOT / ".github" / "ISSUE_TEMPLATE"
+    form = yaml.safe_load((folder / "erratum.yml").read_text(encoding="utf-8"))
+    assert {"name", "description", "body"} <= form.keys()
+    ids = [field["id"] for field in form["body"]]
+    assert ids == ["place", "says", "should", "doctor"]
+    assert [field["validations"]["required"] for field in form["body"][:3]] == [True] * 3
