@@ -1,7 +1,86 @@
 """Wrong answers to the exercises of chapters 1 to 6, and a part of what each is told."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from torch.utils.checkpoint import checkpoint
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+# 1. Meet the model
+
+
+def changes_the_configuration(config, patch_size):
+    config.patch_size = patch_size
+    return sum(p.numel() for p in CLIPVisionModel(config).parameters())
+
+
+def forgets_the_new_size(config, patch_size):
+    return sum(p.numel() for p in CLIPVisionModel(config).parameters())
+
+
+def counts_tensors(config, patch_size):
+    model = CLIPVisionModel(CLIPVisionConfig(**config.to_dict() | {"patch_size": patch_size}))
+    return len(list(model.parameters()))
+
+
+def heard(listened, *, remove=True, once=False):
+    """The order of calls, heard by hooks on too many modules, or by hooks that stay."""
+
+    def order(module, run):
+        names, hooks = [], []
+        for name, part in listened(module):
+            note = lambda *_, name=name: names.append(name)  # noqa: E731
+            hooks.append(part.register_forward_pre_hook(note))
+        run()
+        for hook in hooks if remove else ():
+            hook.remove()
+        return list(dict.fromkeys(names)) if once else names
+
+    return order
+
+
+def after_running(names):
+    """An answer that runs the module and does not listen."""
+
+    def order(module, run):
+        run()
+        return names(module)
+
+    return order
+
+
+def children(module):
+    return list(module.named_children())
+
+
+def inner_modules(module):
+    return list(module.named_modules())[1:]
+
+
+def registered(module):
+    return [name for name, _ in children(module)]
+
+
+def pasted(image, colour, cut):
+    ground = Image.new("RGB", image.size, colour)
+    alpha = image.getchannel("A")
+    ground.paste(
+        image.convert("RGB"), mask=alpha.point(lambda a: 255 * (a > 127)) if cut else alpha
+    )
+    return ground
+
+
+def copies(model):
+    while not hasattr(model, "encoder"):
+        model = model.vision_model
+    return copy.deepcopy(model)
+
+
+def one_level_down(model):
+    return getattr(model, "vision_model", model)
+
 
 # 2. From pixels to tokens
 
@@ -169,7 +248,117 @@ def norms_interchanged(x, attention, mlp, norm1, norm2):
     return x + mlp(norm1(x))
 
 
+# 4. The encoder loop
+
+
+def listened(*, entrance=False, first=True, remove=True, also_first=False):
+    """What is heard at layers by hooks that have a mistake."""
+
+    def listen(layers, run):
+        heard, hooks = [], []
+
+        def note(_, args, out=None):
+            if also_first and not heard:
+                heard.append(args[0])
+            out = args if out is None else out
+            heard.append(out[0] if type(out) is tuple and first else out)
+
+        for layer in layers:
+            hook = layer.register_forward_pre_hook if entrance else layer.register_forward_hook
+            hooks.append(hook(note))
+        run()
+        for hook in hooks if remove else ():
+            hook.remove()
+        return heard
+
+    return listen
+
+
+def runs_only(layers, run):
+    run()
+    return [torch.zeros(1)]
+
+
+def zeros_of_the_shape(layers, run):
+    return [torch.zeros_like(one) for one in listened()(layers, run)]
+
+
+def in_their_order(layers, tokens, order):
+    for layer in layers:
+        tokens = layer(tokens)
+    return tokens
+
+
+def always_the_first_tokens(layers, tokens, order):
+    out = tokens
+    for i in order:
+        out = layers[i](tokens)
+    return out
+
+
+def in_ascending_order(layers, tokens, order):
+    for i in sorted(order):
+        tokens = layers[i](tokens)
+    return tokens
+
+
+def at_least_one(layers, tokens, order):
+    order = list(order) or [0]
+    for i in order:
+        tokens = layers[i](tokens)
+    return tokens
+
+
+def no_checkpoint(layers, tokens):
+    for layer in layers:
+        tokens = layer(tokens)
+    return tokens
+
+
+def reentrant(layers, tokens):
+    for layer in layers:
+        tokens = checkpoint(layer, tokens, use_reentrant=True)
+    return tokens
+
+
+def in_one_block(layers, tokens):
+    return checkpoint(lambda x: no_checkpoint(layers, x), tokens, use_reentrant=False)
+
+
+def the_first_only(layers, tokens):
+    return no_checkpoint(layers[1:], checkpoint(layers[0], tokens, use_reentrant=False))
+
+
+def detached_on_the_way(layers, tokens):
+    for layer in layers:
+        tokens = checkpoint(layer, tokens.detach(), use_reentrant=False)
+    return tokens
+
+
+def too_few(layers, tokens):
+    return checkpoint(layers[0], tokens, use_reentrant=False)
+
+
 WRONG = [
+    ("1.1", changes_the_configuration, "changes the configuration"),
+    ("1.1", forgets_the_new_size, "with its own patches"),
+    ("1.1", counts_tensors, "you count"),
+    ("1.2", lambda module, run: registered(module), "You did not run the module"),
+    ("1.2", after_running(children), "A list of names"),
+    ("1.2", after_running(registered), "as in the printed tree"),
+    ("1.2", heard(inner_modules), "'nose.0' is no name of a child"),
+    ("1.2", after_running(lambda module: ["tail"]), "never called"),
+    ("1.2", after_running(lambda module: ["eyes", "nose"]), "not the order"),
+    ("1.2", heard(children, once=True), "Each call counts"),
+    ("1.2", heard(children, remove=False), "Your hooks are still there"),
+    ("1.3", lambda image: image.convert("RGB"), "You dropped the transparency"),
+    ("1.3", lambda image: pasted(image, "white", cut=True), "half transparent"),
+    ("1.3", lambda image: pasted(image, "black", cut=False), "on black"),
+    ("1.3", lambda image: pasted(image, "red", cut=False), "not the picture laid on white"),
+    ("1.3", lambda image: image, "A PIL picture of mode RGB"),
+    ("1.4", copies, "a copy does not change"),
+    ("1.4", one_level_down, "does not itself hold the four parts"),
+    ("1.4", lambda model: model.vision_model.vision_model, "raised AttributeError"),
     ("2.1", lambda image_size, patch_size: (image_size // patch_size) ** 2, "counted the patches"),
     ("2.1", lambda image_size, patch_size: (image_size / patch_size) ** 2 + 1, "whole numbers"),
     ("2.1", lambda image_size, patch_size: (-(-image_size // patch_size)) ** 2 + 1, "not whole"),
@@ -231,4 +420,28 @@ WRONG = [
     ("3.5", norms_interchanged, "interchanged"),
     ("3.5", lambda x, attention, mlp, norm1, norm2: x + attention(norm1(x)), "still to come"),
     ("3.5", lambda x, *parts: x, "not what a layer of transformers gives"),
+    ("4.1", lambda states, i: (states[i + 1], states[i]), "the two are interchanged"),
+    ("4.1", lambda states, i: (states[i - 1], states[i]), "not what it read"),
+    ("4.1", lambda states, i: (states[max(0, i - 1)], states[max(1, i)]), "the layer before"),
+    ("4.1", lambda states, i: (states[i], states[-1]), "not what it wrote"),
+    ("4.1", lambda states, i: states[i], "Two tensors are wanted"),
+    ("4.2", lambda layers, run: [], "No layer ran"),
+    ("4.2", runs_only, "4 layers ran, and you have 1"),
+    ("4.2", lambda layers, run: run(), "A list is wanted"),
+    ("4.2", zeros_of_the_shape, "These are not the outputs"),
+    ("4.2", listened(first=False), "of 4.x you collect tuples"),
+    ("4.2", listened(entrance=True), "at the entrance"),
+    ("4.2", listened(also_first=True), "One too many"),
+    ("4.2", listened(remove=False), "Your hooks are still there"),
+    ("4.3", in_their_order, "[3, 2, 1, 0] all layers ran"),
+    ("4.3", in_ascending_order, "all layers ran"),
+    ("4.3", at_least_one, "no layer is to run"),
+    ("4.3", always_the_first_tokens, "Each reads what the one before it wrote"),
+    ("4.3", lambda layers, tokens, order: 0 * tokens, "not what the layers make"),
+    ("4.4", no_checkpoint, "no layer runs again"),
+    ("4.4", reentrant, "There are two kinds"),
+    ("4.4", in_one_block, "as one block"),
+    ("4.4", the_first_only, "the layers [0] start again"),
+    ("4.4", detached_on_the_way, "the layers [3] start again"),
+    ("4.4", too_few, "not what the layers make"),
 ]
