@@ -4,8 +4,9 @@ The `.md` is the source. The `.ipynb` is there for Colab and for readers who hav
 The file is written here rather than by jupytext's own command because that gives each cell a new
 random id every time, and keeps outputs that a reader left behind.
 
-Each chapter's install cell (the one tagged skip-execution) is filled in here too, with the
-repository's address from `pyproject.toml`, so that all chapters hold the same.
+Two kinds of cells of the `.md` itself are written here too: the install cell (the one tagged
+skip-execution), with the repository's address from `pyproject.toml`, so that all chapters hold the
+same, and the stubs of the exercises, from their solutions (see `stubs.py`).
 
     python book/pairs.py            write
     python book/pairs.py --check    write nothing, exit 1 if a pair differs
@@ -19,6 +20,8 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbformat import NotebookNode
+
+import stubs
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "book" / "chapters"
@@ -62,6 +65,12 @@ def chapters() -> list[Path]:
     return sorted(CHAPTERS.glob("[0-9]*.md"))
 
 
+def renewed(source: Path) -> str:
+    """Return what a chapter's `.md` has to hold: its own text, with the cells that are written."""
+    before = source.read_text(encoding="utf-8")
+    return stubs.renew(INSTALL_CELL.sub(lambda _: f"\n{install_text()}\n", before))
+
+
 def notebook(source: Path) -> NotebookNode:
     """Read a chapter as a notebook without outputs, with ids that depend on its cells only."""
     read = jupytext.read(source)
@@ -89,8 +98,10 @@ def text(source: Path) -> str:
 
 
 def drifted(source: Path) -> bool:
-    """Say whether the `.ipynb` beside a chapter is missing or differs from it."""
+    """Say whether a chapter's written cells are stale, or the `.ipynb` beside it differs."""
     twin = source.with_suffix(".ipynb")
+    if source.read_text(encoding="utf-8") != renewed(source):
+        return True
     return not twin.exists() or twin.read_text(encoding="utf-8") != text(source)
 
 
@@ -101,17 +112,16 @@ def main(arguments: list[str]) -> int:
         sys.exit(__doc__)
     if not check:
         for source in chapters():
-            before = source.read_text(encoding="utf-8")
-            after = INSTALL_CELL.sub(lambda _: f"\n{install_text()}\n", before)
-            if after != before:
+            after = renewed(source)
+            if after != source.read_text(encoding="utf-8"):
                 source.write_text(after, encoding="utf-8")
-                print(f"install cell renewed: {source.name}")
+                print(f"cells renewed: {source.name}")
     stale = [source for source in chapters() if drifted(source)]
     for source in stale:
         twin = source.with_suffix(".ipynb")
         if not check:
             twin.write_text(text(source), encoding="utf-8")
-        print(f"{'differs from its .md' if check else 'written'}: {twin.name}")
+        print(f"{'not what `make sync` writes' if check else 'written'}: {twin.name}")
     print(f"{len(chapters())} chapters, {len(stale)} {'differ' if check else 'written'}")
     return 1 if check and stale else 0
 
