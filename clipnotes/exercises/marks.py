@@ -157,6 +157,24 @@ def is_close(given: Any, wanted: Any, *, atol: float = 1e-5) -> bool:
     return True
 
 
+def expect_not(given: Any, wrong: Any, sentence: str) -> None:
+    """End the check if an answer is what a likely mistake gives.
+
+    Args:
+        given: what the reader's answer gave.
+        wrong: a tensor: what the mistake gives.
+        sentence: what the mistake is.
+
+    Raises:
+        NotYet: they are the same up to rounding.
+
+    Example:
+        >>> import torch
+        >>> expect_not(torch.ones(2), torch.zeros(2), "You forgot to add one.")
+    """
+    expect(not is_close(given, wrong), sentence)
+
+
 def mark(number: str, answer: Any) -> Mark:
     """Judge an answer by the check of its number. Nothing that an answer does raises an error here.
 
