@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clipnotes.compat import text_tower
-from clipnotes.exercises.marks import exercise, expect, expect_close, is_close
+from clipnotes.exercises.marks import exercise, expect, expect_close, expect_not
 from clipnotes.exercises.small import small_clip
 from clipnotes.model import eos_positions
 from clipnotes.trace import Call, trace
@@ -25,12 +25,14 @@ def ends_by_mask(answer: Callable[[Tensor], Tensor]) -> None:
         counted = torch.tensor(lengths)
         mask = (torch.arange(max(lengths)) < counted[:, None]).long()
         given = answer(mask)
-        expect(
-            not is_close(given, counted),
+        expect_not(
+            given,
+            counted,
             "That is how many tokens each text has. Places are counted from 0.",
         )
-        expect(
-            not is_close(given, mask.sum(0) - 1),
+        expect_not(
+            given,
+            mask.sum(0) - 1,
             "That is one number a place, and one a text is wanted: over which dimension do you "
             "add up?",
         )
@@ -85,8 +87,9 @@ def with_vectors(answer: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
         plain = tower(input_ids=ids).pooler_output
         wanted = tower(input_ids=others).pooler_output
     given = answer(tower, ids, vectors)
-    expect(
-        not is_close(given, plain),
+    expect_not(
+        given,
+        plain,
         "The result is what the ids alone give: your vectors did not get in. What a forward hook "
         "returns takes the place of what the module returned.",
     )
@@ -155,16 +158,19 @@ def pool(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
     rows = torch.arange(3)
     given = answer(states, ids, END)
     ends = (ids == END).int()
-    expect(
-        not is_close(given, states[:, -1]),
+    expect_not(
+        given,
+        states[:, -1],
         "You took the last row of every text. Behind its end there may be padding.",
     )
-    expect(
-        not is_close(given, states[rows, ids.argmax(1)]),
+    expect_not(
+        given,
+        states[rows, ids.argmax(1)],
         "You took the row of the largest id. A token that was added has a larger one than the end.",
     )
-    expect(
-        not is_close(given, states[rows, 5 - ends.flip(1).argmax(1)]),
+    expect_not(
+        given,
+        states[rows, 5 - ends.flip(1).argmax(1)],
         "You took the row of a text's last end token. Which of them has the text before it, and "
         "which are padding?",
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clipnotes.checkpoints import EMOJI_CLIP
 from clipnotes.compat import text_features
-from clipnotes.exercises.marks import exercise, expect, expect_close, is_close
+from clipnotes.exercises.marks import exercise, expect, expect_close, expect_not, is_close
 from clipnotes.exercises.small import small_clip
 from clipnotes.model import unit_length
 from clipnotes.prompts import inject
@@ -89,12 +89,14 @@ def replaced(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
             same_places[i, places[0, j]] = ctx[j]
             in_order[i, places[i].sort().values[j]] = ctx[j]
     given = answer(vectors, ctx, places)
-    expect(
-        not is_close(given, same_places),
+    expect_not(
+        given,
+        same_places,
         "The second text got its context at the places of the first.",
     )
-    expect(
-        not is_close(given, in_order),
+    expect_not(
+        given,
+        in_order,
         "The vectors stand in the order of the text. Vector j belongs at the j-th of the places, "
         "and those may be in any order.",
     )

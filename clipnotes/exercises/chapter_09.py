@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from clipnotes.exercises.marks import exercise, expect, expect_close, is_close
+from clipnotes.exercises.marks import exercise, expect, expect_close, expect_not
 from clipnotes.prompts.recipe import learning_rates
 
 
@@ -20,13 +20,15 @@ def averaged(answer: Callable[[Tensor], Tensor]) -> None:
         features = normalize(torch.randn(n_templates, n_classes, 6), dim=-1)
         mean = features.mean(0)
         given = answer(features)
-        expect(
-            not is_close(given, mean),
+        expect_not(
+            given,
+            mean,
             "The mean of vectors of length 1 is shorter than 1, and by how much depends on how far "
             "they are apart: a class with unlike sentences would get smaller logits.",
         )
-        expect(
-            not is_close(given, normalize(features.mean(1), dim=-1)),
+        expect_not(
+            given,
+            normalize(features.mean(1), dim=-1),
             "You took the mean over the classes. It is the sentences of a class that are averaged.",
         )
         expect_close(given, normalize(mean, dim=-1), "These are not the classes' features.")
@@ -122,15 +124,17 @@ def descend(answer: Callable[[Any, Tensor, Tensor, float, int], Any]) -> None:
     expect(not torch.equal(learner.ctx, start), "The context has not moved.")
     expect(isinstance(found, (list, tuple, Tensor)), "A list of the losses is wanted.")
     losses = torch.as_tensor([float(loss) for loss in found])
-    expect(
-        not is_close(learner.ctx, piled_up),
+    expect_not(
+        learner.ctx,
+        piled_up,
         "Each step takes the gradients of the steps before it as well: `backward` adds to what is "
         "there already.",
     )
     expect(losses.shape == (steps,), f"There are {len(losses)} losses. One a step is wanted.")
     expect(losses[-1] < losses[0], "The loss rises: the gradient points to where it grows.")
-    expect(
-        not is_close(losses[:-1], wanted[1:]),
+    expect_not(
+        losses[:-1],
+        wanted[1:],
         "The losses are those after each step. Wanted are those before.",
     )
     expect_close(losses, wanted, "The losses are others. Is the loss the mean over the pictures?")

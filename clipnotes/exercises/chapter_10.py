@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention as attend
 
-from clipnotes.exercises.marks import exercise, expect, expect_close, is_close
+from clipnotes.exercises.marks import exercise, expect, expect_close, expect_not
 
 
 @exercise("10.1")
@@ -137,22 +137,26 @@ def tail_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Te
         wanted = attend(q, k, v, attn_mask=whole)[:, P:]
         tail, (past_k, past_v) = q[:, P:], (k[:, :P], v[:, :P])
         given = answer(tail, k[:, P:], v[:, P:], past_k, past_v)
-        expect(
-            not is_close(given, attend(tail, k[:, P:], v[:, P:], is_causal=True)),
+        expect_not(
+            given,
+            attend(tail, k[:, P:], v[:, P:], is_causal=True),
             "The tail looks at itself only: the prefix's keys and values have no part in it.",
         )
-        expect(
-            not is_close(given, attend(tail, k, v)),
+        expect_not(
+            given,
+            attend(tail, k, v),
             "The tail looks ahead: each of its tokens may see the prefix and its own past.",
         )
-        expect(
-            not is_close(given, attend(tail, k, v, is_causal=True)),
+        expect_not(
+            given,
+            attend(tail, k, v, is_causal=True),
             "The diagonal of your mask begins in the corner, as if the tail's first token stood at "
             "place 0. It stands behind the prefix. PyTorch's `is_causal` does not know.",
         )
         scores = (tail @ k.transpose(1, 2)).masked_fill(~whole[P:], -torch.inf)
-        expect(
-            not is_close(given, scores.softmax(-1) @ v),
+        expect_not(
+            given,
+            scores.softmax(-1) @ v,
             "The scores are too large: they still grow with the width of a head.",
         )
         sentence = "These are not the rows that the tail has in attention over the whole text."

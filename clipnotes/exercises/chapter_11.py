@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
-from clipnotes.exercises.marks import exercise, expect, expect_close, is_close
+from clipnotes.exercises.marks import exercise, expect, expect_close, expect_not, is_close
 
 
 @exercise("11.1")
@@ -19,8 +19,9 @@ def kg_penalty(answer: Callable[[Tensor, Tensor, float], Tensor]) -> None:
         learned, written = normalize(torch.randn(2, n_classes, 6), dim=-1)
         apart = 1 - cosine_similarity(learned, written, dim=-1)  # (n_classes,)
         given = answer(learned, written, weight)
-        expect(
-            not is_close(given, weight * apart),
+        expect_not(
+            given,
+            weight * apart,
             "That is one number a class. The loss is one number.",
         )
         expect(
@@ -128,12 +129,14 @@ def run_deep(answer: Callable[[Sequence[Any], Tensor, Tensor], Tensor]) -> None:
             "Behind the last layer the prompts are not there any more. They are tokens of its "
             "output like the others: leave them in.",
         )
-        expect(
-            not is_close(given, _run(layers, tokens, prompts, at=1, fresh=False)),
+        expect_not(
+            given,
+            _run(layers, tokens, prompts, at=1, fresh=False),
             "That is the shallow form: the first layer's prompts go all the way up.",
         )
-        expect(
-            not is_close(given, _run(layers, tokens, prompts, at=0, fresh=True)),
+        expect_not(
+            given,
+            _run(layers, tokens, prompts, at=0, fresh=True),
             "The prompts stand in front of the class token, which is read at place 0.",
         )
         wanted = _run(layers, tokens, prompts, at=1, fresh=True)

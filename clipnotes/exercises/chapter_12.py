@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from clipnotes.exercises.marks import exercise, expect, expect_close, is_close
+from clipnotes.exercises.marks import exercise, expect, expect_close, expect_not
 from clipnotes.looking import rollout
 from clipnotes.model.encoder import EncoderLayer
 
@@ -22,13 +22,15 @@ def class_row(answer: Callable[[list[Tensor]], Tensor]) -> None:
     with FlopCounterMode(display=False) as counter:
         given = answer(attentions)
     means = [weights.mean(1) for weights in attentions]
-    expect(
-        not is_close(given, _row([*reversed(means)], 0.5)),
+    expect_not(
+        given,
+        _row([*reversed(means)], 0.5),
         "The layers are in the wrong order. The class token at the top is a mixture of the last "
         "layer's inputs, and each of those is a mixture of what came in below.",
     )
-    expect(
-        not is_close(given, _row(means, 1.0)),
+    expect_not(
+        given,
+        _row(means, 1.0),
         "The residual stream has no part in it: half of each row belongs to the token itself.",
     )
     expect_close(given, rollout(attentions)[:, 0], "This is not row 0 of `looking.rollout`.")
@@ -64,15 +66,17 @@ def painted(answer: Callable[[Tensor, Tensor, int, Tensor], Tensor]) -> None:
                 flipped[i, :, column : column + size, row : row + size] = colour
                 alike[:, :, row : row + size, column : column + size] = colour
         given = answer(pixels, patches, size, colour)
-        expect(
-            not is_close(given, flipped),
+        expect_not(
+            given,
+            flipped,
             "The patches were counted column by column. They are counted row by row, as one reads.",
         )
-        expect(
-            not is_close(given, alike),
+        expect_not(
+            given,
+            alike,
             "Every picture lost the patches of all pictures. Each has its own.",
         )
-        expect(not is_close(given, pixels), "Nothing was painted.")
+        expect_not(given, pixels, "Nothing was painted.")
         expect_close(given, wanted, "Other pixels than those of the patches are different.")
 
 
@@ -101,7 +105,7 @@ def values_alone(answer: Callable[[Any, Tensor], Tensor]) -> None:
         (whole, "The residual stream and the MLP are in it. Wanted is attention's part, alone."),
         (as_it_is, "The tokens are mixed: that is attention as it is, with its weights."),
     ):
-        expect(not is_close(given, mistake), said)
+        expect_not(given, mistake, said)
     expect_close(given, wanted, "This is not what attention gives if each token sees only itself.")
 
 
@@ -121,12 +125,14 @@ def looked_at(answer: Callable[[Tensor], Tensor]) -> None:
             "the logarithm of 0 is minus infinity.",
         )
         entropy = torch.special.entr(weights).sum(-1)
-        expect(
-            not is_close(given, entropy),
+        expect_not(
+            given,
+            entropy,
             "That is the entropy, and of a single token it is 0. Its exponential counts.",
         )
-        expect(
-            not is_close(given, (weights > 0).sum(-1)),
+        expect_not(
+            given,
+            (weights > 0).sum(-1),
             "That counts every weight above 0, however small it is.",
         )
         expect_close(given, entropy.exp(), "A row that is even over k tokens should give k.")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from clipnotes.exercises.marks import exercise, expect, expect_close, is_close
+from clipnotes.exercises.marks import exercise, expect, expect_close, expect_not, is_close
 from clipnotes.model import contrastive_loss
 
 
@@ -102,8 +102,9 @@ def held(answer: Callable[[Tensor], Tensor]) -> None:
         if number <= math.log(100) + 1e-6:
             expect_close(given, wanted, f"{asked} nothing has to be held.")
             continue
-        expect(
-            not is_close(given, torch.tensor(min(number, 100.0))),
+        expect_not(
+            given,
+            torch.tensor(min(number, 100.0)),
             f"{asked} you hold the parameter below 100. It is the logarithm of the temperature.",
         )
         expect_close(given, wanted, f"{asked} the temperature would be another than CLIP allows.")
