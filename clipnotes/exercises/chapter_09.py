@@ -1,0 +1,156 @@
+"""Checks of chapter 9: averages, mistakes, a schedule and a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from clipnotes.exercises.marks import exercise, expect, expect_close, expect_not
+from clipnotes.prompts.recipe import learning_rates
+
+
+@exercise("9.1")
+def averaged(answer: Callable[[Tensor], Tensor]) -> None:
+    """One class feature from several sentences."""
+    for n_templates, n_classes in ((3, 4), (2, 5)):
+        features = normalize(torch.randn(n_templates, n_classes, 6), dim=-1)
+        mean = features.mean(0)
+        given = answer(features)
+        expect_not(
+            given,
+            mean,
+            "The mean of vectors of length 1 is shorter than 1, and by how much depends on how far "
+            "they are apart: a class with unlike sentences would get smaller logits.",
+        )
+        expect_not(
+            given,
+            normalize(features.mean(1), dim=-1),
+            "You took the mean over the classes. It is the sentences of a class that are averaged.",
+        )
+        expect_close(given, normalize(mean, dim=-1), "These are not the classes' features.")
+
+
+@exercise("9.2")
+def most_confused(answer: Callable[[Tensor], Any]) -> None:
+    """What is most often taken for what."""
+    for true, said in ((3, 1), (0, 2)):
+        confusion = torch.randint(0, 5, (4, 4))
+        confusion += torch.diag(torch.tensor([20, 30, 25, 40]))
+        confusion[true, said] = 9
+        given = answer(confusion)
+        pair = isinstance(given, (tuple, list, Tensor)) and len(given) == 2
+        expect(
+            pair,
+            f"Two class numbers are wanted, and this is {given!r}. A place in the flattened matrix "
+            "is one number: what are its row and its column?",
+        )
+        one, other = (int(number) for number in given)
+        expect(
+            one != other,
+            f"Class {one} was taken for itself. On the diagonal stands what was right.",
+        )
+        expect(
+            (one, other) != (said, true),
+            "The other way round: a row belongs to the true class, a column to the one said.",
+        )
+        expect(
+            (one, other) == (true, said),
+            f"Class {one} was taken for class {other} {int(confusion[one, other])} times. There is "
+            "a pair with more.",
+        )
+
+
+@exercise("9.3")
+def rates(answer: Callable[[float, int], Any]) -> None:
+    """The learning rate of every epoch, by CoOp's recipe."""
+    for lr, epochs in ((0.002, 5), (0.1, 12), (0.002, 1)):
+        wanted = torch.tensor(learning_rates("cosine", lr, epochs))
+        found = answer(lr, epochs)
+        expect(isinstance(found, (list, tuple, Tensor)), "A list of rates is wanted.")
+        given = torch.as_tensor([float(rate) for rate in found])
+        asked = f"For lr={lr} and {epochs} epochs:"
+        expect(
+            len(given) == epochs,
+            f"{asked} there are {len(given)} rates. One an epoch is wanted, the epoch of the "
+            "warm-up among them.",
+        )
+        expect_close(given[0], wanted[0], f"{asked} the first rate is not the warm-up's.", atol=0)
+        if epochs == 1:
+            continue
+        expect_close(
+            given[1],
+            wanted[1],
+            f"{asked} the cosine does not begin at lr. Its own epochs count from 0.",
+            atol=0,
+        )
+        expect_close(
+            given,
+            wanted,
+            f"{asked} the rates behind the first two are others. The cosine falls as slowly as if "
+            "it had all epochs to itself.",
+            atol=0,
+        )
+
+
+class _Learner(nn.Module):
+    """To a training, what any prompt learner is: one parameter, and logits that depend on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ctx = nn.Parameter(torch.randn(3, 4))
+        self.frozen = nn.Linear(4, 4).requires_grad_(False)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(n, 4) -> (n, 3)."""
+        return 3 * images @ self.frozen(self.ctx).tanh().T
+
+
+@exercise("9.4")
+def descend(answer: Callable[[Any, Tensor, Tensor, float, int], Any]) -> None:
+    """Gradient descent on the context."""
+    images, labels, lr, steps = torch.randn(8, 4), torch.randint(0, 3, (8,)), 0.2, 6
+    learner = _Learner()
+    start = learner.ctx.detach().clone()
+    fixed = learner.frozen.weight.clone()
+    ctx, wanted = _descended(learner, images, labels, lr, steps, keep=0.0)
+    piled_up, _ = _descended(learner, images, labels, lr, steps, keep=1.0)
+    found = answer(learner, images, labels, lr, steps)
+
+    expect(torch.equal(learner.frozen.weight, fixed), "Weights moved that are frozen.")
+    expect(not torch.equal(learner.ctx, start), "The context has not moved.")
+    expect(isinstance(found, (list, tuple, Tensor)), "A list of the losses is wanted.")
+    losses = torch.as_tensor([float(loss) for loss in found])
+    expect_not(
+        learner.ctx,
+        piled_up,
+        "Each step takes the gradients of the steps before it as well: `backward` adds to what is "
+        "there already.",
+    )
+    expect(losses.shape == (steps,), f"There are {len(losses)} losses. One a step is wanted.")
+    expect(losses[-1] < losses[0], "The loss rises: the gradient points to where it grows.")
+    expect_not(
+        losses[:-1],
+        wanted[1:],
+        "The losses are those after each step. Wanted are those before.",
+    )
+    expect_close(losses, wanted, "The losses are others. Is the loss the mean over the pictures?")
+    expect_close(learner.ctx, ctx, "The losses are right, but the last step does not lead here.")
+
+
+def _descended(
+    learner: _Learner, images: Tensor, labels: Tensor, lr: float, steps: int, keep: float
+) -> tuple[Tensor, Tensor]:
+    """Where a copy of the context goes, and its losses. ``keep``: how much of older gradients."""
+    copied = _Learner()
+    copied.load_state_dict(learner.state_dict())
+    losses, gradient = [], torch.zeros_like(copied.ctx)
+    for _ in range(steps):
+        loss = cross_entropy(copied.logits(images), labels)
+        gradient = keep * gradient + torch.autograd.grad(loss, copied.ctx)[0]
+        losses.append(loss.item())
+        copied.ctx.data -= lr * gradient
+    return copied.ctx.detach(), torch.tensor(losses)
