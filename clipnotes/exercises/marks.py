@@ -247,8 +247,7 @@ def function_that(answer: Any) -> Callable[..., Any]:
             raise NotYet(f"Given {inputs}, your function raised {name_of(error)}") from error
         expect(
             result is not None and result is not ...,
-            "There is no answer: your function returns nothing. Write its body in the place of "
-            "the three dots, and end it with `return`.",
+            "There is no answer: your function returns nothing. Write it, down to a `return`.",
         )
         for one, copy in zip(given, before, strict=True):
             expect(
