@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
-from nbformat.v4 import new_code_cell, new_output
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from packaging.version import Version
 
 import colab
@@ -140,3 +142,46 @@ def test_the_kernels_find_the_copy_and_nothing_of_the_tree(tmp_path, monkeypatch
     loaded, path = json.loads(done.stdout)
     assert loaded
     assert str(ROOT) not in [os.path.abspath(folder) for folder in path if folder]
+
+
+@pytest.fixture
+def run_notebook(tmp_path, monkeypatch):
+    """Run a notebook of these cells with this interpreter, among packages that are made up."""
+    monkeypatch.setattr(colab, "python", lambda: Path(sys.executable))
+
+    def run(first, *others, before=COLAB, after=COLAB):
+        lists = iter([before, after])
+        monkeypatch.setattr(colab, "installed", lambda: next(lists))
+        tags = {"tags": ["remove-cell", "skip-execution"]}
+        cells = [new_code_cell(first, metadata=tags), *map(new_code_cell, others)]
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        path = tmp_path / "01-a.ipynb"
+        nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+        return colab.run(path, dict(os.environ))
+
+    return run
+
+
+def test_a_notebook_that_installs_and_runs_is_fine(run_notebook):
+    empty = "import os\nassert os.listdir() == []"
+    assert run_notebook("print('Installed clipnotes 1; kept torch')", empty) == []
+    there = COLAB | {"clipnotes-book": "1"}
+    said = "print('clipnotes 1 is here already; nothing was installed.')"
+    assert run_notebook(said, before=there, after=there) == []
+
+
+def test_what_is_wrong_with_a_notebook_is_named(run_notebook):
+    (failed,) = run_notebook("print('Installed clipnotes')", "1 / 0")
+    assert "ZeroDivisionError" in failed
+    (more,) = run_notebook("print('Installed clipnotes')\nprint('Restart')")
+    assert more == "the first cell said ['Installed clipnotes', 'Restart']"
+    (nothing,) = run_notebook("print('clipnotes 1 is here already')")  # and it was not
+    assert nothing.startswith("the first cell said")
+    newer = COLAB | {"numpy": "9"}
+    assert run_notebook("print('Installed clipnotes')", after=newer) == ["numpy was 2.0.2, is 9"]
+
+
+def test_a_slow_installation_is_named(run_notebook, monkeypatch):
+    monkeypatch.setattr(colab, "SECONDS_TO_INSTALL", 0)
+    (slow,) = run_notebook("print('Installed clipnotes')")
+    assert slow.startswith("the first cell took")
