@@ -93,6 +93,17 @@ def browser():
         yield started
 
 
+@pytest.fixture(scope="module")
+def site():
+    """The address of the built book, served as a host would serve it."""
+    import built
+
+    if not built.is_fresh():
+        pytest.skip("the book is not built, or something changed since: run make book first")
+    with built.served(built.FOLDER) as address:
+        yield address
+
+
 @pytest.fixture(scope="session")
 def root():
     """The repository's folder."""
