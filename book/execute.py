@@ -1,4 +1,6 @@
-"""Run each chapter once, and keep what came out for the book.
+"""Run each notebook once, and keep what came out for the book.
+
+The notebooks are the chapters and some reference pages; below, "chapter" means any of them.
 
 `make test` and `make book` both come here. A chapter runs again only when something that can change
 its outputs has changed: its code cells, a file of the package, the pinned versions. The run is
@@ -12,6 +14,7 @@ into the cache that the book's builder reads, so the builder itself never runs a
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -19,8 +22,9 @@ import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import cache
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import nbformat
@@ -30,8 +34,10 @@ from jupyter_cache.base import CacheBundleIn
 from myst_nb.core.read import read_myst_markdown_notebook
 from myst_parser.config.main import MdParserConfig
 from nbformat import NotebookNode
+from packaging.requirements import Requirement
 
-from pairs import chapters
+from by_version import differences
+from pairs import notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
@@ -177,9 +183,22 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+@cache
+def installed() -> dict[str, str]:
+    """Return the versions that a run is made with: Python's, and those of the direct needs."""
+    needs = (Requirement(need) for need in requires("clipnotes-book") or [])
+    names = [need.name for need in needs if need.marker is None]
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
 def keep(source: Path, executed: NotebookNode) -> None:
     """Store an executed chapter, in one step."""
-    executed.metadata["clipnotes"] = {"key": key(read(source)), "seconds": seconds(executed)}
+    executed.metadata["clipnotes"] = {
+        "key": key(read(source)),
+        "seconds": seconds(executed),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": installed(),
+    }
     EXECUTED.mkdir(parents=True, exist_ok=True)
     draft = stored(source).with_suffix(".part")
     nbformat.write(executed, draft)
@@ -229,10 +248,13 @@ def publish(sources: list[Path], folder: Path = CACHE) -> None:
 def main(names: list[str]) -> int:
     """Run the chapters that are not up to date, check them all, hand them to the book."""
     if names == ["--check"]:
-        return run({source.stem: read(source) for source in chapters()})[0]
-    sources = [s for s in chapters() if not names or s.name.startswith(tuple(names))]
+        code, executed = run({source.stem: read(source) for source in notebooks()})
+        complaints = [said for stem, done in executed.items() for said in differences(stem, done)]
+        print(*complaints, sep="\n", end="\n" if complaints else "")
+        return code or int(bool(complaints))
+    sources = [s for s in notebooks() if not names or s.name.startswith(tuple(names))]
     if not sources:
-        print(f"no chapter matches {names}; there are {[s.stem for s in chapters()]}")
+        print(f"no chapter matches {names}; there are {[s.stem for s in notebooks()]}")
         return 1
     stale = [source for source in sources if not is_fresh(source)]
     print(f"==> {len(sources)} chapters, {len(stale)} to run", flush=True)
@@ -247,7 +269,9 @@ def main(names: list[str]) -> int:
         print(f"==> ran in {time.monotonic() - start:.0f} s")
     if code:
         return code
-    complaints = [f"{s.stem}: {said}" for s in sources for said in problems(with_outputs(s))]
+    done = {source.stem: with_outputs(source) for source in sources}
+    complaints = [f"{stem}: {said}" for stem in done for said in problems(done[stem])]
+    complaints += [said for stem in done for said in differences(stem, done[stem])]
     print(*complaints, sep="\n", end="\n" if complaints else "")
     if not names:
         publish(sources)

@@ -36,6 +36,7 @@ STEPS = {
     "unit tests": ["-m", "pytest", "-p", "no:cacheprovider", "--color=no"],
     "chapters": ["book/execute.py", "--check"],
 }
+RECORDERS = {"record": "book/record.py", "outputs": "book/by_version.py"}
 CLOSING = re.compile(r"^=+ (\d+ .*) in [\d.]+s.*=$", flags=re.MULTILINE)
 TAIL = 40  # lines of a failed step's log to show
 
@@ -258,13 +259,13 @@ def test(version: str) -> dict[str, Step]:
 
 
 def record(version: str) -> dict[str, Step]:
-    """Write down what one version does."""
+    """Write down what one version does, and what it prints."""
     steps = {"environment": tell(version, "environment", install(version))}
-    if steps["environment"].passed:
-        log, start = log_of(version, "record"), time.monotonic()
-        code = run([python(version), "book/record.py"], log)
+    for name, program in RECORDERS.items() if steps["environment"].passed else ():
+        log, start = log_of(version, name), time.monotonic()
+        code = run([python(version), program], log)
         step = Step(code == 0, f"exit code {code}", time.monotonic() - start, log)
-        steps["record"] = tell(version, "record", step)
+        steps[name] = tell(version, name, step)
     return steps
 
 

@@ -1,12 +1,12 @@
-"""Write each chapter's `.ipynb` from its `.md`: the same cells, no outputs.
+"""Write each notebook's `.ipynb` from its `.md`: the same cells, no outputs.
 
 The `.md` is the source. The `.ipynb` is there for Colab and for readers who have no jupytext.
 The file is written here rather than by jupytext's own command because that gives each cell a new
 random id every time, and keeps outputs that a reader left behind.
 
 Two kinds of cells of the `.md` itself are written here too: the install cell (the one tagged
-skip-execution), with the repository's address from `pyproject.toml`, so that all chapters hold the
-same, and the stubs of the exercises, from their solutions (see `stubs.py`).
+skip-execution), with the repository's address from `pyproject.toml`, so that all hold the same, and
+the stubs of the exercises, from their solutions (see `stubs.py`).
 
     python book/pairs.py            write
     python book/pairs.py --check    write nothing, exit 1 if a pair differs
@@ -25,6 +25,8 @@ import stubs
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "book" / "chapters"
+REFERENCE = ROOT / "book" / "reference"
+HEADER = "format_name: myst"  # in a page's header: it is a notebook
 
 INSTALL = """\
 # On Colab this installs the book's package if it is missing; what Colab brings stays as it is.
@@ -63,6 +65,13 @@ def install_text() -> str:
 def chapters() -> list[Path]:
     """List the chapters' sources, in reading order."""
     return sorted(CHAPTERS.glob("[0-9]*.md"))
+
+
+def notebooks() -> list[Path]:
+    """List all sources that are run: the chapters, then the reference pages that have cells."""
+    return chapters() + [
+        p for p in sorted(REFERENCE.glob("*.md")) if HEADER in p.read_text("utf-8")
+    ]
 
 
 def renewed(source: Path) -> str:
@@ -111,18 +120,18 @@ def main(arguments: list[str]) -> int:
     if arguments and not check:
         sys.exit(__doc__)
     if not check:
-        for source in chapters():
+        for source in notebooks():
             after = renewed(source)
             if after != source.read_text(encoding="utf-8"):
                 source.write_text(after, encoding="utf-8")
                 print(f"cells renewed: {source.name}")
-    stale = [source for source in chapters() if drifted(source)]
+    stale = [source for source in notebooks() if drifted(source)]
     for source in stale:
         twin = source.with_suffix(".ipynb")
         if not check:
             twin.write_text(text(source), encoding="utf-8")
         print(f"{'not what `make sync` writes' if check else 'written'}: {twin.name}")
-    print(f"{len(chapters())} chapters, {len(stale)} {'differ' if check else 'written'}")
+    print(f"{len(notebooks())} notebooks, {len(stale)} {'differ' if check else 'written'}")
     return 1 if check and stale else 0
 
 

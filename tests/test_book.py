@@ -9,7 +9,7 @@ import pytest
 import yaml
 from jupyter_cache import get_cache
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-from test_repo import repository_url
+from test_repo import repository_url, text_of
 
 import build
 import execute
@@ -17,7 +17,7 @@ import pairs
 from clipnotes import plots
 from conftest import ROOT
 
-CHAPTERS = pairs.chapters()
+CHAPTERS = pairs.notebooks()
 CODE_WIDTH = 84  # characters that fit into the column at 1280 pixels, see clipnotes.css
 
 CHAPTER = """\
@@ -161,8 +161,17 @@ def test_a_figure_without_alt_text_is_found():
 
 
 def test_a_notebook_without_its_chapter_is_not_left_behind():
-    folder = pairs.CHAPTERS
-    assert {p.stem for p in folder.glob("*.ipynb")} == {p.stem for p in folder.glob("*.md")}
+    twins = {
+        path for folder in (pairs.CHAPTERS, pairs.REFERENCE) for path in folder.glob("*.ipynb")
+    }
+    assert twins == {source.with_suffix(".ipynb") for source in CHAPTERS}
+
+
+def test_the_notebooks_are_the_chapters_and_reference_pages_with_cells():
+    assert CHAPTERS[: len(pairs.chapters())] == pairs.chapters()
+    more = {path.stem for path in CHAPTERS[len(pairs.chapters()) :]}
+    assert more == {p.stem for p in pairs.REFERENCE.glob("*.md") if "{code-cell}" in text_of(p)}
+    assert {"traps", "troubleshooting"} <= more
 
 
 # The pairs
@@ -186,6 +195,7 @@ def test_the_install_cell_is_renewed(tmp_path, monkeypatch, inside):
     source = tmp_path / "01-a.md"
     source.write_text(CHAPTER.replace("# A chapter", "# A chapter\n\n" + old))
     monkeypatch.setattr(pairs, "CHAPTERS", tmp_path)
+    monkeypatch.setattr(pairs, "REFERENCE", tmp_path / "reference")
     assert pairs.main([]) == 0
     assert pairs.main(["--check"]) == 0
     cells = pairs.notebook(source).cells

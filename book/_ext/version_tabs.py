@@ -1,0 +1,87 @@
+"""Sphinx extension: the output of a cell tagged `by-version` in a tab for each version.
+
+What the tabs hold was recorded in each version (`book/by_version.py`). All tabs of the book switch
+together, and the browser keeps the choice: sphinx-design does that for tabs of one group.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+from sphinx_design.shared import create_component
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from by_version import TAG, Outputs, recorded
+
+GROUP = "transformers"
+
+
+def shown(outputs: Outputs) -> list[nodes.Node]:
+    """Make the nodes that MyST-NB would have made of a cell's outputs."""
+    made: list[nodes.Node] = []
+    for kind, text in outputs:
+        if kind == "text/html":
+            made.append(nodes.raw("", text, format="html", classes=["output", "text_html"]))
+        else:
+            classes = ["output", "stream" if kind == "stream" else "text_plain"]
+            made.append(nodes.literal_block(text, text, language="none", classes=classes))
+    return made
+
+
+def tab(version: str, outputs: Outputs, selected: bool) -> nodes.Node:
+    """Make the tab of one version."""
+    label = nodes.rubric(version, version, classes=["sd-tab-label"])
+    label["sync_group"], label["sync_id"] = GROUP, version
+    content = create_component("tab-content", ["sd-tab-content"], children=shown(outputs))
+    return create_component(
+        "tab-item", ["sd-tab-item"], children=[label, content], selected=selected
+    )
+
+
+def tabs(outputs: dict[str, Outputs]) -> list[nodes.Node]:
+    """Make the tabs of one cell: oldest version first, the newest open."""
+    items = [
+        tab(version, given, version == list(outputs)[-1]) for version, given in outputs.items()
+    ]
+    says = nodes.paragraph("", "With transformers", classes=["by-version"])
+    return [says, create_component("tab-set", ["sd-tab-set"], children=items)]
+
+
+class VersionTabs(SphinxTransform):
+    """Puts tabs where the output of a tagged cell stands."""
+
+    default_priority = 400
+
+    def apply(self, **kwargs: Any) -> None:
+        """Change this page.
+
+        Raises:
+            ValueError: A version has no record of these cells.
+        """
+        cells = [
+            node
+            for node in self.document.findall(nodes.container)
+            if node.get("nb_element") == "cell_code" and f"tag_{TAG}" in node["classes"]
+        ]
+        if not cells:
+            return
+        known = recorded()
+        stem = self.env.docname.split("/")[-1]
+        missing = [v for v, pages in known.items() if len(pages.get(stem, [])) != len(cells)]
+        if missing or not known:
+            raise ValueError(
+                f"{stem}: no record of its cells tagged {TAG} in {missing}: make record"
+            )
+        for number, cell in enumerate(cells):
+            (output,) = (n for n in cell.children if n.get("nb_element") == "cell_code_output")
+            output.children.clear()
+            output += tabs({v: pages[stem][number]["outputs"] for v, pages in known.items()})
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the transform."""
+    app.add_transform(VersionTabs)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

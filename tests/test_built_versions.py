@@ -1,0 +1,37 @@
+"""The tabs of the built book, in a browser: a version is chosen once. Runs after `make book`."""
+
+from browser import visit
+
+import by_version
+
+# Of each set of tabs: the label of the one that is open.
+OPEN = "sets => sets.map(one => one.querySelector('input:checked + label').textContent)"
+
+
+def opened(page):
+    return page.locator(".cell_output .sd-tab-set").evaluate_all(OPEN)
+
+
+def shown(page, number):
+    """The text of the open tab of one set."""
+    return page.locator(".cell_output .sd-tab-set").nth(number).locator(".sd-tab-content:visible")
+
+
+def test_a_version_is_chosen_once_for_all_pages(browser, site):
+    records = by_version.recorded()
+    oldest, *_, newest = records
+    first, second = "01-meet-the-model", "07-the-text-call-chain"
+    with visit(browser, f"{site}/book/chapters/{first}.html") as page:
+        assert opened(page) == [newest] * len(records[newest][first])
+        page.locator(".sd-tab-set label", has_text=oldest).last.click()
+        assert opened(page) == [oldest] * len(records[oldest][first])
+        (_, printed), *_ = records[oldest][first][0]["outputs"]
+        assert shown(page, 0).inner_text().strip() == printed.strip()
+        page.reload()
+        assert set(opened(page)) == {oldest}
+        page.goto(f"{site}/book/chapters/{second}.html")
+        assert opened(page) == [oldest] * len(records[oldest][second])
+        (_, printed), *_ = records[oldest][second][1]["outputs"]
+        assert shown(page, 1).inner_text().strip() == printed.strip()
+        page.locator(".sd-tab-set label", has_text=newest).first.click()
+        assert set(opened(page)) == {newest}
