@@ -156,8 +156,9 @@ def objects():
     for name, kind in vars(modeling_clip).items():
         if name.startswith("CLIP") and isinstance(kind, type):
             found[name] = [kind]
-    found |= {"model": list(models()), "clip": [clipnotes.load()]}
-    return found | {"page": found["Page"], "learner": found["PromptLearner"]}
+    clip = clipnotes.load()
+    found |= {"model": list(models()), "clip": [clip]}
+    return found | {"page": found["Page"], "learner": [found["PromptLearner"][0](clip, ["rose"])]}
 
 
 def missing(code, own=frozenset()):
