@@ -14,8 +14,8 @@ Two questions, those of ``few_shot`` (which see), with five seeds each:
 Every method runs by its authors' recipe ("published"). These recipes are for CLIP, whose
 temperature is 100; Emoji-CLIP's is 16. So the learning rate is also chosen ("tuned"), and nothing
 but that: with four drawings of the new things and seed 0, on what known designers drew of them
-besides. That rate is used for all seeds, all numbers of drawings and both questions. No picture by
-a test designer takes part in the choice.
+besides (CoCoOp, which is slow, with one drawing). That rate is used for all seeds, all numbers of
+drawings and both questions. No picture by a test designer takes part in the choice.
 
 What ``few_shot`` has measured already is taken from there and marked; its seconds include the
 tests. Each run has one thread, and there are two at once.
@@ -30,6 +30,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -40,31 +41,43 @@ import clipnotes
 import few_shot
 import method_runs
 from clipnotes.atomic import write_atomically
-from few_shot import UNKNOWN
 from method_runs import Run, with_harmonic_mean
 from method_tables import tables
 from report import dumps
 from setting import about
-from teach import FITTED, LR, METHODS
+from teach import FITTED, LR, METHODS, TIPS
 
 HERE = Path(__file__).parent
 SEEDS = 5
 GRID = (0.002, 0.02, 0.2)  # learning rates to choose from
 CHOICE = {"shots": 4, "seed": 0}  # what they are tried with
-# New things: numbers of drawings for each method, by the published recipe and by the tuned one.
-# The slow ones have fewer. CoOp and CSC have more, published, in few_shot.
-SHOTS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    "CoOp": ((), (4,)),
-    "CSC": ((), (4,)),
-    "KgCoOp": ((4,), (1, 2, 4, 8)),
-    "CoCoOp": ((), (1, 4)),
-    "VPT shallow": ((4,), (1, 2, 4, 8)),
-    "VPT deep": ((4,), (1, 2, 4, 8)),
-    "MaPLe": ((4,), (1, 2, 4, 8)),
-    "Tip-Adapter": ((1, 2, 4, 8), ()),
-    "Tip-Adapter-F": ((1, 2, 4, 8), ()),
-}
-ORDER = (4, 1, 2, 8)
+# CoCoOp takes a step for each picture, and encodes every class for it: it is tried with fewer.
+SLOW = {"CoCoOp": {"shots": 1, "seed": 0}}
+# Question, designer, recipe, numbers of drawings, methods. CoOp and CSC have all numbers of
+# drawings, published, in few_shot.
+Group = tuple[tuple[str, str], str, tuple[int, ...], tuple[str, ...]]
+VISUAL = ("VPT shallow", "VPT deep", "MaPLe")
+THINGS, DESIGNER = ("new things", ""), "a new designer"
+PLAN: tuple[Group, ...] = (
+    (THINGS, "published", (1, 2, 4, 8), TIPS),
+    ((DESIGNER, "openmoji"), "published", (1,), TIPS),
+    ((DESIGNER, "twemoji"), "published", (1,), TIPS),
+    (THINGS, "published", (1,), VISUAL),
+    (THINGS, "tuned", (1,), ("KgCoOp",)),
+)
+MORE: tuple[Group, ...] = (  # what matters most comes first
+    ((DESIGNER, "openmoji"), "published", (1,), VISUAL),
+    ((DESIGNER, "openmoji"), "tuned", (1,), ("KgCoOp",)),
+    ((DESIGNER, "openmoji"), "published", (1,), ("CoCoOp",)),
+    ((DESIGNER, "twemoji"), "published", (1,), VISUAL),
+    ((DESIGNER, "twemoji"), "tuned", (1,), ("KgCoOp",)),
+    ((DESIGNER, "twemoji"), "published", (1,), ("CoCoOp",)),
+    (THINGS, "published", (1,), ("CoCoOp",)),
+    (THINGS, "published", (4,), VISUAL),
+    (THINGS, "tuned", (4,), ("KgCoOp", "CSC", *VISUAL)),
+    ((DESIGNER, "openmoji"), "tuned", (1,), VISUAL),
+    ((DESIGNER, "twemoji"), "tuned", (1,), VISUAL),
+)
 NAMES = {  # in few_shot
     "hand template": "zero-shot",
     "nearest mean": "nearest mean",
@@ -79,7 +92,7 @@ def trials() -> Iterator[Run]:
     """Every learning rate of every method that has one to choose."""
     for method in FITTED:
         for lr in GRID:
-            yield Run("validation", method, "tuned", lr, **CHOICE)
+            yield Run("validation", method, "tuned", lr, **SLOW.get(method, CHOICE))
 
 
 def choose(rows: dict[Run, Row]) -> dict[str, dict[str, Any]]:
@@ -98,22 +111,16 @@ def choose(rows: dict[Run, Row]) -> dict[str, dict[str, Any]]:
     }
 
 
-def plan(seeds: int, chosen: dict[str, dict[str, Any]]) -> Iterator[Run]:
-    """Every run of both questions, first what matters most, all seeds of it."""
-    taught = []
-    for method, (published, tuned) in SHOTS.items():
-        lr = FITTED[method].lr if method in FITTED else None
-        taught.append((method, "published", lr, published))
-        taught.append((method, "tuned", chosen.get(method, {}).get("chosen"), tuned))
-    for seed in range(seeds):
-        for method, recipe, lr, shots in taught:
-            for designer in UNKNOWN if shots else ():
-                yield Run("a new designer", method, recipe, lr, 1, seed, designer)
-    for n in ORDER:
-        for seed in range(seeds):
-            for method, recipe, lr, shots in taught:
-                if n in shots:
-                    yield Run("new things", method, recipe, lr, n, seed)
+def plan(
+    seeds: int, chosen: dict[str, dict[str, Any]], groups: tuple[Group, ...] = PLAN
+) -> Iterator[Run]:
+    """Every run of both questions, one group after the other, all seeds of it."""
+    for (question, designer), recipe, all_shots, some in groups:
+        for shots, seed, method in product(all_shots, range(seeds), some):
+            lr = FITTED[method].lr if method in FITTED else None
+            if recipe == "tuned":
+                lr = chosen.get(method, {}).get("chosen")
+            yield Run(question, method, recipe, lr, shots, seed, designer)
 
 
 def taken(results: dict[str, Any], seeds: int, width: int) -> Iterator[Row]:
@@ -174,7 +181,7 @@ def read(path: Path) -> tuple[dict[str, Row], dict[Run, Row]]:
     return kept["about"]["cost"], dict(zip(named, rows, strict=True))
 
 
-def compare(folder: Path, seeds: int, workers: int) -> dict[str, Any]:
+def compare(folder: Path, seeds: int, workers: int, more: bool) -> dict[str, Any]:
     """Measure everything that is not measured yet, and write it."""
     path = folder / "clipnotes" / "measured" / "methods.json"
     costs, rows = read(path)
@@ -186,7 +193,10 @@ def compare(folder: Path, seeds: int, workers: int) -> dict[str, Any]:
 
     def save() -> None:
         chosen = choose(rows)
-        wanted = [*trials(), *plan(seeds, chosen)]  # what an older plan had is left out
+        wanted = [
+            *trials(),
+            *plan(seeds, chosen, PLAN + MORE),
+        ]  # what an older plan had is left out
         own = [rows[run] for run in wanted if run in rows]
         results["about"] = {
             **before,
@@ -206,7 +216,8 @@ def compare(folder: Path, seeds: int, workers: int) -> dict[str, Any]:
         save()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         run_all(trials(), rows, save, pool, "learning rates")
-        run_all(plan(seeds, choose(rows)), rows, save, pool, "runs")
+        groups = PLAN + MORE if more else PLAN
+        run_all(plan(seeds, choose(rows), groups), rows, save, pool, "runs")
     save()
     return results
 
@@ -217,9 +228,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--folder", type=Path, default=HERE.parent, help="the repository's")
+    parser.add_argument("--more", action="store_true", help="the slow groups too, see MORE")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that this one starts
-    print(tables(compare(args.folder, args.seeds, args.workers)))
+    print(tables(compare(args.folder, args.seeds, args.workers, args.more)))
 
 
 if __name__ == "__main__":
