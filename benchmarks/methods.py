@@ -3,6 +3,8 @@
     python benchmarks/methods.py             # goes on where it stopped; writes
     clipnotes/measured/methods.json, a copy in benchmarks/, and prints the tables
 
+    python benchmarks/methods.py --more      # the slow groups as well (MORE, below)
+
 Two questions, those of ``few_shot`` (which see), with five seeds each:
 
 - "new things": concepts that Emoji-CLIP never saw, learned from 1 to 8 drawings each, by designers
@@ -11,11 +13,12 @@ Two questions, those of ``few_shot`` (which see), with five seeds each:
   Base is the same concepts by the other one; new is 150 other concepts by the same one, for which
   a method that is bound to its classes has no answer. The harmonic mean is each run's own.
 
-Every method runs by its authors' recipe ("published"). These recipes are for CLIP, whose
-temperature is 100; Emoji-CLIP's is 16. So the learning rate is also chosen ("tuned"), and nothing
+Methods run by their authors' recipes ("published"). These are for CLIP, whose temperature is 100;
+Emoji-CLIP's is 16. So the learning rate is also chosen ("tuned"), and nothing
 but that: with four drawings of the new things and seed 0, on what known designers drew of them
 besides (CoCoOp, which is slow, with one drawing). That rate is used for all seeds, all numbers of
-drawings and both questions. No picture by a test designer takes part in the choice.
+drawings and both questions. No picture by a test designer takes part in the choice. Where it is the
+authors' own, "tuned" is "published", and is not run again.
 
 What ``few_shot`` has measured already is taken from there and marked; its seconds include the
 tests. Each run has one thread, and there are two at once.
@@ -193,10 +196,8 @@ def compare(folder: Path, seeds: int, workers: int, more: bool) -> dict[str, Any
 
     def save() -> None:
         chosen = choose(rows)
-        wanted = [
-            *trials(),
-            *plan(seeds, chosen, PLAN + MORE),
-        ]  # what an older plan had is left out
+        # What an older plan had is left out.
+        wanted = [*trials(), *plan(seeds, chosen, PLAN + MORE)]
         own = [rows[run] for run in wanted if run in rows]
         results["about"] = {
             **before,

@@ -26,7 +26,8 @@ BOUND = {"CSC", "nearest mean", "linear probe", "Tip-Adapter", "Tip-Adapter-F"}
 def everything(seeds=5):
     """What is run and what is taken over."""
     taken = methods.taken(measured("few_shot"), seeds, 128)
-    return [*(run._asdict() for run in methods.plan(seeds, CHOSEN)), *taken]
+    runs = methods.plan(seeds, CHOSEN, methods.PLAN + methods.MORE)
+    return [*(run._asdict() for run in runs), *taken]
 
 
 # The plan
@@ -48,7 +49,7 @@ def test_every_method_is_asked_both_questions_with_five_seeds(method, question):
 
 
 def test_nothing_is_run_twice_and_every_rate_has_a_source():
-    runs = list(methods.plan(5, CHOSEN))
+    runs = list(methods.plan(5, CHOSEN, methods.PLAN + methods.MORE))
     assert len(runs) == len(set(runs))
     for run in runs:
         if run.method in teach.FITTED:
@@ -167,7 +168,9 @@ def test_what_was_written_is_read_again(root, tmp_path):
     costs, rows = methods.read(root / "benchmarks" / "methods.json")
     assert set(costs) == set(teach.METHODS)
     chosen = methods.choose(rows)
-    assert set(rows) == {*methods.trials(), *methods.plan(methods.SEEDS, chosen)}
+    assert set(rows) >= {*methods.trials(), *methods.plan(methods.SEEDS, chosen)}
+    both = methods.PLAN + methods.MORE
+    assert set(rows) <= {*methods.trials(), *methods.plan(methods.SEEDS, chosen, both)}
 
 
 # Results
@@ -196,7 +199,7 @@ def test_all_copies_of_the_results_are_the_same(root):
 
 def test_every_row_is_whole():
     results = measured("methods")
-    asked = set()
+    seeds = {}
     for row in results["rows"]:
         assert set(row) - {"from"} == {
             *Run._fields,
@@ -204,11 +207,14 @@ def test_every_row_is_whole():
         }
         assert row["extra_bytes"] == results["about"]["cost"][row["method"]]["extra_bytes"]
         assert all(0 <= value <= 1 for value in row["accuracy"].values())
-        asked.add((row["method"], row["question"]))
-    both = {(method, question) for method in teach.METHODS for question in QUESTIONS}
-    assert both < asked
-    chosen = {method: choice["chosen"] for method, choice in results["about"]["lr"].items()}
-    assert {r["lr"] for r in results["rows"] if r["recipe"] == "tuned"} >= set(chosen.values())
+        if row["question"] != "validation" and row["method"] != "zero-shot":
+            group = [row[name] for name in Run._fields if name != "seed"]
+            seeds.setdefault(tuple(group), []).append(row["seed"])
+    assert all(sorted(found) == [0, 1, 2, 3, 4] for found in seeds.values())
+    rates = {method: choice["chosen"] for method, choice in results["about"]["lr"].items()}
+    for row in results["rows"]:
+        if row["recipe"] == "tuned" and row["question"] != "validation":
+            assert row["lr"] == rates[row["method"]]
 
 
 def test_what_few_shot_has_is_taken_from_there():
