@@ -50,7 +50,7 @@ record: $(INSTALLED) ## write down again what each version of transformers does
 	$(BIN)/python book/versions.py
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure speed and memory again, a quarter of an hour on a quiet machine
+bench: $(INSTALLED) ## measure speed and memory again, 20 minutes on a quiet machine
 	$(BIN)/python benchmarks/speed.py
 
 .PHONY: book

@@ -31,6 +31,18 @@ LOADS = {
 #: A `link` that only points somewhere.
 POINTS = {"canonical", "search", "index", "next", "prev", "author", "license"}
 
+#: The page that sends a visitor of the site to the book. Jupyter Book's own names no icon, so a
+#: browser asks for one that is not there.
+FRONT = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>clipnotes</title>
+<meta http-equiv="refresh" content="0; url=book/index.html">
+<link rel="icon" href="_static/favicon.svg" type="image/svg+xml">
+<a href="book/index.html">clipnotes</a>
+"""
+
 
 def sources_digest() -> str:
     """Digest every file that the book can depend on, by name and content."""
@@ -114,7 +126,9 @@ def main() -> int:
         return code
     print("==> Building the pages", flush=True)
     found = jupyter_book()
-    found += site_problems(HTML) if not found else []
+    if not found:
+        front.write_text(FRONT, encoding="utf-8")
+        found = site_problems(HTML)
     if found:
         print("The book has errors:", *found, sep="\n  ")
         return 1

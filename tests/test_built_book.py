@@ -7,6 +7,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from browser import assert_explorer_works, explorers, visit
 
+import build
+
 NARROW, WIDE = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
@@ -19,8 +21,8 @@ class Quiet(SimpleHTTPRequestHandler):
 def site(root):
     """The address of the built book, served as a host would serve it."""
     folder = root / "_build" / "html"
-    if not (folder / "index.html").exists():
-        pytest.skip("the book is not built: run make book, then this test")
+    if not build.DIGEST.exists() or build.DIGEST.read_text() != build.sources_digest():
+        pytest.skip("the book is not built, or something changed since: run make book first")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

@@ -14,7 +14,7 @@ import torch
 from some_folders import make_folders
 from typer.testing import CliRunner
 
-from clipnotes import cli
+from clipnotes import cli, terminal
 from clipnotes.folders import encode_files, list_files, read_picture
 from clipnotes.prompts import VPT, PromptLearner
 
@@ -104,6 +104,8 @@ def test_learn_prints_four_numbers_and_what_to_do_next(prompt):
     scores = json.loads((out / "card.json").read_text())["scores"]
     expected = [f"  {name:12}  {100 * value:5.1f} %" for name, value in scores.items()]
     assert lines[:4] == expected
+    recipe = "epochs 3, batch_size 32, lr 0.002"
+    assert lines[4] == f"Learned by CoOp (arXiv 2109.01134): {recipe}."
     assert lines[-1] == f"  clipnotes predict '{out}' IMAGE"
 
 
@@ -112,7 +114,8 @@ def test_learn_hands_every_option_on(folder, tmp_path, monkeypatch):
 
     seen = []
     monkeypatch.setattr(clipnotes.learn, "learn", lambda *a, **k: seen.append((a, k)) or 1 / 0)
-    options = "--shots 3 --seed 4 --seeds 2 --init hello --position front --per-class --epochs 7"
+    options = "--shots 3 --seed 4 --seeds 2 --init hello --position front --per-class --epochs 7 "
+    options += "--lr 0.5 --method coop"
     run(
         "learn",
         folder,
@@ -130,6 +133,7 @@ def test_learn_hands_every_option_on(folder, tmp_path, monkeypatch):
     (((_, *where), keywords),) = seen
     assert [str(path) for path in where[:2]] == [str(folder), "o"]
     assert vars(where[2]) == {
+        "method": "coop",
         "shots": 3,
         "seeds": range(4, 6),
         "template": "one {}",
@@ -138,6 +142,7 @@ def test_learn_hands_every_option_on(folder, tmp_path, monkeypatch):
         "position": "front",
         "per_class": True,
         "epochs": 7,
+        "lr": 0.5,
     }
     assert (str(keywords["test"]), keywords["force"]) == ("t", True)
 
@@ -264,7 +269,7 @@ def test_a_small_model_computes_on_one_thread(monkeypatch, given, expected):
         monkeypatch.setenv("OMP_NUM_THREADS", given)
     run("trace")
     assert seen == expected
-    monkeypatch.setattr(cli, "SMALL", 10)
+    monkeypatch.setattr(terminal, "SMALL", 10)
     run("trace")
     assert seen == expected
 

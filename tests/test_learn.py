@@ -1,8 +1,7 @@
-"""Learning from a folder: the draw, the numbers, and a run that was killed."""
+"""Learning from a folder: the numbers, and a run that was killed."""
 
 import copy
 import shutil
-from collections import Counter
 
 import pytest
 import torch
@@ -11,8 +10,9 @@ from some_folders import NAMES, make_folders
 
 from clipnotes import Clip
 from clipnotes.folders import encode_files, list_files
-from clipnotes.learn import Plan, Report, learn, split
+from clipnotes.learn import Plan, Report, learn
 from clipnotes.prompts import LinearProbe, NearestMean, PromptLearner, ZeroShot, evaluate, training
+from clipnotes.shots import split
 
 QUICK = {"shots": 4, "epochs": 3, "n_ctx": 2}
 
@@ -20,22 +20,6 @@ QUICK = {"shots": 4, "epochs": 3, "n_ctx": 2}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return make_folders(tmp_path_factory.mktemp("pictures"))
-
-
-# The draw
-
-
-def test_the_draw():
-    labels = [0] * 20 + [1] * 5 + [2] * 2 + [3]
-    train, test = split(labels, 4, 0, True)
-    assert sorted(train + test) == list(range(28))
-    assert Counter(labels[row] for row in train) == {0: 4, 1: 4, 2: 1, 3: 1}
-    assert Counter(labels[row] for row in test) == {0: 16, 1: 1, 2: 1}
-    assert Counter(labels[row] for row in split(labels, 4, 0, False)[0]) == {0: 4, 1: 4, 2: 2, 3: 1}
-    assert split(labels, 4, 0, True) == (train, test)
-    assert split(labels, 4, 1, True) != (train, test)
-    with pytest.raises(ValueError, match="shots is 0"):
-        split(labels, 0, 0, True)
 
 
 # The numbers
@@ -93,7 +77,7 @@ def test_several_seeds_keep_the_first_prompt(clip, folder, tmp_path, monkeypatch
         seeds.append(seed)
         return training.fit(*given, seed=seed, **rest)
 
-    monkeypatch.setattr("clipnotes.learn.fit", counted)
+    monkeypatch.setattr("clipnotes.published.fit", counted)
     one = learn(clip, folder, tmp_path / "one", Plan(**QUICK, seeds=[5]))
     two = learn(clip, folder, tmp_path / "two", Plan(**QUICK, seeds=[5, 6]))
     assert all(
@@ -147,7 +131,7 @@ def test_few_and_unreadable_pictures(clip, folder, tmp_path):
 def test_a_plan_that_does_not_fit_is_refused_before_a_picture_is_read(
     clip, folder, tmp_path, monkeypatch, plan, words
 ):
-    monkeypatch.setattr("clipnotes.learn.encode_files", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("clipnotes.shots.encode_files", lambda *_: pytest.fail("too late"))
     with pytest.raises(ValueError, match=words):
         learn(clip, folder, tmp_path / "out", Plan(**plan))
     assert not (tmp_path / "out").exists()

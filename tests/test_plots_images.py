@@ -44,16 +44,6 @@ def test_filters_come_strongest_first():
     assert [int(drawn(ax)[0, 0].argmax()) for ax in axes] == [1, 2]
 
 
-def test_attention_is_bright_where_it_looks():
-    pixels = torch.rand(3, 4, 4)
-    look = torch.tensor([[[1.0, 0.0], [0.0, 0.5]]])
-    shown = drawn(plots.attention_over(pixels, look)[0])
-    picture = plots.to_picture(pixels)
-    np.testing.assert_allclose(shown[:2, :2], picture[:2, :2], atol=1e-6)
-    np.testing.assert_allclose(shown[:2, 2:], 0.15 * picture[:2, 2:], atol=1e-6)
-    np.testing.assert_allclose(shown[2:, 2:], 0.575 * picture[2:, 2:], atol=1e-6)
-
-
 def test_rows_of_pictures():
     red, blue = Image.new("RGB", (2, 2), "red"), Image.new("RGB", (2, 2), "blue")
     axes = plots.pictures([red, blue, red], ["x", "y", "z"], columns=2)

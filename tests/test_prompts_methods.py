@@ -43,3 +43,18 @@ def test_what_depends_on_the_vision_tower_says_so(clip, tmp_path, monkeypatch):
     projected = changed(clip, lambda model: model.visual_projection.weight.mul_(2))
     with pytest.raises(ValueError, match="the vision tower"):
         PromptLearner.load(tmp_path, projected)
+
+
+def test_the_recipe_is_on_the_card(clip, tmp_path):
+    recipe = {"method": "kgcoop", "epochs": 100, "lr": 0.002}
+    small_learner(clip).save(tmp_path, recipe=recipe)
+    tensors, card = read_prompt(tmp_path)
+    assert card["recipe"] == recipe
+    with pytest.raises(TypeError, match=r"'epochs' in the recipe is \[1\]"):
+        small_learner(clip).save(tmp_path, recipe={"epochs": [1]}, force=True)
+    assert read_prompt(tmp_path)[1] == card
+    del card["recipe"]  # written before cards had one
+    write_prompt(tmp_path, tensors, card, force=True)
+    assert read_prompt(tmp_path)[1]["recipe"] == {}
+    small_learner(clip).save(tmp_path, force=True)
+    assert read_prompt(tmp_path)[1]["recipe"] == {}

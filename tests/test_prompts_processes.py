@@ -84,7 +84,7 @@ def test_two_processes_give_what_one_gives(clip, tmp_path, root):
     # Each process has its part of the work, the main one writes and shows the bar.
     assert [result["sizes"] for result in results] == [[4, 4, 1] * 3, [3, 3, 0] * 3]
     assert [result["saved"] for result in results] == [2, 0]
-    assert done.stderr.count("9/9") == 1
+    assert done.stderr.count("| 0/9 ") == 1
 
 
 def test_alone_nothing_is_sent():

@@ -123,13 +123,17 @@ def test_a_finished_run_is_only_read(clip, shots, tmp_path):
     assert path.read_bytes() == written
 
 
-def test_it_writes_at_most_every_few_seconds_and_at_the_end(clip, shots, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("seconds", "written"), [(3600, [1, 6]), (0, [1, 2, 3, 4, 5, 6])])
+def test_it_writes_at_most_every_few_seconds_and_at_the_end(
+    clip, shots, tmp_path, monkeypatch, seconds, written
+):
     epochs = []
+    monkeypatch.setattr(training, "SECONDS_BETWEEN", seconds)
     monkeypatch.setattr(
         training.Checkpoint, "save", lambda self, p, o, history: epochs.append(len(history["loss"]))
     )
     fit(small_learner(clip), *shots, checkpoint=tmp_path / "run", **RECIPE)
-    assert epochs == [1, 6]
+    assert epochs == written
 
 
 def another_model(clip):

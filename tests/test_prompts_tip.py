@@ -38,12 +38,15 @@ def test_equals_the_formula(clip, monkeypatch):
     expected = formula(clip, keys, labels, queries, 1.7, 3.1)
     weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
     (wanted,) = torch.autograd.grad((expected * weights).sum(), keys)
-    for memory in (tip.MEMORY, 1):
+    sizes, cached = [], learner.cached
+    learner.cached = lambda part: sizes.append(len(part)) or cached(part)
+    for memory in (tip.MEMORY, 4 * 8 * 3 * 2):
         monkeypatch.setattr(tip, "MEMORY", memory)
         found = learner.logits(queries)
         (gradient,) = torch.autograd.grad((found * weights).sum(), learner.keys)
         assert_close("logits", found, expected, 1e-4)  # of about 30
         assert_close("gradient", gradient / wanted.abs().max(), wanted / wanted.abs().max(), 1e-5)
+    assert sizes == [6, 2, 2, 2], "a few pictures at once"
 
 
 def test_training_is_adamw_along_a_cosine(clip):
@@ -67,7 +70,7 @@ def test_training_is_adamw_along_a_cosine(clip):
 
 
 def test_the_pictures_held_out_are_a_quarter_of_each_class_and_never_cached(clip, monkeypatch):
-    labels = [0] * 8 + [1] * 3 + [2] + [3] * 4 + [4] * 2
+    labels = [0] * 8 + [1] * 7 + [2] + [3] * 4 + [4] * 2
     held = tip._hold_out(labels, seed=0)
     assert sorted(labels[i] for i in held) == [0, 0, 1, 3, 4]
     assert tip._hold_out(labels, seed=0) == held != tip._hold_out(labels, seed=1)
@@ -90,7 +93,7 @@ def test_what_is_chosen_is_the_best_there_is(clip):
     features, labels = pictures(clip, 25)
     kept, held = list(range(15)), list(range(15, 25))
     truth = torch.tensor(labels)
-    recipe = {"epochs": 3, "lr": 0.01, "batch_size": 8, "seed": 0}
+    recipe = {"epochs": 6, "lr": 0.1, "batch_size": 4, "seed": 0}
     make = lambda: TipAdapter(  # noqa: E731
         clip, CLASSES, features[kept], truth[kept], TEMPLATE
     )
@@ -103,7 +106,7 @@ def test_what_is_chosen_is_the_best_there_is(clip):
         loss = F.cross_entropy(logits, truth[held])
         found.append(((right, -loss), epoch, copy.deepcopy(learner)))
     _, epoch, best = max(found, key=lambda one: one[0])
-    assert choice.epoch == epoch
+    assert choice.epoch == epoch != recipe["epochs"], "not simply the last"
     accuracies = []
     for best.alpha in tip.ALPHAS:
         for best.beta in tip.BETAS:
@@ -112,6 +115,19 @@ def test_what_is_chosen_is_the_best_there_is(clip):
     accuracy = evaluate(best, features[held], truth[held]).accuracy
     assert accuracy == pytest.approx(max(accuracies)) == pytest.approx(choice.accuracy)
     assert max(accuracies) > min(accuracies)
+
+
+def test_what_is_chosen_is_trained_on_all_pictures(clip, monkeypatch):
+    features, labels = pictures(clip, 10)
+    monkeypatch.setattr(tip, "_choose", lambda *_: tip.TipChoice(2, 0.3, 0.7, 1.0, 5))
+    learner, _ = fit_tip(clip, CLASSES, features, labels, epochs=4)
+    twin = TipAdapter(clip, CLASSES, features, labels)
+    stages = [
+        twin.keys.detach().clone()
+        for _ in tip._train(twin, epochs=4, lr=0.001, batch_size=256, seed=0)
+    ]
+    assert [torch.equal(learner.keys, keys) for keys in stages] == [0, 0, 1, 0, 0]
+    assert (learner.alpha, learner.beta) == (0.3, 0.7)
 
 
 def test_it_learns_from_pictures_and_leaves_the_model_alone(clip):
@@ -160,6 +176,11 @@ def test_there_and_back_for_its_own_classes(clip, tmp_path):
     assert torch.equal(back.logits(features), learner.logits(features))
     with pytest.raises(ValueError, match="nothing for others"):
         TipAdapter.load(tmp_path, clip, CLASSES[:2])
+    changed = copy.deepcopy(clip)
+    with torch.no_grad():
+        changed.model.visual_projection.weight.mul_(2)
+    with pytest.raises(ValueError, match="the vision tower"):
+        TipAdapter.load(tmp_path, changed)
 
 
 def test_a_half_precision_model(clip):

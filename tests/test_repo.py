@@ -220,7 +220,11 @@ FLOORS = {
     "clipnotes.prompts": 3.9,
     "clipnotes.folders": 3,
     "clipnotes.doctor": 3.91,
-    "clipnotes.learn": 3.91,
+    "clipnotes.shots": 3.1,
+    "clipnotes.published": 3.91,
+    "clipnotes.learn": 3.92,
+    "clipnotes.compare": 3.93,
+    "clipnotes.terminal": 3.95,
     "clipnotes.cli": 4,
     "clipnotes.__main__": 4.1,
     "clipnotes": 9,  # its names are looked up when asked for

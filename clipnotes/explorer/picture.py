@@ -21,6 +21,7 @@ from clipnotes.explorer.page import (
     encode,
     in_255ths,
 )
+from clipnotes.looking import shared_vectors
 
 
 @torch.no_grad()
@@ -102,9 +103,7 @@ def text_similarity(clip: Clip, hidden_states: Sequence[Tensor], texts: Tensor) 
         ValueError: Some are not numbers.
     """
     states = torch.cat(list(hidden_states))  # (n_depths, N, D)
-    norm: Any = compat.vision_tower(clip.model).post_layernorm
-    projected = clip.model.visual_projection(norm(states))  # (n_depths, N, P)
-    cosines = torch.nn.functional.normalize(projected, dim=-1) @ texts.T  # (n_depths, N, n_texts)
+    cosines = shared_vectors(clip.model, states) @ texts.T  # (n_depths, N, n_texts)
     if not cosines.isfinite().all():
         raise ValueError(
             "the model gave features that are not numbers; its weights or its input hold NaN or "

@@ -82,6 +82,7 @@ class Learner(nn.Module):
         shots: int | None = None,
         seed: int | None = None,
         scores: Mapping[str, float] | None = None,
+        recipe: Mapping[str, Any] | None = None,
         force: bool = False,
     ) -> None:
         """Save what was learned, and a card that says what it is for.
@@ -94,10 +95,11 @@ class Learner(nn.Module):
             shots: Pictures a class that it was learned from.
             seed: Of the training.
             scores: Name -> number, for instance accuracies.
+            recipe: Name -> text or number: how it was trained, for readers of the card.
             force: Replace a prompt that is there.
 
         Raises:
-            TypeError: Shots, seed or a score of another type.
+            TypeError: Shots, seed, a score or the recipe of another type.
             ValueError: A prompt is there already; a number that is not finite. Nothing is written.
             OSError: The system refuses; an old prompt is still there.
 
@@ -116,6 +118,7 @@ class Learner(nn.Module):
             shots=shots,
             seed=seed,
             scores=scores,
+            recipe=recipe,
         )
         write_prompt(folder, self.state_dict(), card, force=force)
 

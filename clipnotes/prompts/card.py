@@ -32,6 +32,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "shots": (int, type(None)),
     "seed": (int, type(None)),
     "scores": (dict,),
+    "recipe": (dict,),
     "versions": (dict,),
 }
 # Format 1 knew one method, and had its options among the fields.
@@ -117,6 +118,7 @@ def make_card(
     shots: int | None = None,
     seed: int | None = None,
     scores: Mapping[str, float] | None = None,
+    recipe: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Say everything that using what was learned depends on, and how it came about.
 
@@ -129,12 +131,14 @@ def make_card(
         shots: Pictures a class that it was learned from.
         seed: Of the training.
         scores: Name -> number, for instance accuracies.
+        recipe: Name -> text or number: how it was trained, for readers.
 
     Returns:
         What JSON can hold.
 
     Raises:
-        TypeError: Shots or seed is no whole number, or a score is no number.
+        TypeError: Shots or seed is no whole number, a score is no number, or something in the
+            recipe is neither a text nor a number.
         ValueError: A score is not finite.
 
     Example:
@@ -155,6 +159,9 @@ def make_card(
             raise TypeError(f"the score {name!r} is {score!r}; give a number") from error
         if not math.isfinite(numbers[str(name)]):
             raise ValueError(f"the score {name!r} is {score!r}; give a finite number")
+    for name, said in (recipe or {}).items():
+        if not isinstance(said, (str, int, float)):
+            raise TypeError(f"{name!r} in the recipe is {said!r}; give a text or a number")
     return {
         "format": FORMAT,
         "method": method,
@@ -167,6 +174,7 @@ def make_card(
         "shots": shots,
         "seed": seed,
         "scores": numbers,
+        "recipe": dict(recipe or {}),
         "versions": _versions(),
     }
 
@@ -237,6 +245,7 @@ def check_card(file: Path, card: Any) -> dict[str, Any]:
         options = {name: card[name] for name in OLD_OPTIONS if name in card}
         card = {name: value for name, value in card.items() if name not in OLD_OPTIONS}
         card |= {"format": FORMAT, "method": "coop", "options": options, "vision_tower": None}
+    card = {"recipe": {}} | card  # cards had none at first
     for name, types in FIELDS.items():
         value = card.get(name)
         if name not in card or not isinstance(value, types):

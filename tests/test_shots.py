@@ -1,0 +1,60 @@
+"""The pictures of a folder: the draw, and what is known of each."""
+
+import shutil
+from collections import Counter
+
+import pytest
+import torch
+from some_folders import NAMES, make_folders
+
+from clipnotes.folders import list_files, read_picture
+from clipnotes.prompts import VPT, ZeroShot
+from clipnotes.shots import Folder, split
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folders(tmp_path_factory.mktemp("pictures"), 3)
+
+
+def test_the_draw():
+    labels = [0] * 20 + [1] * 5 + [2] * 2 + [3]
+    train, test = split(labels, 4, 0, True)
+    assert sorted(train + test) == list(range(28))
+    assert Counter(labels[row] for row in train) == {0: 4, 1: 4, 2: 1, 3: 1}
+    assert Counter(labels[row] for row in test) == {0: 16, 1: 1, 2: 1}
+    assert Counter(labels[row] for row in split(labels, 4, 0, False)[0]) == {0: 4, 1: 4, 2: 2, 3: 1}
+    assert split(labels, 4, 0, True) == (train, test)
+    assert split(labels, 4, 1, True) != (train, test)
+    with pytest.raises(ValueError, match="shots is 0"):
+        split(labels, 0, 0, True)
+
+
+def test_a_picture_keeps_its_label_and_its_features(clip, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "in")
+    (tmp_path / "in" / "fruit" / "0.png").write_bytes(b"x")  # rows and files part here
+    pool = Folder(tmp_path / "in").read(clip)
+    assert [one.path for one in pool.skipped] == [str(tmp_path / "in" / "fruit" / "0.png")]
+    parts = pool.draw(2, 0)
+    assert [len(part) for part in parts] == [5, 3]
+    assert sorted(parts[0].paths + parts[1].paths) == sorted(pool.pictures.paths)
+    for part in parts:
+        for i, path in enumerate(part.paths):
+            image = read_picture(path)
+            assert part[i].tobytes() == image.tobytes()
+            assert torch.allclose(part.features[i], clip.encode_image([image])[0], atol=1e-5)
+            assert NAMES[part.labels[i]] in path.replace("_", " ").replace("-", " ")
+
+
+def test_what_encodes_pictures_itself_gets_them(clip, folder):
+    pictures = Folder(folder).read(clip).pictures
+    assert pictures.suited(ZeroShot(clip, NAMES)) is pictures.features
+    assert pictures.suited(VPT(clip, NAMES, 1, 1)) is pictures
+
+
+def test_a_folder_to_test_on_that_cannot_be_read(clip, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "test")
+    for path in list_files(tmp_path / "test"):
+        path.write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"none of the files in .*test can be read: .*0\.png"):
+        Folder(folder, tmp_path / "test").read(clip)
