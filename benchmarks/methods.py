@@ -3,7 +3,7 @@
     python benchmarks/methods.py             # goes on where it stopped; writes
     clipnotes/measured/methods.json, a copy in benchmarks/, and prints the tables
 
-    python benchmarks/methods.py --more      # the slow groups as well (MORE, below)
+All of it takes about an hour on two quiet cores; what stands in the file is not run again.
 
 Two questions, those of ``few_shot`` (which see), with five seeds each:
 
@@ -61,25 +61,16 @@ SLOW = {"CoCoOp": {"shots": 1, "seed": 0}}
 Group = tuple[tuple[str, str], str, tuple[int, ...], tuple[str, ...]]
 VISUAL = ("VPT shallow", "VPT deep", "MaPLe")
 THINGS, DESIGNER = ("new things", ""), "a new designer"
+ALL_SHOTS = (1, 2, 4, 8)
 PLAN: tuple[Group, ...] = (
-    (THINGS, "published", (1, 2, 4, 8), TIPS),
-    ((DESIGNER, "openmoji"), "published", (1,), TIPS),
-    ((DESIGNER, "twemoji"), "published", (1,), TIPS),
-    (THINGS, "published", (1,), VISUAL),
-    (THINGS, "tuned", (1,), ("KgCoOp",)),
-)
-MORE: tuple[Group, ...] = (  # what matters most comes first
-    ((DESIGNER, "openmoji"), "published", (1,), VISUAL),
-    ((DESIGNER, "openmoji"), "tuned", (1,), ("KgCoOp",)),
-    ((DESIGNER, "openmoji"), "published", (1,), ("CoCoOp",)),
-    ((DESIGNER, "twemoji"), "published", (1,), VISUAL),
-    ((DESIGNER, "twemoji"), "tuned", (1,), ("KgCoOp",)),
-    ((DESIGNER, "twemoji"), "published", (1,), ("CoCoOp",)),
-    (THINGS, "published", (1,), ("CoCoOp",)),
-    (THINGS, "published", (4,), VISUAL),
-    (THINGS, "tuned", (4,), ("KgCoOp", "CSC", *VISUAL)),
-    ((DESIGNER, "openmoji"), "tuned", (1,), VISUAL),
-    ((DESIGNER, "twemoji"), "tuned", (1,), VISUAL),
+    (THINGS, "published", ALL_SHOTS, TIPS),
+    ((DESIGNER, "openmoji"), "published", (1,), (*VISUAL, "CoCoOp", *TIPS)),
+    ((DESIGNER, "twemoji"), "published", (1,), (*VISUAL, "CoCoOp", *TIPS)),
+    ((DESIGNER, "openmoji"), "tuned", (1,), ("KgCoOp", "CSC")),
+    ((DESIGNER, "twemoji"), "tuned", (1,), ("KgCoOp", "CSC")),
+    (THINGS, "published", ALL_SHOTS, VISUAL),
+    (THINGS, "tuned", ALL_SHOTS, ("KgCoOp", "CSC")),
+    (THINGS, "published", ALL_SHOTS, ("CoCoOp",)),
 )
 NAMES = {  # in few_shot
     "hand template": "zero-shot",
@@ -114,11 +105,9 @@ def choose(rows: dict[Run, Row]) -> dict[str, dict[str, Any]]:
     }
 
 
-def plan(
-    seeds: int, chosen: dict[str, dict[str, Any]], groups: tuple[Group, ...] = PLAN
-) -> Iterator[Run]:
+def plan(seeds: int, chosen: dict[str, dict[str, Any]]) -> Iterator[Run]:
     """Every run of both questions, one group after the other, all seeds of it."""
-    for (question, designer), recipe, all_shots, some in groups:
+    for (question, designer), recipe, all_shots, some in PLAN:
         for shots, seed, method in product(all_shots, range(seeds), some):
             lr = FITTED[method].lr if method in FITTED else None
             if recipe == "tuned":
@@ -184,7 +173,7 @@ def read(path: Path) -> tuple[dict[str, Row], dict[Run, Row]]:
     return kept["about"]["cost"], dict(zip(named, rows, strict=True))
 
 
-def compare(folder: Path, seeds: int, workers: int, more: bool) -> dict[str, Any]:
+def compare(folder: Path, seeds: int, workers: int) -> dict[str, Any]:
     """Measure everything that is not measured yet, and write it."""
     path = folder / "clipnotes" / "measured" / "methods.json"
     costs, rows = read(path)
@@ -197,7 +186,7 @@ def compare(folder: Path, seeds: int, workers: int, more: bool) -> dict[str, Any
     def save() -> None:
         chosen = choose(rows)
         # What an older plan had is left out.
-        wanted = [*trials(), *plan(seeds, chosen, PLAN + MORE)]
+        wanted = [*trials(), *plan(seeds, chosen)]
         own = [rows[run] for run in wanted if run in rows]
         results["about"] = {
             **before,
@@ -217,8 +206,7 @@ def compare(folder: Path, seeds: int, workers: int, more: bool) -> dict[str, Any
         save()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         run_all(trials(), rows, save, pool, "learning rates")
-        groups = PLAN + MORE if more else PLAN
-        run_all(plan(seeds, choose(rows), groups), rows, save, pool, "runs")
+        run_all(plan(seeds, choose(rows)), rows, save, pool, "runs")
     save()
     return results
 
@@ -229,10 +217,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--folder", type=Path, default=HERE.parent, help="the repository's")
-    parser.add_argument("--more", action="store_true", help="the slow groups too, see MORE")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that this one starts
-    print(tables(compare(args.folder, args.seeds, args.workers, args.more)))
+    print(tables(compare(args.folder, args.seeds, args.workers)))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ BOUND = {"CSC", "nearest mean", "linear probe", "Tip-Adapter", "Tip-Adapter-F"}
 def everything(seeds=5):
     """What is run and what is taken over."""
     taken = methods.taken(measured("few_shot"), seeds, 128)
-    runs = methods.plan(seeds, CHOSEN, methods.PLAN + methods.MORE)
+    runs = methods.plan(seeds, CHOSEN)
     return [*(run._asdict() for run in runs), *taken]
 
 
@@ -49,7 +49,7 @@ def test_every_method_is_asked_both_questions_with_five_seeds(method, question):
 
 
 def test_nothing_is_run_twice_and_every_rate_has_a_source():
-    runs = list(methods.plan(5, CHOSEN, methods.PLAN + methods.MORE))
+    runs = list(methods.plan(5, CHOSEN))
     assert len(runs) == len(set(runs))
     for run in runs:
         if run.method in teach.FITTED:
@@ -168,9 +168,7 @@ def test_what_was_written_is_read_again(root, tmp_path):
     costs, rows = methods.read(root / "benchmarks" / "methods.json")
     assert set(costs) == set(teach.METHODS)
     chosen = methods.choose(rows)
-    assert set(rows) >= {*methods.trials(), *methods.plan(methods.SEEDS, chosen)}
-    both = methods.PLAN + methods.MORE
-    assert set(rows) <= {*methods.trials(), *methods.plan(methods.SEEDS, chosen, both)}
+    assert set(rows) == {*methods.trials(), *methods.plan(methods.SEEDS, chosen)}
 
 
 # Results
