@@ -24,6 +24,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,10 @@ TEMPLATE = "an emoji of a {}"
 TEMPLATES = (TEMPLATE, "a drawing of a {}", "a small picture of a {}", "{}", "an icon of a {}")
 N_CTX = 4
 HALF = 150  # concepts
+# What is scored of "a new designer".
+LEARNED = "learned pictures"
+BASE = "same concepts, other designer"
+NEW = "other concepts, same designer"
 
 
 class Run(NamedTuple):
@@ -76,37 +81,60 @@ def plan(seeds: int) -> Iterator[Run]:
 
 
 class Bench:
-    """The model and the features of every picture, computed once."""
+    """The model and what it makes of the pictures, computed once.
 
-    def __init__(self) -> None:
+    Args:
+        held_out: True for the drawings of new things only, enough for the first question.
+    """
+
+    def __init__(self, held_out: bool | None = None) -> None:
         self.clip = clipnotes.load()
-        data = load_emoji()
-        features = self.clip.encode_image(list(data["image"]))
+        self.clip.model.requires_grad_(False)
+        data = load_emoji(held_out=held_out)
         label = data.features["style"]
         styles = [label.int2str(number) for number in data["style"]]
         rows = zip(data["name"], styles, data["held_out"], strict=True)
-        self.rows = [(i, *row) for i, row in enumerate(rows)]
-        self.features = features
+        # What known designers drew of known concepts is in neither question.
+        asked = [(i, *row) for i, row in enumerate(rows) if row[2] or row[1] in UNKNOWN]
+        self.data = data.select([i for i, *_ in asked])
+        self.rows = [(i, *row) for i, (_, *row) in enumerate(asked)]
         self.new = sorted({name for _, name, _, held_out in self.rows if held_out})
+        self.known = {style for *_, style, _ in self.rows} - set(UNKNOWN)
 
-    def pictures(self, names: list[str], styles: set[str]) -> tuple[torch.Tensor, list[str]]:
-        """Features and names of the drawings of these concepts by these designers."""
+    @cached_property
+    def features(self) -> torch.Tensor:
+        """Of every picture: (n, P)."""
+        return self.clip.encode_image(list(self.data["image"]))
+
+    def inputs(self, run: Any, rows: list[int]) -> torch.Tensor:
+        """What the run's method is given of these pictures."""
+        return self.features[rows]
+
+    def find(self, names: list[str], styles: set[str]) -> tuple[list[int], list[str]]:
+        """Rows and names of the drawings of these concepts by these designers."""
         wanted = set(names)
         found = [(i, name) for i, name, style, _ in self.rows if name in wanted and style in styles]
-        return self.features[[i for i, _ in found]], [name for _, name in found]
+        return [i for i, _ in found], [name for _, name in found]
 
-    def draw(self, names: list[str], styles: set[str], shots: int, seed: int) -> Any:
+    def draw(
+        self, names: list[str], styles: set[str], shots: int, seed: int
+    ) -> tuple[list[int], list[str]]:
         """At most `shots` drawings of each concept: some have fewer than eight."""
-        features, labels = self.pictures(names, styles)
+        found, labels = self.find(names, styles)
         have = Counter(labels)
         table = datasets.Dataset.from_dict({"row": range(len(labels)), "name": labels})
         rows: list[int] = []
         for count in sorted(set(have.values())):
             some = [i for i, name in enumerate(labels) if have[name] == count]
             rows += few_shot(table.select(some), min(shots, count), seed)["row"]
-        return features[sorted(rows)], [labels[i] for i in sorted(rows)]
+        return [found[i] for i in sorted(rows)], [labels[i] for i in sorted(rows)]
 
-    def classifier(self, run: Run, names: list[str], images: Any, labels: Any) -> Any:
+    def score(self, run: Any, classifier: Any, names: list[str], style: str) -> float:
+        """Accuracy on the drawings of these concepts by this designer."""
+        rows, labels = self.find(names, {style})
+        return evaluate(classifier, self.inputs(run, rows), labels).accuracy
+
+    def classifier(self, run: Any, names: list[str], images: Any, labels: Any) -> Any:
         """Train what the run says."""
         if run.method == "hand template":
             return ZeroShot(self.clip, names, TEMPLATE)
@@ -135,17 +163,13 @@ class Bench:
         )
         return learner
 
-    def new_things(self, run: Run) -> dict[str, float]:
+    def new_things(self, run: Any) -> dict[str, float]:
         """Learn the held-out concepts from known designers, test on unknown ones."""
-        known = {style for *_, style, _ in self.rows} - set(UNKNOWN)
-        images, labels = self.draw(self.new, known, max(run.shots, 1), run.seed)
-        classifier = self.classifier(run, self.new, images, labels)
-        return {
-            style: evaluate(classifier, *self.pictures(self.new, {style})).accuracy
-            for style in UNKNOWN
-        }
+        rows, labels = self.draw(self.new, self.known, max(run.shots, 1), run.seed)
+        classifier = self.classifier(run, self.new, self.inputs(run, rows), labels)
+        return {style: self.score(run, classifier, self.new, style) for style in UNKNOWN}
 
-    def new_designer(self, run: Run) -> dict[str, float]:
+    def new_designer(self, run: Any) -> dict[str, float]:
         """Learn half of some known concepts from one designer, test both halves."""
         (other,) = set(UNKNOWN) - {run.designer}
         both = Counter(
@@ -154,21 +178,18 @@ class Bench:
         everything = sorted(name for name, count in both.items() if count == len(UNKNOWN))
         chosen = random.Random(f"concepts {run.seed}").sample(everything, 2 * HALF)
         base, new = chosen[:HALF], chosen[HALF:]
-        images, labels = self.pictures(base, {run.designer})
-        classifier = self.classifier(run, base, images, labels)
+        rows, labels = self.find(base, {run.designer})
+        classifier = self.classifier(run, base, self.inputs(run, rows), labels)
         scores = {
-            "learned pictures": evaluate(classifier, images, labels).accuracy,
-            "same concepts, other designer": evaluate(
-                classifier, *self.pictures(base, {other})
-            ).accuracy,
+            LEARNED: self.score(run, classifier, base, run.designer),
+            BASE: self.score(run, classifier, base, other),
         }
         moved = self.moved(run, classifier, new)
         if moved is not None:
-            there = self.pictures(new, {run.designer})
-            scores["other concepts, same designer"] = evaluate(moved, *there).accuracy
+            scores[NEW] = self.score(run, moved, new, run.designer)
         return scores
 
-    def moved(self, run: Run, classifier: Any, names: list[str]) -> Any:
+    def moved(self, run: Any, classifier: Any, names: list[str]) -> Any:
         """The same classifier for other names, where that makes sense."""
         if run.method in ("hand template", "averaged templates"):
             return self.classifier(run, names, None, None)
@@ -178,7 +199,7 @@ class Bench:
         learner.load_state_dict(classifier.state_dict())
         return learner
 
-    def measure(self, run: Run) -> dict[str, Any]:
+    def measure(self, run: Any) -> dict[str, Any]:
         """One row of the results."""
         start = time.perf_counter()
         ask = self.new_things if run.question == "new things" else self.new_designer

@@ -1,0 +1,57 @@
+"""What a method costs: numbers learned, seconds a step, and memory, in a process of its own.
+
+    python benchmarks/method_cost.py "VPT deep"
+
+The new things are learned from four drawings each, for one epoch where there are epochs. Two of
+the classes first bring the weights into memory and wake the libraries. Memory is what comes on top
+of the model and the prepared pictures, see ``one_step``. Linux only. One line of JSON is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+import torch
+
+import few_shot
+from clipnotes.prompts.samples import features_of, pixels_of
+from one_step import forget_peak, peak
+from teach import FITTED, METHODS, teach
+
+SHOTS = 4
+
+
+def measure(method: str) -> dict[str, Any]:
+    """Teach it for one epoch."""
+    bench = few_shot.Bench(held_out=True)
+    rows, labels = bench.draw(bench.new, bench.known, SHOTS, 0)
+    pictures = [bench.data[i]["image"] for i in rows]
+    pixels = method in FITTED and FITTED[method].pixels
+    prepare = pixels_of if pixels else features_of
+    images = prepare(bench.clip, pictures)
+    how = {"shots": SHOTS, "seed": 0, "epochs": 1 if method in FITTED else None}
+    two = bench.new[:2]
+    some = [i for i, name in enumerate(labels) if name in two]
+    teach(method, bench.clip, two, images[some], [labels[i] for i in some], **how)
+    forget_peak()
+    before = peak()
+    taught = teach(method, bench.clip, bench.new, images, labels, **how)
+    return {**taught.cost(), "extra_bytes": peak() - before}
+
+
+def main() -> None:
+    """Print the cost of one method."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("method", choices=METHODS)
+    args = parser.parse_args()
+    if sys.platform != "linux":
+        raise SystemExit(f"peak memory is measured on Linux only, and this is {sys.platform}")
+    torch.set_num_threads(1)
+    print(json.dumps(measure(args.method)))
+
+
+if __name__ == "__main__":
+    main()

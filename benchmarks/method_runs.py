@@ -1,0 +1,98 @@
+"""One run of the comparison: a method, taught once by the protocol of few_shot and tested."""
+
+from __future__ import annotations
+
+from functools import cache, cached_property
+from typing import Any, NamedTuple
+
+import torch
+
+import few_shot
+from clipnotes.prompts import evaluate
+from clipnotes.prompts.samples import pixels_of
+from few_shot import BASE, NEW
+from method_tables import HARMONIC, harmonic_mean
+from teach import FITTED, Taught, moved, teach
+
+Row = dict[str, Any]
+
+
+class Run(NamedTuple):
+    """One method, taught once."""
+
+    question: str
+    method: str
+    recipe: str
+    lr: float | None
+    shots: int
+    seed: int
+    designer: str = ""
+
+
+def with_harmonic_mean(accuracy: dict[str, float]) -> dict[str, float]:
+    """Add it where there are base classes and new ones."""
+    if NEW not in accuracy:
+        return accuracy
+    return {**accuracy, HARMONIC: harmonic_mean(accuracy[BASE], accuracy[NEW])}
+
+
+class Bench(few_shot.Bench):
+    """The protocol of few_shot, for these methods."""
+
+    taught: Taught  # the last one
+
+    @cached_property
+    def pixels(self) -> torch.Tensor:
+        """Every picture, for a method that encodes it: (n, 3, height, width)."""
+        return pixels_of(self.clip, list(self.data["image"]))
+
+    def inputs(self, run: Run, rows: list[int]) -> torch.Tensor:
+        """What the run's method is given of these pictures."""
+        if run.method in FITTED and FITTED[run.method].pixels:
+            return self.pixels[rows]
+        return self.features[rows]
+
+    def classifier(self, run: Run, names: list[str], images: Any, labels: Any) -> Any:
+        """Teach what the run says."""
+        how = {"shots": run.shots, "seed": run.seed, "lr": run.lr}
+        self.taught = teach(run.method, self.clip, names, images, labels, **how)
+        return self.taught.classifier
+
+    def moved(self, run: Run, classifier: Any, names: list[str]) -> Any:
+        """The same for other names, if nothing in it belongs to its own."""
+        return moved(classifier, names)
+
+    def validation(self, run: Run) -> dict[str, float]:
+        """Learn new things from known designers, test on their other drawings."""
+        rows, labels = self.draw(self.new, self.known, run.shots, run.seed)
+        everything, names = self.find(self.new, self.known)
+        drawn = set(rows)
+        rest = [(i, name) for i, name in zip(everything, names, strict=True) if i not in drawn]
+        try:
+            classifier = self.classifier(run, self.new, self.inputs(run, rows), labels)
+        except FloatingPointError:  # it diverged: no rate to choose
+            return {"validation": 0.0}
+        images = self.inputs(run, [i for i, _ in rest])
+        return {"validation": evaluate(classifier, images, [name for _, name in rest]).accuracy}
+
+    def measure(self, run: Run) -> Row:
+        """One row of the results."""
+        ask = {
+            "validation": self.validation,
+            "new things": self.new_things,
+            "a new designer": self.new_designer,
+        }[run.question]
+        accuracy = with_harmonic_mean(ask(run))
+        return {**run._asdict(), "accuracy": accuracy, **self.taught.cost()}
+
+
+@cache
+def bench() -> Bench:
+    """Of this process, made when it is needed first."""
+    torch.set_num_threads(1)
+    return Bench()
+
+
+def work(run: Run) -> Row:
+    """Measure a run in a worker."""
+    return bench().measure(run)
