@@ -9,7 +9,8 @@ from importlib import import_module
 
 import jupytext
 import pytest
-import wrong_answers_01_06
+import wrong_answers_01_03
+import wrong_answers_04_06
 import wrong_answers_07_13
 
 import pairs
@@ -19,7 +20,11 @@ from clipnotes.exercises.marks import CHECKS
 from conftest import ROOT
 
 CHAPTERS = {path.stem[:2]: path for path in pairs.chapters()}
-WRONG = [*wrong_answers_01_06.WRONG, *wrong_answers_07_13.WRONG]
+WRONG = [
+    *wrong_answers_01_03.WRONG,
+    *wrong_answers_04_06.WRONG,
+    *wrong_answers_07_13.WRONG,
+]
 NAMED = re.compile(r"^\*\*(\d+\.\d+)\*\*")
 ASKED = re.compile(r'^assert check\("(\d+\.\d+)"', flags=re.MULTILINE)
 
