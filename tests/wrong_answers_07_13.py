@@ -1,9 +1,10 @@
 """Wrong answers to the exercises of chapters 7 to 13, and a part of what each is told."""
 
 import math
+from statistics import mean, pstdev, stdev
 
 import torch
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy
 from torch.nn.functional import scaled_dot_product_attention as attend
 
 from clipnotes.model import eos_positions
@@ -207,6 +208,10 @@ CHAPTER_8 = [
 # 9. Training a prompt
 
 
+def changes(before, after):
+    return [b - a for a, b in zip(before, after, strict=True)]
+
+
 def flattened(confusion):
     return int((confusion - confusion.diag().diag()).argmax())
 
@@ -266,9 +271,12 @@ def only_looking(learner, images, labels, lr, steps):
 
 
 CHAPTER_9 = [
-    ("9.1", lambda features: features.mean(0), "shorter than 1"),
-    ("9.1", lambda features: normalize(features.mean(1), dim=-1), "mean over the classes"),
-    ("9.1", lambda features: features[0], "not the classes' features"),
+    ("9.1", lambda a, b: mean(b) - mean(a), "Two numbers are wanted"),
+    ("9.1", lambda a, b: (mean(a) - mean(b), stdev(b)), "not the mean change"),
+    ("9.1", lambda a, b: (mean(b) - mean(a), stdev(b)), "the spread of the second list"),
+    ("9.1", lambda a, b: (mean(b) - mean(a), stdev(b) - stdev(a)), "a difference of two spreads"),
+    ("9.1", lambda a, b: (mean(b) - mean(a), pstdev(changes(a, b))), "divide by one less"),
+    ("9.1", lambda a, b: (mean(b) - mean(a), 0.5), "not the spread of the change"),
     ("9.2", flattened, "the flattened matrix"),
     ("9.2", lambda confusion: divmod(int(confusion.argmax()), len(confusion)), "for itself"),
     ("9.2", other_way_round, "The other way round"),

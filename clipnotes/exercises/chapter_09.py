@@ -1,37 +1,48 @@
-"""Checks of chapter 9: averages, mistakes, a schedule and a training."""
+"""Checks of chapter 9: changes, mistakes, a schedule and a training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import mean, pstdev, stdev
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy
 
 from clipnotes.exercises.marks import exercise, expect, expect_close, expect_not
 from clipnotes.prompts.recipe import learning_rates
 
 
 @exercise("9.1")
-def averaged(answer: Callable[[Tensor], Tensor]) -> None:
-    """One class feature from several sentences."""
-    for n_templates, n_classes in ((3, 4), (2, 5)):
-        features = normalize(torch.randn(n_templates, n_classes, 6), dim=-1)
-        mean = features.mean(0)
-        given = answer(features)
-        expect_not(
-            given,
-            mean,
-            "The mean of vectors of length 1 is shorter than 1, and by how much depends on how far "
-            "they are apart: a class with unlike sentences would get smaller logits.",
-        )
-        expect_not(
-            given,
-            normalize(features.mean(1), dim=-1),
-            "You took the mean over the classes. It is the sentences of a class that are averaged.",
-        )
-        expect_close(given, normalize(mean, dim=-1), "These are not the classes' features.")
+def paired(answer: Callable[[list[float], list[float]], Any]) -> None:
+    """The mean change from one list to another, and its spread."""
+    for before, after in (
+        ([0.61, 0.55, 0.7, 0.58], [0.66, 0.57, 0.79, 0.6]),
+        ([0.3, 0.9, 0.4], [0.2, 0.95, 0.4]),
+    ):
+        given = answer(before, after)
+        two = isinstance(given, (tuple, list, Tensor)) and len(given) == 2
+        expect(two, "Two numbers are wanted: the mean change, and its spread.")
+        average, spread = given
+        changed = [b - a for a, b in zip(before, after, strict=True)]
+        asked = f"For {before} and then {after}:"
+        expect_close(average, mean(changed), f"{asked} this is not the mean change.")
+        for number, said in (
+            (
+                pstdev(changed),
+                "the spread is divided by n. A few draws know their own mean too "
+                "well: divide by one less.",
+            ),
+            (stdev(after), "that is the spread of the second list, not of the change."),
+            (
+                stdev(after) - stdev(before),
+                "that is a difference of two spreads. How much the "
+                "change itself differs from draw to draw is something else.",
+            ),
+        ):
+            expect(abs(float(spread) - number) > 1e-6, f"{asked} {said}")
+        expect_close(spread, stdev(changed), f"{asked} this is not the spread of the change.")
 
 
 @exercise("9.2")
