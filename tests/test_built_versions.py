@@ -5,7 +5,7 @@ from browser import visit
 import by_version
 
 # Of each set of tabs: the label of the one that is open.
-OPEN = "sets => sets.map(one => one.querySelector('input:checked + label').textContent)"
+OPEN = "sets => sets.map(one => one.querySelector('input:checked + label').textContent.trim())"
 
 
 def opened(page):

@@ -219,7 +219,7 @@ def test_a_tagged_cell_s_output_becomes_a_tab_for_each_version(records):
 def test_a_version_without_a_record_stops_the_build(records):
     (records / "1.0.0.json").write_text(json.dumps({"a": [{"outputs": [["stream", "x"]]}]}))
     (records / "1.1.0.json").write_text(json.dumps({"a": []}))
-    with pytest.raises(ValueError, match=r"no record of its cells tagged by-version in \['1.1.0'\]"):
+    with pytest.raises(ValueError, match=r"no record of its cells .* in \['1.1.0'\]"):
         page([f"tag_{by_version.TAG}"])[1].apply()
     page(["cell"])[1].apply()
 
