@@ -76,12 +76,12 @@ def test_the_commands_of_the_steps_are_there():
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE))
     said = "\n".join(step.get("run", "") for _, step in steps())
     made = set(re.findall(r"\bmake ([a-z-]+)", said))
-    assert made == {"adopt", "book", "colab", "lint", "matrix", "other-model", "test"}
+    assert made >= {"adopt", "book", "colab", "lint", "matrix", "other-model", "test"}
     assert made <= targets
     programs = set(re.findall(r"python (\S+\.py)", said)) | set(re.findall(r"pytest (\S+)", said))
-    assert programs >= {"book/execute.py", "book/build.py", "tests/test_built_book.py"}
+    assert programs >= {"book/execute.py", "book/build.py", "tests/test_built_*.py"}
     for program in programs:
-        assert (ROOT / program).is_file(), program
+        assert list(ROOT.glob(program)), program
 
 
 def test_a_failure_of_any_weekly_job_is_reported():
