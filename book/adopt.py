@@ -4,7 +4,7 @@
 
 The address is decided in `pyproject.toml`. The README, the citation, the book's settings and the
 chapters' install cells cannot read it there, so they hold copies; a fork brings all of them up to
-date with this. The address of the book on GitHub Pages follows from that of the repository.
+date with this.
 """
 
 import os
@@ -20,7 +20,7 @@ ROOT = pairs.ROOT
 TEXT = {".cff", ".cfg", ".html", ".ipynb", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ""}
 SKIPPED = {"_build", "build", "dist", "__pycache__", "node_modules"}
 SHOWN = {".ci", ".github"}  # of the hidden folders
-ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9][A-Za-z0-9-]*)/([A-Za-z0-9._-]+)")
+ADDRESS = re.compile(r"https://github\.com/[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
 
 
 def text_files() -> Iterator[Path]:
@@ -50,23 +50,9 @@ def checked(url: str) -> str:
     return cleaned
 
 
-def pages(url: str) -> str:
-    """Return the address at which GitHub Pages shows a repository's book, without a slash.
-
-    Args:
-        url: the repository's address.
-    """
-    found = ADDRESS.fullmatch(url)
-    assert found, url
-    host, name = f"{found[1].lower()}.github.io", found[2]
-    return f"https://{host}" if name.lower() == host else f"https://{host}/{name}"
-
-
 def rewritten(text: str, old: str, new: str) -> str:
-    """Return a text with the addresses of one repository and its pages for those of another."""
-    for before, after in ((old, new), (pages(old), pages(new))):
-        text = re.sub(re.escape(before) + r"(?![\w-])", after, text)  # no backslash in an address
-    return text
+    """Return a text with one repository's address for that of another."""
+    return re.sub(re.escape(old) + r"(?![\w-])", new, text)  # no backslash in an address
 
 
 def main(words: list[str]) -> int:
@@ -82,6 +68,8 @@ def main(words: list[str]) -> int:
     old = pairs.repository_url()
     # All is read before anything is written. A notebook is written from its chapter.
     sources = [path for path in text_files() if path.suffix != ".ipynb"]
+    # pyproject.toml is the last: after a kill, the same command does what is left.
+    sources.sort(key=lambda path: path.name == "pyproject.toml")
     texts = {path: path.read_bytes().decode(errors="surrogateescape") for path in sources}
     changed = {path: rewritten(text, old, new) for path, text in texts.items()}
     for path, text in changed.items():

@@ -176,10 +176,10 @@ def main(names: list[str]) -> int:
         snapshot(repository)
         environment = settings(pairs.repository_url(), repository, modules)
         for source in sources:
-            wrong = run(source.with_suffix(".ipynb"), environment)
-            found += [f"{source.stem}: {said}" for said in wrong]
-    print(*found, sep="\n", end="\n" if found else "")
-    word = f"{len(found)} things are wrong" if found else "all well"
+            for wrong in run(source.with_suffix(".ipynb"), environment):
+                print(f"    FAILED: {wrong}", flush=True)
+                found.append(wrong)
+    word = f"{len(found)} failures" if found else "all well"
     print(f"==> {word}, {time.monotonic() - start:.0f} s")
     return 1 if found else 0
 
