@@ -46,7 +46,7 @@ FRONT = """\
 """
 
 
-PREVIEW = re.compile(r'<meta (?:property="og:|name="description").*?/>')
+PREVIEW = re.compile(r'<meta [^>]*(?:property="og:|name="description")[^>]*>')
 
 
 def front_page(first: str) -> str:

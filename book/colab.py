@@ -162,9 +162,9 @@ def run(source: Path, environment: dict[str, str]) -> list[str]:
 
 def main(names: list[str]) -> int:
     """Run the notebooks one after the other; return 1 if anything is wrong."""
-    sources = [s for s in pairs.chapters() if not names or s.name.startswith(tuple(names))]
+    sources = [s for s in pairs.notebooks() if not names or s.name.startswith(tuple(names))]
     if not sources:
-        print(f"no chapter matches {names}; there are {[s.stem for s in pairs.chapters()]}")
+        print(f"no chapter matches {names}; there are {[s.stem for s in pairs.notebooks()]}")
         return 1
     start = time.monotonic()
     prepare()

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from pages import weights_of
 
 from chromium import FLAGS, MISSING, find_chromium
+from pages import weights_of
 
 MEAN = -1
 ROUNDED = 0.0005 + 1e-6  # three decimals are shown

@@ -123,9 +123,8 @@ def tiny():
 @pytest.fixture(scope="session")
 def calls(tiny):
     """Its call chain."""
-    from tracing import clip_inputs
-
     from clipnotes.trace import trace
+    from tracing import clip_inputs
 
     return trace(tiny, **clip_inputs(tiny))
 

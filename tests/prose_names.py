@@ -13,7 +13,6 @@ from functools import cache
 import torch
 import transformers
 from markdown_it import MarkdownIt
-from reference import tiny_clip
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import CLIPTextModel, CLIPVisionModel
@@ -24,6 +23,7 @@ import clipnotes
 import first_used
 from clipnotes.published import METHODS
 from conftest import ROOT
+from reference import tiny_clip
 
 HEADER = re.compile(r"\A---\n.*?^---\n", flags=re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"^```(?!\{admonition).*?^```$", flags=re.MULTILINE | re.DOTALL)

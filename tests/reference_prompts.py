@@ -9,11 +9,11 @@ import random
 from typing import Any
 
 import torch
-from reference_text import random_clip
 from torch import Tensor
 
 import clipnotes
 from clipnotes.compat import text_tower
+from reference_text import random_clip
 
 
 def prompt_clip(clip: clipnotes.Clip, seed: int, **text: Any) -> clipnotes.Clip:

@@ -5,12 +5,12 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from reference import assert_close, assert_same_gradients, randomise, vision_config
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
 
 from clipnotes.compat import eager_attention, image_features, text_features, text_states, text_tower
 from clipnotes.model import CLIP, TextTower, contrastive_loss, unit_length
+from reference import assert_close, assert_same_gradients, randomise, vision_config
 
 BOTH_PATHS = (({}, nullcontext), ({"output_attentions": True}, eager_attention))
 

@@ -9,13 +9,13 @@ import random
 from typing import Any
 
 import torch
-from reference import randomise, vision_config
-from reference_text import text_config
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
 import clipnotes
 from clipnotes.compat import text_tower, vision_tower
+from reference import randomise, vision_config
+from reference_text import text_config
 
 
 def deep_clip(clip: clipnotes.Clip, seed: int, layers: int = 3, **vision: Any) -> clipnotes.Clip:

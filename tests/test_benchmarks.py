@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-from reference_prompts import prompt_clip
 from torch.utils.flop_counter import FlopCounterMode
 
 import arithmetic
@@ -19,6 +18,7 @@ from arithmetic import Tokens
 from clipnotes.compat import eager_attention
 from clipnotes.measured import measured
 from clipnotes.prompts.layout import Layout
+from reference_prompts import prompt_clip
 
 NAMES = ["dog", "dog sled", "tulip", "x x x x x"]
 aten = torch.ops.aten

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from few_pictures import CLASSES, fruits
 
 import few_shot
 import method_runs
@@ -15,6 +14,7 @@ import methods
 import teach
 from clipnotes.measured import measured
 from clipnotes.prompts.samples import encode_pictures, pixels_of
+from few_pictures import CLASSES, fruits
 from method_runs import Run
 from report import dumps
 

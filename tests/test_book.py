@@ -9,13 +9,13 @@ import pytest
 import yaml
 from jupyter_cache import get_cache
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-from test_repo import repository_url, text_of
 
 import build
 import execute
 import pairs
 from clipnotes import plots
 from conftest import ROOT
+from test_repo import repository_url, text_of
 
 CHAPTERS = pairs.notebooks()
 CODE_WIDTH = 84  # characters that fit into the column at 1280 pixels, see clipnotes.css

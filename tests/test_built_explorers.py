@@ -1,6 +1,7 @@
 """The explorers of the built book in a real browser. Runs after `make book`."""
 
 import pytest
+
 from browser import assert_explorer_works, explorers, visit
 from built import NARROW, WIDE
 

@@ -4,10 +4,11 @@ import posixpath
 import re
 from urllib.parse import unquote, urldefrag
 
-import built
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 
+import built
 import links
 from conftest import ROOT
 
@@ -87,9 +88,19 @@ def test_previews_and_search_engines_are_told_addresses_that_are_there(book):
     base = f"https://{owner.lower()}.github.io/{name}/"
     for page in book:
         text = (built.FOLDER / page).read_text(encoding="utf-8")
-        told = re.findall(r'<meta property="og:(?:url|image)" content="(.*?)"', text)
-        told += re.findall(r'<link rel="canonical" href="(.*?)"', text)
-        assert told or page in ("genindex.html", "search.html"), page
+        soup = BeautifulSoup(text.partition("<body")[0], "html.parser")
+        kinds = 'meta[property="og:url"], meta[property="og:image"], link[rel=canonical]'
+        told = [one.get("content") or one["href"] for one in soup.select(kinds)]
+        assert told or page in ("genindex.html", "py-modindex.html", "search.html"), page
         for address in told:
             assert address.startswith(base), (page, address)
             assert (built.FOLDER / address.removeprefix(base)).is_file(), (page, address)
+
+
+def test_names_in_code_cells_link_to_the_api_pages(book):
+    """The function that every chapter calls, and the class of what it returns."""
+    chapters = [one for page, one in book.items() if page.startswith("book/chapters/")]
+    assert chapters
+    for one in chapters:
+        assert "../reference/api/clipnotes.html#clipnotes.load" in one.addresses
+        assert "../reference/api/clipnotes.html#clipnotes.Clip" in one.addresses

@@ -4,12 +4,12 @@ Light and dark, wide and narrow: nothing fails to load, no other host is asked, 
 than the window, everything can be read and has a text (axe-core), and every button answers.
 """
 
+import pytest
+
 import axe
 import built
-import pytest
 from browser import cannot, visit
 from buttons import ANSWERS, ANY
-
 from conftest import ROOT
 
 VIEWPORTS = pytest.mark.parametrize("viewport", [built.WIDE, built.NARROW], ids=["wide", "narrow"])

@@ -1,10 +1,10 @@
 """The built book as the one page that is printed. Runs after `make book`."""
 
-import built
 from bs4 import BeautifulSoup
-from test_book import pages_in_toc
 
+import built
 import pdf
+from test_book import pages_in_toc
 
 
 def test_the_whole_page_holds_every_page_and_its_links_lead_somewhere(site):

@@ -1,8 +1,7 @@
 """The tabs of the built book, in a browser: a version is chosen once. Runs after `make book`."""
 
-from browser import visit
-
 import by_version
+from browser import visit
 
 # Of each set of tabs: the label of the one that is open.
 OPEN = "sets => sets.map(one => one.querySelector('input:checked + label').textContent.trim())"

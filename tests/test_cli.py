@@ -11,12 +11,12 @@ from importlib.metadata import EntryPoint
 import matplotlib as mpl
 import pytest
 import torch
-from some_folders import make_folders
 from typer.testing import CliRunner
 
 from clipnotes import cli, terminal
 from clipnotes.folders import encode_files, list_files, read_picture
 from clipnotes.prompts import VPT, PromptLearner
+from some_folders import make_folders
 
 QUICK = ["--shots", "4", "--epochs", "3", "--n-ctx", "2"]
 

@@ -5,14 +5,14 @@ import re
 
 import pytest
 import torch
-from some_folders import NAMES, make_folders
-from test_cli import refused, run
 
 from clipnotes.folders import list_files, read_picture
 from clipnotes.prompts import METHODS as CLASSES
 from clipnotes.prompts import load_prompt
 from clipnotes.prompts.storage import read_prompt
 from clipnotes.published import METHODS, describe
+from some_folders import NAMES, make_folders
+from test_cli import refused, run
 
 QUICK = ["--shots", "2", "--epochs", "1"]
 

@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from reference import assert_close, assert_same_stages, pixels, tiny_clip, tiny_vision
-from reference_text import assert_same_clip, assert_same_text_stages, random_clip, texts, tiny_text
 from transformers import CLIPTextModelWithProjection
 
 from clipnotes.model import CLIP, TextTower, VisionTower, contrastive_loss, unit_length
+from reference import assert_close, assert_same_stages, pixels, tiny_clip, tiny_vision
+from reference_text import assert_same_clip, assert_same_text_stages, random_clip, texts, tiny_text
 
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
 IDS = torch.tensor([[1, 5, 19, 0], [1, 7, 8, 19]])

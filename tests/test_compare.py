@@ -5,7 +5,6 @@ import statistics
 
 import pytest
 import torch
-from some_folders import NAMES, make_folders
 
 from clipnotes import compare as module
 from clipnotes.compare import Comparison, Row, compare
@@ -13,6 +12,7 @@ from clipnotes.learn import Plan, learn
 from clipnotes.prompts import LinearProbe, PromptLearner, evaluate
 from clipnotes.published import METHODS, train
 from clipnotes.shots import Folder
+from some_folders import NAMES, make_folders
 
 BASELINES = ["zero-shot", "nearest mean", "linear probe"]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from reference import assert_close, pixels, randomise, tiny_clip
 from torch import nn
 from transformers import (
     CLIPModel,
@@ -30,6 +29,7 @@ from clipnotes.compat import (
     vision_states,
     vision_tower,
 )
+from reference import assert_close, pixels, randomise, tiny_clip
 
 IDS = torch.tensor([[2, 7, 9, 3, 0], [2, 5, 3, 0, 0]])  # BOS, words, EOS, padding
 MASK = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]])

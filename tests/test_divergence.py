@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from reference import pixels, tiny_clip, tiny_vision
-from reference_text import texts, tiny_text
 from torch import nn
 from transformers import CLIPTextModelWithProjection
 
 from clipnotes.compat import text_tower
 from clipnotes.model import CLIP, Divergence, TextTower, VisionTower, first_divergence
+from reference import pixels, tiny_clip, tiny_vision
+from reference_text import texts, tiny_text
 
 ONE = "text_model.encoder.layers.1"
 

@@ -5,9 +5,9 @@ import platform
 import shutil
 
 import pytest
-from test_repo import pyproject
 
 from clipnotes import checkpoints, doctor
+from test_repo import pyproject
 
 
 def problems():

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from reference import assert_close, randomise
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.activations import ACT2FN
 
 from clipnotes.model import MLP, Attention, Encoder, EncoderLayer, quick_gelu
+from reference import assert_close, randomise
 
 SIZES = {"hidden_size": 12, "num_attention_heads": 3, "intermediate_size": 20}
 ATTENTION = {"hidden_size": 12, "num_attention_heads": 3}

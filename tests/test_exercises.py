@@ -9,12 +9,12 @@ from importlib import import_module
 
 import jupytext
 import pytest
-import wrong_answers_01_03
-import wrong_answers_04_06
-import wrong_answers_07_13
 
 import pairs
 import stubs
+import wrong_answers_01_03
+import wrong_answers_04_06
+import wrong_answers_07_13
 from clipnotes.exercises import check
 from clipnotes.exercises.marks import CHECKS
 from conftest import ROOT

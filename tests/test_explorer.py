@@ -9,10 +9,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from pages import data_of, similarity_of, weights_of
 from PIL import Image
-from reference import pixels, randomise, vision_config
-from tracing import hooks_of
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig
 
 from clipnotes import Clip, compat
@@ -20,6 +17,9 @@ from clipnotes.data import composite, load_emoji
 from clipnotes.explorer import Page, explore, explore_text
 from clipnotes.explorer.page import LIMIT
 from clipnotes.trace import trace
+from pages import data_of, similarity_of, weights_of
+from reference import pixels, randomise, vision_config
+from tracing import hooks_of
 
 HALF = 0.5 / 255 + 1e-6  # what rounding to 8 bits may change
 TEXTS = ["an emoji of a tiger", "a tulip", "</script><script>document.title='taken'</script>"]

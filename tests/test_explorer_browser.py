@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from browser import (
     MEAN,
     ROUNDED,
@@ -16,14 +18,12 @@ from browser import (
     visit,
     weights_in,
 )
-from pages import similarity_of, weights_of
-from PIL import Image
-from test_explorer import HALF, TEXTS, tiny
-
 from chromium import find_chromium
 from clipnotes import compat
 from clipnotes.data import load_emoji
 from clipnotes.explorer import explore, explore_text
+from pages import similarity_of, weights_of
+from test_explorer import HALF, TEXTS, tiny
 
 PROMPT = "an emoji of a red umbrella"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from some_folders import NAMES, make_folders
 
 from clipnotes.data import composite
 from clipnotes.folders import encode_files, image_folder, list_files, read_picture
+from some_folders import NAMES, make_folders
 
 
 def touch(top, *names):

@@ -6,13 +6,13 @@ import shutil
 import pytest
 import torch
 from PIL import Image
-from some_folders import NAMES, make_folders
 
 from clipnotes import Clip
 from clipnotes.folders import encode_files, list_files
 from clipnotes.learn import Plan, Report, learn
 from clipnotes.prompts import LinearProbe, NearestMean, PromptLearner, ZeroShot, evaluate, training
 from clipnotes.shots import split
+from some_folders import NAMES, make_folders
 
 QUICK = {"shots": 4, "epochs": 3, "n_ctx": 2}
 

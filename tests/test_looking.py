@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from reference import assert_close, pixels, tiny_clip
 from torch.nn.functional import normalize
 
 from clipnotes import compat, looking
 from clipnotes.model import CLIP
+from reference import assert_close, pixels, tiny_clip
 
 
 @pytest.fixture(scope="module")

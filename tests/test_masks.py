@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from reference_text import SMALL
 
 from clipnotes.model import TextTower, causal_mask
+from reference_text import SMALL
 
 IDS = torch.tensor([[1, 5, 19, 0], [1, 7, 8, 19]])
 

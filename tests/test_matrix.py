@@ -7,7 +7,6 @@ import warnings
 
 import pytest
 from packaging.requirements import Requirement
-from test_repo import pyproject, text_of
 
 import conftest
 import matrix
@@ -15,6 +14,7 @@ import pairs
 import versions
 from clipnotes.compat import recorded
 from conftest import ROOT
+from test_repo import pyproject, text_of
 
 CLOSED = "===== 3 passed in 0.10s =====\n"
 

@@ -5,11 +5,11 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.nn.functional as F
-from reference import pixels
-from reference_text import assert_same_clip, random_clip, texts
 
 import clipnotes.model.clip
 from clipnotes.model import CLIP
+from reference import pixels
+from reference_text import assert_same_clip, random_clip, texts
 
 
 def after(module, change):

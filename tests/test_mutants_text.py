@@ -6,9 +6,9 @@ A comparison that also passes on a broken tower proves nothing about a whole one
 import pytest
 import torch
 import torch.nn.functional as F
-from reference_text import assert_same_text_stages, tiny_text
 
 from clipnotes.model import TextTower, causal_mask, eos_positions
+from reference_text import assert_same_text_stages, tiny_text
 
 # Several heads, tokens and layers, so that every order matters, and an epsilon that shows.
 CONFIG = {

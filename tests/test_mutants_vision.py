@@ -8,10 +8,10 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.nn.functional as F
-from reference import assert_same_stages, pixels, tiny_vision
 from torch import nn
 
 from clipnotes.model import VisionTower
+from reference import assert_same_stages, pixels, tiny_vision
 
 # Several heads, patches and layers, so that every order matters, and an epsilon that shows.
 CONFIG = {

@@ -1,11 +1,11 @@
 """The book on paper: pages put together, and printed by a real browser."""
 
 import pytest
-from browser import cannot
 from bs4 import BeautifulSoup
 from pypdf import PdfReader
 
 import pdf
+from browser import cannot
 from chromium import find_chromium
 
 HEAD = '<link rel="stylesheet" href="{up}style.css?v=1"><script src="{up}theme.js"></script>'

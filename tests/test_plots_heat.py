@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from drawing import drawn
 
 from clipnotes import plots
+from drawing import drawn
 
 pytestmark = pytest.mark.usefixtures("nothing_shown")
 

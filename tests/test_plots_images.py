@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from drawing import drawn
 from PIL import Image
 
 from clipnotes import plots
+from drawing import drawn
 
 pytestmark = pytest.mark.usefixtures("nothing_shown")
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from drawing import drawn
 
 from clipnotes import plots
+from drawing import drawn
 
 pytestmark = pytest.mark.usefixtures("nothing_shown")
 

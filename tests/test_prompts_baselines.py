@@ -4,11 +4,11 @@ import warnings
 
 import pytest
 import torch
-from few_pictures import CLASSES, fruits
 from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import normalize
 
 from clipnotes.prompts import LinearProbe, NearestMean, ZeroShot, evaluate
+from few_pictures import CLASSES, fruits
 
 TEMPLATES = ["a photo of a {}", "an emoji of a {}", "{}, drawn."]
 

@@ -4,14 +4,14 @@ import copy
 
 import pytest
 import torch
-from few_pictures import CLASSES
-from reference import assert_close
-from reference_prompts import class_features, class_logits, prompt_clip
-from test_prompts_kgcoop import pictures
 
 from clipnotes.prompts import CoCoOp, evaluate, fit, load_prompt
 from clipnotes.prompts import encode as encoding
 from clipnotes.prompts.resume import digest
+from few_pictures import CLASSES
+from reference import assert_close
+from reference_prompts import class_features, class_logits, prompt_clip
+from test_prompts_kgcoop import pictures
 
 
 def loop(learner, features):

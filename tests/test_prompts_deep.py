@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from reference import assert_close, pixels
-from reference_visual import deep_clip, encode_images
 
 import clipnotes
 from clipnotes.compat import text_tower, vision_tower
 from clipnotes.prompts import VPT, MaPLe
 from clipnotes.prompts.deep import encode_with_prompts, frozen, in_layers
+from reference import assert_close, pixels
+from reference_visual import deep_clip, encode_images
 
 NAMES = ["tulip", "steam locomotive"]
 

@@ -5,8 +5,6 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from reference import assert_close, randomise
-from reference_text import random_clip, text_config, tiny_text
 from torch import nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -14,6 +12,8 @@ from clipnotes.compat import text_tower
 from clipnotes.model import TextTower
 from clipnotes.prompts import LearnableTextEmbeddings, inject
 from clipnotes.prompts.substitute import check_ctx, check_end, places, substitute
+from reference import assert_close, randomise
+from reference_text import random_clip, text_config, tiny_text
 
 SIZES = {"vocab_size": 20, "max_position_embeddings": 9, "eos_token_id": 19}
 IDS = torch.tensor([[1, 5, 7, 9, 4, 19, 19], [1, 8, 6, 3, 19, 19, 19]])

@@ -8,9 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import assert_close
-from reference_prompts import prompt_clip
-from test_prompts_learner import NAMES, POSITIONS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clipnotes.compat import text_tower
@@ -20,6 +17,9 @@ from clipnotes.prompts.encode import encode
 from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.packed import bytes_per_token, run_chunk
 from clipnotes.prompts.substitute import random_ctx
+from reference import assert_close
+from reference_prompts import prompt_clip
+from test_prompts_learner import NAMES, POSITIONS
 
 MANY = ["dog", "dog sled", "tulip", "x", "a rose, red", "steam locomotive", "x x x x x", "dogs"]
 

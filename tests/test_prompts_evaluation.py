@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from few_pictures import CLASSES, fruits, small_learner
 from PIL import Image
 from sklearn import metrics
 
 from clipnotes.prompts import PromptLearner, evaluate
+from few_pictures import CLASSES, fruits, small_learner
 
 
 class Said:

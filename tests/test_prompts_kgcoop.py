@@ -5,15 +5,15 @@ import math
 
 import pytest
 import torch
-from few_pictures import CLASSES, small_learner
-from reference import assert_close
-from reference_prompts import class_features, class_logits, prompt_clip
 from torch.nn import functional as F
 
 from clipnotes.compat import text_features
 from clipnotes.prompts import KgCoOp, PromptLearner, fit, recipe, training
 from clipnotes.prompts.kgcoop import settings
 from clipnotes.prompts.resume import digest
+from few_pictures import CLASSES, small_learner
+from reference import assert_close
+from reference_prompts import class_features, class_logits, prompt_clip
 
 TEMPLATE = "an emoji of a {}."
 

@@ -7,14 +7,14 @@ from unittest import mock
 
 import pytest
 import torch
-from reference import assert_close
-from test_prompts_learner import NAMES
 from torch import nn
 
 import clipnotes
 from clipnotes.compat import text_projection, text_states, text_tower
 from clipnotes.prompts import LearnableTextEmbeddings, PromptLearner, inject
 from clipnotes.prompts.known import why_not
+from reference import assert_close
+from test_prompts_learner import NAMES
 
 
 class Lora(nn.Module):

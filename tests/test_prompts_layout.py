@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from reference import assert_close
-from reference_prompts import prompt_clip
 from transformers import CLIPTokenizer
 
 from clipnotes.checkpoints import EMOJI_CLIP
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.layout import Layout, token_ids
+from reference import assert_close
+from reference_prompts import prompt_clip
 
 NAMES = ["tulip", "dog", "steam locomotive"]
 START, END, X, DOT = 3998, 3999, 343, 269

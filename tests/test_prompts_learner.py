@@ -6,14 +6,14 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
-from reference import assert_close
-from reference_prompts import class_features, class_logits, prompt_clip
 from transformers import CLIPTextModel
 
 import clipnotes
 from clipnotes.prompts import PromptLearner
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.layout import Layout
+from reference import assert_close
+from reference_prompts import class_features, class_logits, prompt_clip
 
 NAMES = ["tulip", "steam locomotive", "x", "a rose, red"]
 POSITIONS = ["end", "middle", "front"]

@@ -6,14 +6,14 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
-from few_pictures import CLASSES, fruits
-from reference import assert_close, pixels
-from reference_visual import deep_clip, encode_class, encode_images, logits
 
 import clipnotes
 from clipnotes.compat import text_tower
 from clipnotes.prompts import MaPLe, evaluate, fit, load_prompt
 from clipnotes.prompts.storage import read_prompt, write_prompt
+from few_pictures import CLASSES, fruits
+from reference import assert_close, pixels
+from reference_visual import deep_clip, encode_class, encode_images, logits
 
 NAMES = ["tulip", "steam locomotive", "a rose, red"]
 PARAMETERS = ["ctx", "weight", "bias"]

@@ -4,13 +4,13 @@ import inspect
 
 import pytest
 import torch
-from few_pictures import small_learner
-from test_prompts_storage import changed
 
 from clipnotes.compat import vision_tower
 from clipnotes.prompts import METHODS, PromptLearner, load_prompt
 from clipnotes.prompts.card import vision_tower_digest
 from clipnotes.prompts.storage import read_prompt, write_prompt
+from few_pictures import small_learner
+from test_prompts_storage import changed
 
 
 def test_load_prompt_finds_the_class(clip, tmp_path):

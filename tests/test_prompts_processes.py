@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import torch
-from few_pictures import fruits, small_learner
 
 from clipnotes.prompts import fit
 from clipnotes.prompts.processes import Processes
+from few_pictures import fruits, small_learner
 
 # 15 pictures in batches of 7: the last has one, so the second process has none of it.
 RECIPE = {"epochs": 3, "batch_size": 7, "seed": 2, "schedule": "constant"}

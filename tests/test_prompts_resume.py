@@ -9,12 +9,12 @@ import sys
 
 import pytest
 import torch
-from few_pictures import CLASSES, fruits, small_learner
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import clipnotes
 from clipnotes.prompts import PromptLearner, fit, random_crop_and_flip, training
+from few_pictures import CLASSES, fruits, small_learner
 
 RECIPE = {"epochs": 6, "batch_size": 8, "seed": 1, "progress": False}
 ADAM = functools.partial(torch.optim.AdamW, amsgrad=True)

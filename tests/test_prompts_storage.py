@@ -10,7 +10,6 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from few_pictures import CLASSES, small_learner
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -18,6 +17,7 @@ import clipnotes
 from clipnotes.compat import text_tower, vision_tower
 from clipnotes.prompts import PromptLearner, load_prompt, storage
 from clipnotes.prompts.card import FIELDS, model_name, text_tower_digest
+from few_pictures import CLASSES, small_learner
 
 
 def changed(clip, change):

@@ -5,13 +5,13 @@ import math
 
 import pytest
 import torch
-from few_pictures import CLASSES, fruits
-from reference import assert_close
-from test_prompts_kgcoop import pictures
 from torch.nn import functional as F
 
 from clipnotes.prompts import TipAdapter, ZeroShot, evaluate, fit, fit_tip, load_prompt, tip
 from clipnotes.prompts.resume import digest
+from few_pictures import CLASSES, fruits
+from reference import assert_close
+from test_prompts_kgcoop import pictures
 
 TEMPLATE = "an emoji of a {}."
 

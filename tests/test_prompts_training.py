@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from few_pictures import CLASSES, fruits, small_learner
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from clipnotes.prompts import PromptLearner, evaluate, fit, random_crop_and_flip
 from clipnotes.prompts.augmentation import inputs_for
 from clipnotes.prompts.recipe import batches, epochs_for, learning_rates
+from few_pictures import CLASSES, fruits, small_learner
 
 quiet = functools.partial(fit, progress=False)
 

@@ -6,15 +6,15 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
-from few_pictures import CLASSES, fruits
-from reference import assert_close, pixels
-from reference_visual import deep_clip, encode_images, logits
 from transformers import CLIPTextModelWithProjection
 
 import clipnotes
 from clipnotes.compat import vision_tower
 from clipnotes.prompts import VPT, PromptLearner, ZeroShot, evaluate, fit, load_prompt
 from clipnotes.prompts.storage import read_prompt, write_prompt
+from few_pictures import CLASSES, fruits
+from reference import assert_close, pixels
+from reference_visual import deep_clip, encode_images, logits
 
 NAMES = ["tulip", "steam locomotive", "a rose, red"]
 quiet = functools.partial(fit, progress=False)

@@ -8,10 +8,10 @@ import re
 from importlib.metadata import version
 
 import pytest
-from prose_names import OTHER, code_names, in_code_font, missing
 
 import pairs
 from conftest import ROOT
+from prose_names import OTHER, code_names, in_code_font, missing
 
 PAGES = [*pairs.chapters(), ROOT / "README.md", ROOT / "book" / "index.md"]
 #: Names that not every version has, and those of the tested versions that have them.

@@ -5,13 +5,13 @@ import inspect
 
 import pytest
 import torch
-from some_folders import NAMES, make_folders
 from transformers import CLIPTextModelWithProjection
 
 from clipnotes import Clip, prompts
 from clipnotes.prompts import VPT, CoCoOp, KgCoOp, MaPLe, PromptLearner, TipAdapter, fit, fit_tip
 from clipnotes.published import METHODS, Plan, describe, doubts, make, train
 from clipnotes.shots import Folder
+from some_folders import NAMES, make_folders
 
 SENTENCE = "an emoji of a {}"  # that suits Emoji-CLIP
 

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 import torch
-from some_folders import NAMES, make_folders
 
 from clipnotes.folders import list_files, read_picture
 from clipnotes.prompts import VPT, ZeroShot
 from clipnotes.shots import Folder, split
+from some_folders import NAMES, make_folders
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from reference import assert_close, tiny_clip
-from reference_text import SMALL, assert_same_text_stages, text_config, texts, tiny_text
 from transformers import CLIPTextModelWithProjection
 
 from clipnotes.compat import eager_attention, text_features, text_states, text_tower
 from clipnotes.model import TextTower, eos_positions
+from reference import assert_close, tiny_clip
+from reference_text import SMALL, assert_same_text_stages, text_config, texts, tiny_text
 
 IDS = torch.tensor([[1, 5, 19, 0], [1, 7, 8, 19]])
 

@@ -10,9 +10,9 @@ import re
 import pytest
 import torch
 from torch import nn
-from tracing import Stack, clip_inputs, stack, x
 
 from clipnotes.trace import trace
+from tracing import Stack, clip_inputs, stack, x
 
 # What is seen
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tracing import Catches, Fails, clip_inputs, hooks_of, stack, x
 
 from clipnotes.trace import Trace, trace
+from tracing import Catches, Fails, clip_inputs, hooks_of, stack, x
 
 # What is left as it was
 

@@ -8,10 +8,10 @@ import re
 from html.parser import HTMLParser
 
 from torch import nn
-from tracing import clip_inputs, stack, x
 
 from clipnotes.trace import Trace, trace
 from clipnotes.trace.text import tree_text
+from tracing import clip_inputs, stack, x
 
 
 def test_identical_layers_are_folded():

@@ -5,20 +5,20 @@ import io
 import json
 import random
 
-import card
-import emoji
-import pretrain
 import pytest
 import torch
-from augment import augment
-from captions import CATEGORY, KEYWORDS, NAME, caption
-from emoji_clip import encode_pictures, fuse_activations, new_model
 from PIL import Image
 from transformers import CLIPConfig
 
 import build_emoji
+import card
+import emoji
+import pretrain
+from augment import augment
+from captions import CATEGORY, KEYWORDS, NAME, caption
 from clipnotes.checkpoints import EMOJI_CLIP
 from clipnotes.data import composite, load_emoji
+from emoji_clip import encode_pictures, fuse_activations, new_model
 
 TRAINING = card.HERE
 

@@ -5,11 +5,11 @@ import random
 
 import pytest
 import torch
-from reference import assert_close, assert_same_stages, pixels, tiny_clip, tiny_vision
 from transformers import CLIPVisionModelWithProjection
 
 from clipnotes.compat import eager_attention, vision_states, vision_tower
 from clipnotes.model import VisionEmbeddings, VisionTower
+from reference import assert_close, assert_same_stages, pixels, tiny_clip, tiny_vision
 
 SMALL = {
     "image_size": 8,

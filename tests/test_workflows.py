@@ -5,10 +5,10 @@ import re
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
-from test_repo import pyproject
 
 import matrix
 from conftest import ROOT
+from test_repo import pyproject
 
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in FILES}
@@ -76,7 +76,17 @@ def test_the_commands_of_the_steps_are_there():
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE))
     said = "\n".join(step.get("run", "") for _, step in steps())
     made = set(re.findall(r"\bmake ([a-z-]+)", said))
-    assert made == {"adopt", "book", "colab", "lint", "matrix", "other-model", "pdf", "site", "test"}
+    assert made == {
+        "adopt",
+        "book",
+        "colab",
+        "lint",
+        "matrix",
+        "other-model",
+        "pdf",
+        "site",
+        "test",
+    }
     assert made <= targets
     programs = set(re.findall(r"python (\S+\.py)", said)) | set(re.findall(r"pytest (\S+)", said))
     assert programs >= {"book/execute.py", "book/build.py"}

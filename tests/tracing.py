@@ -1,8 +1,9 @@
 """Small modules for the tests of the call tracer."""
 
 import torch
-from reference import pixels
 from torch import nn
+
+from reference import pixels
 
 
 class Block(nn.Module):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from train_tokenizer import MAX_LENGTH, VOCAB_SIZE
 from transformers import CLIPConfig, CLIPModel
 
 from clipnotes.compat import text_tower, vision_tower
+from train_tokenizer import MAX_LENGTH, VOCAB_SIZE
 
 
 def new_model() -> CLIPModel:

@@ -14,12 +14,12 @@ import json
 from pathlib import Path
 
 import torch
-from emoji import NEVER_TRAINED, kept_aside
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 import clipnotes
 from clipnotes.data import load_emoji
+from emoji import NEVER_TRAINED, kept_aside
 
 TEMPLATE = "an emoji of a {}"  # fixed before the first measurement
 

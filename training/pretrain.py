@@ -21,17 +21,18 @@ import time
 from pathlib import Path
 
 import torch
-from augment import augment
-from captions import CATEGORY, caption
-from emoji import Pictures, load_pictures, normalize
-from emoji_clip import encode_captions, encode_pictures, fuse_activations, new_model
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from tqdm import tqdm
-from train_tokenizer import EOS, MAX_LENGTH, SOS, VOCAB_SIZE, build, save
 from transformers import CLIPModel
+
+from augment import augment
+from captions import CATEGORY, caption
+from emoji import Pictures, load_pictures, normalize
+from emoji_clip import encode_captions, encode_pictures, fuse_activations, new_model
+from train_tokenizer import EOS, MAX_LENGTH, SOS, VOCAB_SIZE, build, save
 
 BATCH = 256
 KEPT_PATCHES = 20  # of 64

@@ -14,7 +14,6 @@ import json
 import sys
 from pathlib import Path
 
-from captions import TEMPLATES
 from tokenizers import (
     Regex,
     Tokenizer,
@@ -27,6 +26,7 @@ from tokenizers import (
 )
 
 from build_emoji import EMOJIBASE, Package
+from captions import TEMPLATES
 
 VOCAB_SIZE = 4000
 MAX_LENGTH = 32  # text positions of Emoji-CLIP

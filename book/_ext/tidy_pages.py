@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 
@@ -15,6 +16,18 @@ def drop_thebe(
     """
     kept = [script for script in context.get("script_files", []) if "thebe" not in str(script)]
     context["script_files"] = kept
+
+
+def begin_with_code(app: Sphinx, doctree: nodes.document) -> None:
+    """Drop the empty lines that a block of code begins with.
+
+    They do not show, but what is linked in a block is found again by its text.
+    """
+    for block in doctree.findall(nodes.literal_block):
+        if block.astext().startswith("\n"):
+            block.rawsource = block.astext().lstrip("\n")
+            block.children = []
+            block += nodes.Text(block.rawsource)
 
 
 #: What docutils, myst-nb and MyST write that a screen reader stumbles over, and what is right.
@@ -36,4 +49,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the hooks; scripts are dropped after all other extensions have added theirs."""
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", mend_body)
+    app.connect("doctree-read", begin_with_code, priority=100)  # before the links are looked for
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -38,7 +38,7 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
     Example:
         >>> import clipnotes
         >>> page = explore_text(clipnotes.load(), "an emoji of a tulip")
-        >>> page  # doctest: +ELLIPSIS
+        >>> page
         <Page: Where CLIP looks in a text, ... kB>
     """
     check_clip(clip)
