@@ -11,7 +11,8 @@ import jupytext
 import pytest
 import wrong_answers_01_03
 import wrong_answers_04_06
-import wrong_answers_07_13
+import wrong_answers_07_09
+import wrong_answers_10_13
 
 import pairs
 import stubs
@@ -23,7 +24,8 @@ CHAPTERS = {path.stem[:2]: path for path in pairs.chapters()}
 WRONG = [
     *wrong_answers_01_03.WRONG,
     *wrong_answers_04_06.WRONG,
-    *wrong_answers_07_13.WRONG,
+    *wrong_answers_07_09.WRONG,
+    *wrong_answers_10_13.WRONG,
 ]
 NAMED = re.compile(r"^\*\*(\d+\.\d+)\*\*")
 ASKED = re.compile(r'^assert check\("(\d+\.\d+)"', flags=re.MULTILINE)
