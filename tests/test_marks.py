@@ -119,6 +119,8 @@ def test_the_small_clip_runs_and_hides_nothing():
     out = model(input_ids=small_texts(3, 7), pixel_values=small_pictures(2))
     assert out.logits_per_text.shape == (2, 2)
     assert all(weight.std() > 0 for weight in model.parameters() if weight.dim())
+    norms = {k: v for k, v in model.state_dict().items() if "norm" in k and k.endswith("weight")}
+    assert all(weight.mean() > 0.5 for weight in norms.values()), "as after training"
     again = small_clip().state_dict()
     assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
     assert not torch.equal(
