@@ -9,12 +9,13 @@ from importlib import import_module
 
 import jupytext
 import pytest
+import wrong_answers_01_03
+import wrong_answers_04_06
+import wrong_answers_07_09
+import wrong_answers_10_13
 
 import pairs
 import stubs
-import wrong_answers_01_03
-import wrong_answers_04_06
-import wrong_answers_07_13
 from clipnotes.exercises import check
 from clipnotes.exercises.marks import CHECKS
 from conftest import ROOT
@@ -23,7 +24,8 @@ CHAPTERS = {path.stem[:2]: path for path in pairs.chapters()}
 WRONG = [
     *wrong_answers_01_03.WRONG,
     *wrong_answers_04_06.WRONG,
-    *wrong_answers_07_13.WRONG,
+    *wrong_answers_07_09.WRONG,
+    *wrong_answers_10_13.WRONG,
 ]
 NAMED = re.compile(r"^\*\*(\d+\.\d+)\*\*")
 ASKED = re.compile(r'^assert check\("(\d+\.\d+)"', flags=re.MULTILINE)
