@@ -9,13 +9,13 @@ from importlib import import_module
 
 import jupytext
 import pytest
+
+import pairs
+import stubs
 import wrong_answers_01_03
 import wrong_answers_04_06
 import wrong_answers_07_09
 import wrong_answers_10_13
-
-import pairs
-import stubs
 from clipnotes.exercises import check
 from clipnotes.exercises.marks import CHECKS
 from conftest import ROOT

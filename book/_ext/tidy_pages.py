@@ -45,9 +45,22 @@ def mend_body(app: Sphinx, page: str, template: str, context: dict[str, Any], do
         context["body"] = context.get("body", "").replace(wrong, right)
 
 
+def name_arrows(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Give the arrows in the sidebar, which unfold the pages below one, a name to be read out."""
+    make = context.get("generate_toctree_html")
+    if make:
+        named = '<summary aria-label="Show or hide the pages below">'
+        context["generate_toctree_html"] = lambda *given, **options: str(
+            make(*given, **options)
+        ).replace("<summary>", named)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the hooks; scripts are dropped after all other extensions have added theirs."""
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", mend_body)
+    app.connect("html-page-context", name_arrows, priority=900)
     app.connect("doctree-read", begin_with_code, priority=100)  # before the links are looked for
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
