@@ -45,6 +45,10 @@ test: $(INSTALLED) ## run the unit tests, then every chapter
 	$(call say,Running the chapters)
 	$(BIN)/python book/execute.py
 
+.PHONY: breaks
+breaks: $(INSTALLED) ## break each stage of the model on purpose: a chapter has to stop
+	$(BIN)/python -m pytest -m slow tests/test_chapters_notice.py
+
 # The newest version is tested in .venv, each older one in an environment of its own in .matrix.
 .PHONY: matrix
 matrix: $(INSTALLED) ## run all tests and chapters on each version of transformers (VERSIONS="4.49.0": on some)
