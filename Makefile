@@ -41,13 +41,13 @@ install: $(INSTALLED) ## make .venv with the tested versions
 .PHONY: test
 test: $(INSTALLED) ## run the unit tests, then every chapter
 	$(call say,Testing the package and the repository)
-	$(BIN)/python -m pytest --ignore-glob='tests/test_built_*'
+	$(BIN)/python -m pytest -n 2 --ignore-glob='tests/test_built_*'
 	$(call say,Running the chapters)
 	$(BIN)/python book/execute.py
 
-.PHONY: breaks
-breaks: $(INSTALLED) ## break each stage of the model on purpose: a chapter has to stop
-	$(BIN)/python -m pytest -m slow tests/test_chapters_notice.py
+.PHONY: slow
+slow: $(INSTALLED) ## the tests that take minutes: each stage is broken, and a chapter has to stop; a small benchmark
+	$(BIN)/python -m pytest -n 2 -m slow tests
 
 # The newest version is tested in .venv, each older one in an environment of its own in .matrix.
 .PHONY: matrix

@@ -33,7 +33,7 @@ LOGS = ROOT / "_build" / "matrix"
 EXTRAS = ".[book,test]"
 OURS = {"pip", "clipnotes-book"}
 STEPS = {
-    "unit tests": ["-m", "pytest", "-p", "no:cacheprovider", "--color=no"],
+    "unit tests": ["-m", "pytest", "-n", "2", "-p", "no:cacheprovider", "--color=no"],
     "chapters": ["book/execute.py", "--check"],
 }
 RECORDERS = {"record": "book/record.py", "outputs": "book/by_version.py"}

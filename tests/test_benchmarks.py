@@ -261,6 +261,7 @@ def test_all_copies_of_the_results_are_the_same(root):
     assert readme == report.insert(readme, kept)
 
 
+@pytest.mark.slow
 def test_a_quick_run_from_end_to_end(root, tmp_path):
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "clipnotes" / "measured").mkdir(parents=True)

@@ -58,7 +58,7 @@ def test_history_is_told_somewhere(name):
     )
 
 
-@pytest.mark.parametrize("name", set(OTHER) & {"make", ".venv", "CLIPNOTES_MODEL"})
+@pytest.mark.parametrize("name", sorted({"make", ".venv", "CLIPNOTES_MODEL"} & set(OTHER)))
 def test_what_is_no_name_is_in_the_prose(name):
     assert any(f"`{name}`" in page.read_text(encoding="utf-8") for page in PAGES)
 
