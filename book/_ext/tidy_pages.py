@@ -1,5 +1,6 @@
 """Sphinx extension: take from each page what this book does not use, or what is wrong in it."""
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -45,6 +46,23 @@ def mend_body(app: Sphinx, page: str, template: str, context: dict[str, Any], do
         context["body"] = context.get("body", "").replace(wrong, right)
 
 
+#: What unfolds a cell that holds the solution of an exercise.
+SOLUTION = re.compile(
+    r"(tag_solution[^>]*>\s*<details[^>]*>\s*<summary[^>]*>)(.*?)</summary>", re.S
+)
+
+
+def name_solutions(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Write on it that it is one."""
+
+    def named(found: re.Match[str]) -> str:
+        return found[1] + found[2].replace("code cell content", "a solution") + "</summary>"
+
+    context["body"] = SOLUTION.sub(named, context.get("body", ""))
+
+
 def name_arrows(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
@@ -61,6 +79,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the hooks; scripts are dropped after all other extensions have added theirs."""
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", mend_body)
+    app.connect("html-page-context", name_solutions)
     app.connect("html-page-context", name_arrows, priority=900)
     app.connect("doctree-read", begin_with_code, priority=100)  # before the links are looked for
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
