@@ -6,6 +6,7 @@ from sphinx.errors import ConfigError, ExtensionError
 import build
 import chapter_header
 import site_address
+import tidy_pages
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,11 @@ def test_the_front_page_has_the_preview_of_the_first_page():
     assert 'content="A book"' in page
     assert 'content="About it"' in page
     assert "viewport" not in page
+
+
+@pytest.mark.parametrize(("tag", "said"), [("solution", "Show a solution"), ("x", "Show code cell")])
+def test_what_unfolds_a_solution_says_so(tag, said):
+    cell = f'<div class="cell tag_hide-cell tag_{tag} docutils container">\n<details class="hide">'
+    context = {"body": cell + "\n<summary>\n<p>Show code cell content</p>\n</summary>"}
+    tidy_pages.name_solutions(None, "", "", context, None)
+    assert said in context["body"]
