@@ -1,5 +1,6 @@
 """Sphinx extension: take from each page what this book does not use, or what is wrong in it."""
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -39,10 +40,35 @@ MENDED = {
 }
 
 
-def mend_body(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Replace the markup that is wrong."""
+#: The arguments of a long signature, one a line. Sphinx makes a list of descriptions of nothing.
+ARGUMENTS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
+#: What stands on the fold over a solution, open or shut.
+SOLUTION = re.compile(
+    r'(<div class="cell [^"]*\btag_solution\b[^>]*>\s*<details[^>]*>\s*<summary.*?</summary>)',
+    flags=re.DOTALL,
+)
+
+
+def mended(body: str) -> str:
+    r"""Replace the markup that is wrong, and say on a folded solution that it is one.
+
+    >>> mended('<dl>\n<dd><em class="sig-param">x</em>,</dd>\n</dl>')
+    '<span class="sig-lines"><span><em class="sig-param">x</em>,</span>\n</span>'
+    """
     for wrong, right in MENDED.items():
-        context["body"] = context.get("body", "").replace(wrong, right)
+        body = body.replace(wrong, right)
+    body = ARGUMENTS.sub(lambda found: f'<span class="sig-lines">{in_lines(found[1])}</span>', body)
+    return SOLUTION.sub(lambda found: found[1].replace("code cell content", "the solution"), body)
+
+
+def in_lines(items: str) -> str:
+    """Turn the items of a list into lines of running text, which the style sheet indents."""
+    return items.replace("<dd>", "<span>").replace("</dd>", "</span>")
+
+
+def mend_body(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Mend a page's text."""
+    context["body"] = mended(context.get("body", ""))
 
 
 def name_arrows(
