@@ -55,9 +55,22 @@ def test_the_front_page_has_the_preview_of_the_first_page():
     assert "viewport" not in page
 
 
-@pytest.mark.parametrize(("tag", "said"), [("solution", "Show a solution"), ("x", "Show code cell")])
-def test_what_unfolds_a_solution_says_so(tag, said):
-    cell = f'<div class="cell tag_hide-cell tag_{tag} docutils container">\n<details class="hide">'
-    context = {"body": cell + "\n<summary>\n<p>Show code cell content</p>\n</summary>"}
-    tidy_pages.name_solutions(None, "", "", context, None)
-    assert said in context["body"]
+def test_a_folded_solution_says_that_it_is_one_and_other_folds_do_not():
+    fold = (
+        '<div class="cell tag_hide-cell{} docutils container">\n<details class="hide">\n<summary>'
+    )
+    fold += "<p>Show code cell content</p><p>Hide code cell content</p></summary>x</details></div>"
+    solution = tidy_pages.mended(fold.format(" tag_solution"))
+    assert "Show the solution</p><p>Hide the solution</p>" in solution
+    assert tidy_pages.mended(fold.format("")) == fold.format("")
+    both = tidy_pages.mended(fold.format("") + fold.format(" tag_solution"))
+    assert both == fold.format("") + solution
+
+
+def test_the_arguments_of_a_long_signature_are_lines_and_no_list():
+    line = '<dd><em class="sig-param"><span>{}</span></em>,</dd>\n'
+    listed = "<dl>\n{}{}</dl>".format(line.format("a"), line.format("b"))
+    found = tidy_pages.mended(f"({listed})<dl><dd>what it does</dd></dl>")
+    assert found.endswith(")<dl><dd>what it does</dd></dl>")
+    assert found.count("<dd>") == 1
+    assert found.index("<span>a</span>") < found.index("<span>b</span>")

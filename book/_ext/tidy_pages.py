@@ -40,27 +40,35 @@ MENDED = {
 }
 
 
-def mend_body(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Replace the markup that is wrong."""
-    for wrong, right in MENDED.items():
-        context["body"] = context.get("body", "").replace(wrong, right)
-
-
-#: What unfolds a cell that holds the solution of an exercise.
+#: The arguments of a long signature, one a line. Sphinx makes a list of descriptions of nothing.
+ARGUMENTS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
+#: What stands on the fold over a solution, open or shut.
 SOLUTION = re.compile(
-    r"(tag_solution[^>]*>\s*<details[^>]*>\s*<summary[^>]*>)(.*?)</summary>", re.S
+    r'(<div class="cell [^"]*\btag_solution\b[^>]*>\s*<details[^>]*>\s*<summary.*?</summary>)',
+    flags=re.DOTALL,
 )
 
 
-def name_solutions(
-    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
-) -> None:
-    """Write on it that it is one."""
+def mended(body: str) -> str:
+    r"""Replace the markup that is wrong, and say on a folded solution that it is one.
 
-    def named(found: re.Match[str]) -> str:
-        return found[1] + found[2].replace("code cell content", "a solution") + "</summary>"
+    >>> mended('<dl>\n<dd><em class="sig-param">x</em>,</dd>\n</dl>')
+    '<span class="sig-lines"><span><em class="sig-param">x</em>,</span>\n</span>'
+    """
+    for wrong, right in MENDED.items():
+        body = body.replace(wrong, right)
+    body = ARGUMENTS.sub(lambda found: f'<span class="sig-lines">{in_lines(found[1])}</span>', body)
+    return SOLUTION.sub(lambda found: found[1].replace("code cell content", "the solution"), body)
 
-    context["body"] = SOLUTION.sub(named, context.get("body", ""))
+
+def in_lines(items: str) -> str:
+    """Turn the items of a list into lines of running text, which the style sheet indents."""
+    return items.replace("<dd>", "<span>").replace("</dd>", "</span>")
+
+
+def mend_body(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Mend a page's text."""
+    context["body"] = mended(context.get("body", ""))
 
 
 def name_arrows(
@@ -79,7 +87,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the hooks; scripts are dropped after all other extensions have added theirs."""
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", mend_body)
-    app.connect("html-page-context", name_solutions)
     app.connect("html-page-context", name_arrows, priority=900)
     app.connect("doctree-read", begin_with_code, priority=100)  # before the links are looked for
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
