@@ -21,6 +21,9 @@ MORE = {
 }
 
 
+MADE = re.compile(r"\bmake ([a-z-]+)")
+
+
 def steps():
     for name, job in JOBS:
         yield from ((name, step) for step in WORKFLOWS[name]["jobs"][job]["steps"])
@@ -75,10 +78,11 @@ def test_the_commands_of_the_steps_are_there():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE))
     said = "\n".join(step.get("run", "") for _, step in steps())
-    made = set(re.findall(r"\bmake ([a-z-]+)", said))
+    made = set(MADE.findall(said))
     assert made == {
         "adopt",
         "book",
+        "breaks",
         "colab",
         "lint",
         "matrix",
@@ -92,6 +96,16 @@ def test_the_commands_of_the_steps_are_there():
     assert programs >= {"book/execute.py", "book/build.py"}
     for program in programs:
         assert list(ROOT.glob(program)), program
+
+
+def test_the_tests_workflow_runs_what_lands_a_change():
+    commands = (ROOT / ".ci" / "run").read_text(encoding="utf-8").partition("export CI=true")[2]
+    wanted = set(MADE.findall(re.sub(r"(?m)^\s*#.*", "", commands)))
+    assert {"test", "matrix", "book"} <= wanted
+    jobs = WORKFLOWS["tests.yml"]["jobs"].values()
+    assert wanted <= set(
+        MADE.findall("\n".join(s.get("run", "") for j in jobs for s in j["steps"]))
+    )
 
 
 def test_a_failure_of_any_weekly_job_is_reported():
