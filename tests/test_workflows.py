@@ -82,7 +82,7 @@ def test_the_commands_of_the_steps_are_there():
     assert made == {
         "adopt",
         "book",
-        "breaks",
+        "slow",
         "colab",
         "lint",
         "matrix",
