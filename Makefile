@@ -21,11 +21,11 @@ help: ## list the commands
 	@echo "clipnotes: make COMMAND"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Made again when the dependencies change.
+# Made again when the dependencies change. Python compiles what it imports; pip would compile all of it.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(call say,Installing into $(VENV) with $$($(PYTHON) --version). The first time takes a minute or two.)
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install -c constraints.txt -e ".[book,test]"
+	$(BIN)/python -m pip install --no-compile -c constraints.txt -e ".[book,test]"
 	$(call say,Preparing matplotlib's font list)
 	$(BIN)/python -c "import matplotlib.font_manager"
 	@touch $@
