@@ -190,3 +190,14 @@ def test_annotations_hold_types():
 
     documented_names.name_types(None, function, False)
     assert function.__annotations__ == {"a": int, "return": list[str]}
+
+
+@pytest.mark.parametrize("module", pages())
+def test_no_description_is_one_letter(module):
+    """Sphinx would take "D." for the fourth line of a list, and show an empty one."""
+    found = importlib.import_module(module)
+    things = [getattr(found, name) for name in public_names(module)]
+    classes = [thing for thing in things if isinstance(thing, type)]
+    things += [member for one in classes for member in vars(one).values()]
+    described = "\n".join(getattr(thing, "__doc__", None) or "" for thing in things)
+    assert re.findall(r"^ +\*{0,2}\w+: \w\.$", described, re.MULTILINE) == []

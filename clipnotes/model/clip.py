@@ -81,7 +81,7 @@ class CLIP(nn.Module):
     Args:
         text_model: The text tower.
         vision_model: The vision tower; it may have another width.
-        projection_dim: S.
+        projection_dim: The width of the shared space, S.
         logit_scale_init_value: Logarithm of what cosines are multiplied by; the default is that of
             ViT-B/32, log(1 / 0.07).
 

@@ -47,7 +47,7 @@ class Attention(nn.Module):
     never forms the (N, N) weights. Asking for weights takes the first path, whatever is set.
 
     Args:
-        hidden_size: D.
+        hidden_size: The width, D.
         num_attention_heads: Heads that D is divided among.
         attention_dropout: Share of weights set to zero in training mode.
         attention: ``"sdpa"`` or ``"written_out"``.
@@ -146,7 +146,7 @@ class MLP(nn.Module):
     """Two linear layers with an activation between them, applied to every token by itself.
 
     Args:
-        hidden_size: D.
+        hidden_size: The width, D.
         intermediate_size: Width between the two layers, usually 4 D.
         hidden_act: ``"quick_gelu"`` or ``"gelu"``.
 

@@ -18,7 +18,7 @@ def causal_mask(
     a text, would be NaN, and its gradient with it; here it looks at all alike and nobody minds.
 
     Args:
-        length: N.
+        length: The number of tokens, N.
         attention_mask: (B, N), 1 or ``True`` for tokens, 0 for padding; ``None`` for all tokens.
         dtype: That of the scores.
         device: That of the scores.

@@ -62,7 +62,7 @@ class TextEmbeddings(nn.Module):
 
     Args:
         vocab_size: Rows of the table of tokens.
-        hidden_size: D.
+        hidden_size: The width, D.
         max_position_embeddings: Rows of the table of positions, the longest text.
 
     Example:
@@ -145,7 +145,7 @@ class TextTower(nn.Module):
 
     Args:
         vocab_size: Token ids that there are.
-        hidden_size: D.
+        hidden_size: The width, D.
         num_hidden_layers: Layers of the encoder.
         num_attention_heads: Heads that D is divided among.
         intermediate_size: Width inside the MLPs.

@@ -37,8 +37,8 @@ class VisionEmbeddings(nn.Module):
     Args:
         image_size: Height and width that the table of positions is made for.
         patch_size: Height and width of a patch. Pixels past the last whole one are left out.
-        hidden_size: D.
-        num_channels: C.
+        hidden_size: The width, D.
+        num_channels: How many colours a pixel has, C.
 
     Raises:
         ValueError: ``image_size`` is less than ``patch_size``.
@@ -168,7 +168,7 @@ class VisionTower(nn.Module):
     Args:
         image_size: Height and width of the images, in pixels.
         patch_size: Height and width of a patch, in pixels.
-        hidden_size: D.
+        hidden_size: The width, D.
         num_hidden_layers: Layers of the encoder.
         num_attention_heads: Heads that D is divided among.
         intermediate_size: Width inside the MLPs.
