@@ -205,12 +205,28 @@ def keep(source: Path, executed: NotebookNode) -> None:
     os.replace(draft, stored(source))
 
 
+def in_one_piece(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Join what a cell wrote where it arrived in pieces.
+
+    A busy machine takes the text at any place, also within a line. The book's builder joins pieces
+    too, and ends a line after each.
+    """
+    found: list[NotebookNode] = []
+    for output in outputs:
+        last = found[-1] if found else None
+        if output.output_type == "stream" and last and last.get("name") == output.name:
+            last.text += output.text
+        else:
+            found.append(output.copy())
+    return found
+
+
 def with_outputs(source: Path) -> NotebookNode:
     """Return a chapter as it is now (text, tags, alt texts) with the outputs that were kept."""
     notebook, executed = read(source), nbformat.read(stored(source), as_version=4)
     pairs = zip(code_cells(notebook), code_cells(executed), strict=True)
     for cell, done in pairs:
-        cell.outputs, cell.execution_count = done.outputs, done.execution_count
+        cell.outputs, cell.execution_count = in_one_piece(done.outputs), done.execution_count
     notebook.metadata["language_info"] = executed.metadata.get("language_info", {})
     return notebook
 

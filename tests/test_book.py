@@ -386,3 +386,14 @@ def test_the_book_is_built_again_when_a_source_changes(tmp_path, monkeypatch):
     page.unlink()
     (tmp_path / "_toc.yml").unlink()
     assert build.sources_digest() == digests[0]
+
+
+def test_a_line_that_arrived_in_two_pieces_is_one_line():
+    def wrote(text, name="stdout"):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    shown = nbformat.v4.new_output("display_data", data={"text/plain": "x"})
+    given = [wrote("a"), wrote("  1\n"), wrote("b\n"), wrote("!", "stderr"), shown, wrote("c\n")]
+    found = execute.in_one_piece(given)
+    assert [one.get("text") for one in found] == ["a  1\nb\n", "!", None, "c\n"]
+    assert given[0].text == "a"
