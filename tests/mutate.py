@@ -29,7 +29,7 @@ COPIED = ("clipnotes", "tests", "book", "constraints", "training", "benchmarks")
 
 # Which tests are to notice changes in which package: its own.
 TESTS = {
-    "clipnotes.compat": ("compat", "recorded"),
+    "clipnotes.compat": ("compat",),
     "clipnotes.model": (
         *("checks", "clip", "divergence", "encoder", "masks", "text", "vision"),
         *("mutants_clip", "mutants_text", "mutants_vision"),
