@@ -71,6 +71,12 @@ record: $(INSTALLED) ## write down again what each version of transformers does
 bench: $(INSTALLED) ## measure speed and memory again, 20 minutes on a quiet machine
 	$(BIN)/python benchmarks/speed.py
 
+.PHONY: mutants
+mutants: $(INSTALLED) ## change the code in small ways: which tests notice? (ONLY=clipnotes.model SAMPLE=300 SEED=0)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[mutants]"
+	$(BIN)/python tests/mutate.py $(if $(ONLY),--only $(ONLY)) $(if $(SAMPLE),--sample $(SAMPLE)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(AGAIN),--again) $(if $(LIST),--list)
+
 .PHONY: book
 book: $(INSTALLED) ## build the book; chapters that have run already are not run again
 	$(BIN)/python book/build.py

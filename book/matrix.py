@@ -180,7 +180,10 @@ def install(version: str) -> Step:
         wanted.write_text(
             "".join(f"{n}=={v}\n" for n, v in constraints(version).items()), encoding="utf-8"
         )
-        if run([python(version), "-m", "pip", "install", "--no-compile", "-c", wanted, "-e", EXTRAS], log):
+        if run(
+            [python(version), "-m", "pip", "install", "--no-compile", "-c", wanted, "-e", EXTRAS],
+            log,
+        ):
             return Step(False, "pip install failed", time.monotonic() - start, log)
     wrong = misfits(version, installed_packages(version))
     if wrong:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, CLIPVisionModel
 
 from clipnotes.compat import eager_attention, vision_states, vision_tower
-from clipnotes.model import VisionTower
+from clipnotes.model import VisionTower, quick_gelu
 
 TOLERANCE = 1e-5
 
@@ -86,6 +86,15 @@ def assert_close(
     difference = (ours - theirs).abs().max().item()
     allowed = tolerance * max(scale, theirs.abs().max().item())
     assert difference <= allowed, f"{stage}: differs by {difference:.2e}, {allowed:.2e} allowed"
+
+
+def check_defaults_of_layers(tower: nn.Module) -> None:
+    """Require what all of CLIP's towers have in common unless something else is asked for."""
+    for module in tower.modules():
+        assert getattr(module, "eps", 1e-5) == 1e-5
+        assert getattr(module, "activation", quick_gelu) is quick_gelu
+        assert getattr(module, "attention_dropout", 0.0) == 0.0
+        assert getattr(module, "attention", "sdpa") == "sdpa"
 
 
 def assert_same_stages(

@@ -1,6 +1,7 @@
 """Our CLIP against transformers: features, logits, loss, every gradient, every error."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -107,6 +108,7 @@ def test_defaults_are_vit_b_32():
     with torch.device("meta"):
         clip = CLIP(text_model=TextTower(), vision_model=VisionTower())
     assert sum(weight.numel() for weight in clip.parameters()) == 151_277_313  # as published
+    assert small().logit_scale.item() == pytest.approx(math.log(1 / 0.07), abs=1e-4)
 
 
 def test_from_transformers_says_what_is_missing():

@@ -1,14 +1,18 @@
 """The same answers from every class of every supported version of transformers."""
 
+import inspect
 import logging
 import subprocess
 import sys
 import urllib.parse
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import transformers
+from packaging.version import Version
+from PIL import Image
 from torch import nn
 from transformers import (
     CLIPModel,
@@ -20,8 +24,11 @@ from transformers import (
 
 from clipnotes import compat
 from clipnotes.compat import (
+    changes_nothing,
     eager_attention,
     image_features,
+    image_processor_class,
+    recorded,
     source_url,
     text_features,
     text_states,
@@ -95,9 +102,9 @@ def test_towers_name_what_they_cannot_take():
         TypeError, match=r"text tower in a CLIPVisionModel\. Give a CLIPModel, CLIPText"
     ):
         text_tower(vision)
-    with pytest.raises(TypeError, match=r"in a Linear"):
+    with pytest.raises(TypeError, match=rf"in a Linear.*with {', '.join(VISION_PARTS)}\)"):
         vision_tower(nn.Linear(2, 2))
-    with pytest.raises(TypeError, match=r"in a str"):
+    with pytest.raises(TypeError, match=rf"in a str.*with {', '.join(TEXT_PARTS)}\)"):
         text_tower("openai/clip-vit-base-patch32")
 
 
@@ -145,6 +152,14 @@ def test_features_pass_arguments_on():
     assert not torch.allclose(
         text_features(clip, IDS, position_ids=shifted), text_features(clip, IDS)
     )
+
+
+def test_a_masked_word_does_not_count():
+    clip, mask = tiny_clip(0), MASK.clone()
+    mask[:, 1] = 0  # before the end, which looks back at it
+    features, theirs = text_features(clip, IDS, mask), clip.get_text_features(IDS, mask)
+    assert_close("text", features, theirs if torch.is_tensor(theirs) else theirs.pooler_output)
+    assert not torch.allclose(features, text_features(clip, IDS, MASK), atol=1e-3)
 
 
 def test_features_need_a_projection():
@@ -260,6 +275,49 @@ def test_eager_attention_restores_each_tower_also_after_an_exception():
     assert implementations(clip) == before
 
 
+def test_where_the_class_decides_the_eager_one_is_put_in(monkeypatch):
+    """As in 4.49, and here in any version."""
+    clip = tiny_clip(0)
+    attention = [layer.self_attn for layer in vision_tower(clip).encoder.layers]
+    (own,) = set(map(type, attention))
+    eager = type("Eager", (own,), {})
+    classes = {"eager": eager, "sdpa": own}
+    monkeypatch.setattr(inspect.getmodule(own), "CLIP_ATTENTION_CLASSES", classes, raising=False)
+    before = implementations(clip)
+    with eager_attention(clip):
+        assert set(map(type, attention)) == {eager}
+        assert type(clip) is CLIPModel
+    assert implementations(clip) == before
+
+
+def test_only_transformers_own_hooks_change_nothing():
+    def hook(*_):
+        pass
+
+    assert not changes_nothing(hook)
+    assert not changes_nothing("".__len__)  # of no module
+    for module in ("transformers.utils.output_capturing", "transformers.modeling_utils"):
+        hook.__module__ = module
+        assert changes_nothing(hook)
+
+
+def test_the_image_processor_is_the_one_for_pil_pictures(monkeypatch):
+    found = image_processor_class()
+    given = found(size=4, crop_size=4)(Image.new("RGB", (8, 4)), return_tensors="np")
+    assert given["pixel_values"].shape == (1, 3, 4, 4)
+    both = SimpleNamespace(CLIPImageProcessor=list, CLIPImageProcessorPil=dict)
+    monkeypatch.setitem(sys.modules, "transformers", both)
+    assert image_processor_class() is dict
+    del both.CLIPImageProcessorPil  # as in older versions
+    assert image_processor_class() is list
+
+
+def test_the_records_are_read_oldest_first():
+    found = recorded()
+    assert list(found) == sorted(found, key=Version) and "4.49.0" in found
+    assert all(facts["transformers"] == version for version, facts in found.items())
+
+
 def test_eager_attention_does_not_touch_another_model():
     clip, other = tiny_clip(0), tiny_clip(0)
     with eager_attention(clip):
@@ -288,7 +346,9 @@ def test_source_url_points_at_the_definition(obj, start):
     assert file.read_text(encoding="utf-8").splitlines()[number - 1].lstrip().startswith(start)
 
 
-@pytest.mark.parametrize("obj", [nn.Linear, torch.softmax, len, "CLIPModel", 3, transformers])
+@pytest.mark.parametrize(
+    "obj", [nn.Linear, torch.softmax, len, "CLIPModel", 3, transformers, tiny_clip(0)]
+)
 def test_source_url_refuses_what_transformers_does_not_define(obj):
     with pytest.raises(TypeError, match="is not a class or function of transformers"):
         source_url(obj)

@@ -162,6 +162,66 @@ def test_the_tolerance_is_relative_to_large_values(pair):
     assert first_divergence(ours, theirs, inputs, tolerance=10.0) is None
 
 
+class Shift(nn.Module):
+    def __init__(self, by):
+        super().__init__()
+        self.by = by
+
+    def forward(self, x):
+        return x + self.by
+
+
+@pytest.mark.parametrize(
+    ("value", "by", "parts"),
+    [(100.0, 0.05, False), (100.0, 0.2, True), (0.5, 0.0009, False), (0.5, 0.0015, True)],
+)
+def test_a_difference_is_judged_by_the_largest_value_if_that_is_above_one(value, by, parts):
+    inputs = {"x": torch.full((2,), value, dtype=torch.float64)}
+    found = first_divergence(Shift(by), Shift(0), inputs, tolerance=1e-3)
+    assert (found is not None) is parts
+    assert found is None or found.stage == "output itself"
+
+
+def test_equal_models_do_not_part_at_any_tolerance():
+    assert first_divergence(Shift(1), Shift(1), {"x": torch.ones(2)}, tolerance=0) is None
+
+
+@pytest.mark.parametrize("training", [(True, False), (False, True)])
+def test_both_run_in_evaluation_mode(training):
+    pair = [nn.Sequential(nn.Dropout(0.5)).train(mode) for mode in training]
+    assert first_divergence(*pair, {"input": torch.ones(100)}) is None
+
+
+def test_the_vision_tower_is_found_in_a_whole_clip():
+    clip = tiny_clip(0)
+    inputs = {"pixel_values": pixels(clip.config.vision_config, 0)}
+    assert first_divergence(VisionTower.from_transformers(clip), clip, inputs) is None
+
+
+class Returns(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, input):
+        return self.value
+
+
+@pytest.mark.parametrize("value", [None, "text", (1, 2), (), {}, torch.zeros(0)])
+def test_what_holds_no_number_is_no_stage(value):
+    pair = [nn.Sequential(Returns(value)), nn.Sequential(Returns(value))]
+    assert first_divergence(*pair, {"input": torch.ones(2)}) is None
+
+
+def test_fields_of_a_dict_are_stages():
+    one, two = torch.ones(1), torch.zeros(1)
+    pair = [nn.Sequential(Returns({"a": value})) for value in (one, two)]
+    assert first_divergence(*pair, {"input": one}).stage == "0, what comes out"
+    # Of an output's fields those that CLIP has come first, as it computes them.
+    pair = [Returns({"a": value, "loss": value, "text_embeds": value}) for value in (one, two)]
+    assert first_divergence(*pair, {"input": one}).stage == "output text_embeds"
+
+
 def test_models_without_a_common_name_are_an_error():
     class Other(nn.Module):
         def forward(self, input):

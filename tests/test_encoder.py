@@ -7,7 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.activations import ACT2FN
 
 from clipnotes.model import MLP, Attention, Encoder, EncoderLayer, quick_gelu
-from reference import assert_close, randomise
+from reference import assert_close, check_defaults_of_layers, randomise
 
 SIZES = {"hidden_size": 12, "num_attention_heads": 3, "intermediate_size": 20}
 ATTENTION = {"hidden_size": 12, "num_attention_heads": 3}
@@ -208,6 +208,13 @@ def test_gradient_checkpointing_keeps_less():
             encoder(torch.randn(2, 50, 12))
         kept[checkpointing] = sum(sizes)
     assert kept[True] < kept[False] / 4
+
+
+def test_defaults_are_those_of_clip():
+    check_defaults_of_layers(EncoderLayer(**SIZES))
+    check_defaults_of_layers(Attention(**ATTENTION))
+    check_defaults_of_layers(MLP(hidden_size=4, intermediate_size=8))
+    assert Encoder(num_hidden_layers=1, **SIZES).gradient_checkpointing is False
 
 
 def test_errors_say_what_was_given_and_what_is_allowed():

@@ -8,7 +8,7 @@ from transformers import CLIPTextModelWithProjection
 
 from clipnotes.compat import eager_attention, text_features, text_states, text_tower
 from clipnotes.model import TextTower, eos_positions
-from reference import assert_close, tiny_clip
+from reference import assert_close, check_defaults_of_layers, tiny_clip
 from reference_text import SMALL, assert_same_text_stages, text_config, texts, tiny_text
 
 IDS = torch.tensor([[1, 5, 19, 0], [1, 7, 8, 19]])
@@ -138,6 +138,8 @@ def test_defaults_are_vit_b_32():
         tower = TextTower()
     assert sum(weight.numel() for weight in tower.parameters()) == 63_165_952  # as published
     assert tower.embeddings.position_ids.shape == (1, 77)
+    assert (tower.eos_token_id, tower.encoder.layers[0].self_attn.num_heads) == (49407, 8)
+    check_defaults_of_layers(tower)
 
 
 def test_states_come_only_when_asked_and_the_last_is_before_the_norm():

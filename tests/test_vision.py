@@ -9,7 +9,14 @@ from transformers import CLIPVisionModelWithProjection
 
 from clipnotes.compat import eager_attention, vision_states, vision_tower
 from clipnotes.model import VisionEmbeddings, VisionTower
-from reference import assert_close, assert_same_stages, pixels, tiny_clip, tiny_vision
+from reference import (
+    assert_close,
+    assert_same_stages,
+    check_defaults_of_layers,
+    pixels,
+    tiny_clip,
+    tiny_vision,
+)
 
 SMALL = {
     "image_size": 8,
@@ -182,6 +189,9 @@ def test_defaults_are_vit_b_32():
         tower = VisionTower()
     assert sum(weight.numel() for weight in tower.parameters()) == 87_456_000  # as published
     assert tower.embeddings.position_ids.shape == (1, 50)
+    assert (tower.embeddings.image_size, tower.embeddings.patch_size) == (224, 32)
+    assert tower.encoder.layers[0].self_attn.num_heads == 12
+    check_defaults_of_layers(tower)
 
 
 @pytest.mark.parametrize(

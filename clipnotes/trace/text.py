@@ -184,7 +184,9 @@ def _lines(group: list[dict[str, Any]], here: str, below: str, width: int) -> It
     if source and gap >= 2:
         yield f"{here}{head}{' ' * gap}{source}"
     else:
-        yield from (line for line in (here + head, below + source[-room:]) if line.strip())
+        yield here + head
+        if source:
+            yield below + source[-room:]
 
     groups = fold(first["calls"])
     rail = below + ("│ " if groups else "  ")
