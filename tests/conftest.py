@@ -16,8 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 collect_ignore = ["mutate.py"]  # no tests, and it imports what only `make mutants` installs
 
 # Before torch is imported anywhere: a machine with many cores is not faster on models this small.
-# Of several test processes each has one thread: two that wait for the same core wait long.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Of several test processes each has one thread: two that wait for the same core wait long. What
+# stands there already is the line above, from the process that started this one.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def _block_the_network():
