@@ -73,12 +73,17 @@ def visit(browser, address, **options):
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     context.set_default_timeout(30_000)  # a busy machine takes seconds to open a page
 
+    def failed(request):
+        # A page that sends the visitor on gives up what it was still asking for.
+        if request.failure != "net::ERR_ABORTED":
+            said.append(f"failed: {request.url[:200]}")
+
     def answered(response):
         if response.status >= 400:
             said.append(f"{response.status} for {response.url}")
 
     context.on("request", asked)
-    context.on("requestfailed", lambda request: said.append(f"failed: {request.url[:200]}"))
+    context.on("requestfailed", failed)
     context.on("response", answered)
     context.on("console", wrote)
     context.on("weberror", lambda problem: said.append(f"script: {problem.error}"))
