@@ -12,7 +12,6 @@ Red if a first cell changes a package that was there, says anything but its one 
 minute, and if a cell of a chapter fails. It needs a package index, which no other test does.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -25,11 +24,10 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
-from packaging.utils import canonicalize_name
 
 import matrix
 import pairs
-from execute import SECONDS_A_CELL, code_cells, seconds
+from execute import SECONDS_A_CELL, chosen, code_cells, seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 PREINSTALLED = Path(__file__).with_name("colab.txt")
@@ -53,9 +51,7 @@ def pins() -> dict[str, str]:
 
 def installed() -> dict[str, str]:
     """List what the environment holds, by canonical name."""
-    command = [str(python()), "-m", "pip", "list", "--format=json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return {canonicalize_name(p["name"]): p["version"] for p in json.loads(done.stdout)}
+    return matrix.packages_of(python())
 
 
 def prepare() -> None:
@@ -63,8 +59,7 @@ def prepare() -> None:
     print(f"==> Making {ENVIRONMENT.name}/ with what Colab brings", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
     constraints = ENVIRONMENT / "constraints.txt"
-    text = "".join(f"{name}=={version}\n" for name, version in pins().items())
-    constraints.write_text(text, encoding="utf-8")
+    matrix.write_pins(constraints, pins())
     command = [str(python()), "-m", "pip", "install", "--quiet", "-c", str(constraints)]
     subprocess.run([*command, "-r", str(PREINSTALLED)], check=True)
 
@@ -162,9 +157,8 @@ def run(source: Path, environment: dict[str, str]) -> list[str]:
 
 def main(names: list[str]) -> int:
     """Run the notebooks one after the other; return 1 if anything is wrong."""
-    sources = [s for s in pairs.notebooks() if not names or s.name.startswith(tuple(names))]
+    sources = chosen(names)
     if not sources:
-        print(f"no chapter matches {names}; there are {[s.stem for s in pairs.notebooks()]}")
         return 1
     start = time.monotonic()
     prepare()

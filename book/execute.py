@@ -261,6 +261,14 @@ def publish(sources: list[Path], folder: Path = CACHE) -> None:
         builder_cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
 
+def chosen(names: list[str]) -> list[Path]:
+    """Return the notebooks whose name starts with one of these, or all; say so if none does."""
+    sources = [s for s in notebooks() if not names or s.name.startswith(tuple(names))]
+    if not sources:
+        print(f"no chapter matches {names}; there are {[s.stem for s in notebooks()]}")
+    return sources
+
+
 def main(names: list[str]) -> int:
     """Run the chapters that are not up to date, check them all, hand them to the book."""
     if names == ["--check"]:
@@ -268,9 +276,8 @@ def main(names: list[str]) -> int:
         complaints = [said for stem, done in executed.items() for said in differences(stem, done)]
         print(*complaints, sep="\n", end="\n" if complaints else "")
         return code or int(bool(complaints))
-    sources = [s for s in notebooks() if not names or s.name.startswith(tuple(names))]
+    sources = chosen(names)
     if not sources:
-        print(f"no chapter matches {names}; there are {[s.stem for s in notebooks()]}")
         return 1
     stale = [source for source in sources if not is_fresh(source)]
     print(f"==> {len(sources)} chapters, {len(stale)} to run", flush=True)

@@ -158,11 +158,22 @@ def misfits(version: str, installed: dict[str, str]) -> list[str]:
     return found
 
 
-def installed_packages(version: str) -> dict[str, str]:
-    """List what a version's environment holds, by canonical name."""
-    command = [str(python(version)), "-m", "pip", "list", "--format=json"]
+def packages_of(interpreter: Path) -> dict[str, str]:
+    """List what the environment of an interpreter holds, by canonical name."""
+    command = [str(interpreter), "-m", "pip", "list", "--format=json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return {canonicalize_name(p["name"]): p["version"] for p in json.loads(done.stdout)}
+
+
+def installed_packages(version: str) -> dict[str, str]:
+    """List what a version's environment holds, by canonical name."""
+    return packages_of(python(version))
+
+
+def write_pins(path: Path, pins: dict[str, str]) -> None:
+    """Write a constraints file for pip."""
+    text = "".join(f"{name}=={version}\n" for name, version in pins.items())
+    path.write_text(text, encoding="utf-8")
 
 
 def install(version: str) -> Step:
@@ -177,9 +188,7 @@ def install(version: str) -> Step:
         if run([sys.executable, "-m", "venv", "--clear", folder], log):
             return Step(False, "python -m venv failed", time.monotonic() - start, log)
         wanted = folder / "constraints.txt"
-        wanted.write_text(
-            "".join(f"{n}=={v}\n" for n, v in constraints(version).items()), encoding="utf-8"
-        )
+        write_pins(wanted, constraints(version))
         if run(
             [python(version), "-m", "pip", "install", "--no-compile", "-c", wanted, "-e", EXTRAS],
             log,

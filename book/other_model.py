@@ -116,9 +116,8 @@ def directory(name: str | None) -> Path:
 
 def main(names: list[str]) -> int:
     """Run the chapters, and return 1 if one fails."""
-    sources = [s for s in execute.notebooks() if not names or s.name.startswith(tuple(names))]
+    sources = execute.chosen(names)
     if not sources:
-        print(f"no chapter matches {names}; there are {[s.stem for s in execute.notebooks()]}")
         return 1
     model = directory(os.environ.get("CLIPNOTES_MODEL"))
     os.environ["CLIPNOTES_MODEL"] = str(model)
