@@ -60,7 +60,8 @@ def explore(
         >>> import clipnotes
         >>> from clipnotes.data import load_emoji
         >>> tiger = load_emoji(style="noto", category="animal-mammal")[0]["image"]
-        >>> page = explore(clipnotes.load(), tiger, texts=["a tiger", "a tulip"], layers=[4, 5])
+        >>> texts = ["a tiger", "a tulip"]
+        >>> page = explore(clipnotes.load(), tiger, texts=texts, layers=[4, 5])
         >>> page
         <Page: Where CLIP looks in a picture, ... kB>
     """
