@@ -8,10 +8,12 @@ its outputs has changed: its code cells, a file of the package, the pinned versi
 into the cache that the book's builder reads, so the builder itself never runs a cell.
 
     python book/execute.py [NAME ...]     all chapters, or those whose file name starts with a NAME
-    python book/execute.py --check        run all of them, keep nothing: for a version of
+    python book/execute.py --check [NAME ...]
+                                          run them in any case, keep nothing: for a version of
                                           transformers that the book is not built with
 """
 
+import argparse
 import hashlib
 import os
 import platform
@@ -269,16 +271,20 @@ def chosen(names: list[str]) -> list[Path]:
     return sources
 
 
-def main(names: list[str]) -> int:
+def main(words: list[str]) -> int:
     """Run the chapters that are not up to date, check them all, hand them to the book."""
-    if names == ["--check"]:
-        code, executed = run({source.stem: read(source) for source in notebooks()})
+    parser = argparse.ArgumentParser(description="Run each notebook once, keep what came out.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="how a chapter's file name starts")
+    parser.add_argument("--check", action="store_true", help="run in any case, keep nothing")
+    given = parser.parse_args(words)
+    sources = chosen(given.names)
+    if not sources:
+        return 1
+    if given.check:
+        code, executed = run({source.stem: read(source) for source in sources})
         complaints = [said for stem, done in executed.items() for said in differences(stem, done)]
         print(*complaints, sep="\n", end="\n" if complaints else "")
         return code or int(bool(complaints))
-    sources = chosen(names)
-    if not sources:
-        return 1
     stale = [source for source in sources if not is_fresh(source)]
     print(f"==> {len(sources)} chapters, {len(stale)} to run", flush=True)
     code = 0
@@ -296,7 +302,7 @@ def main(names: list[str]) -> int:
     complaints = [f"{stem}: {said}" for stem in done for said in problems(done[stem])]
     complaints += [said for stem in done for said in differences(stem, done[stem])]
     print(*complaints, sep="\n", end="\n" if complaints else "")
-    if not names:
+    if not given.names:
         publish(sources)
     return 1 if complaints else 0
 

@@ -139,6 +139,22 @@ def test_a_run_that_differs_from_the_record_is_red(records, tmp_path, monkeypatc
     assert "run `make record`" in capsys.readouterr().out
 
 
+def test_a_check_of_some_chapters_runs_these_and_keeps_nothing(records, tmp_path, monkeypatch):
+    sources, ran = [tmp_path / "01-a.md", tmp_path / "02-b.md"], []
+    for source in sources:
+        source.write_text("---\nkernelspec: {name: python3}\n---\n```{code-cell}\n1 + 1\n```\n")
+    monkeypatch.setattr(execute, "EXECUTED", tmp_path / "executed")
+    monkeypatch.setattr(execute, "notebooks", lambda: sources)
+    monkeypatch.setattr(execute, "run", lambda books: (ran.append([*books]) or 0, books))
+    assert execute.main(["--check", "01"]) == 0
+    assert execute.main(["02", "--check"]) == 0
+    assert ran == [["01-a"], ["02-b"]]
+    assert not execute.EXECUTED.exists()  # else the book would show what another version did
+    with pytest.raises(SystemExit):
+        execute.main(["--chekc", "01"])
+    assert len(ran) == 2
+
+
 def test_recording_runs_the_notebooks_with_tagged_cells_only(records, tmp_path, monkeypatch):
     asked = []
 

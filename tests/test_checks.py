@@ -26,10 +26,19 @@ WRONG = [
     ({"inputs_embeds": torch.zeros(2, 4, 8)}, r"pass eos_positions of shape \(2,\), for instance"),
     ({"input_ids": IDS, "attention_mask": IDS[:, 1:]}, r"mask has shape \(2, 3\): pass \(2, 4\)"),
     ({"input_ids": IDS, "attention_mask": IDS}, r"attention_mask has the value 5: pass 1 for"),
-    ({"input_ids": IDS, "position_ids": IDS[:, 1:]}, r"\(2, 3\): pass \(4,\) or \(1, 4\) or \(2"),
-    ({"input_ids": IDS, "position_ids": IDS}, r"is 19 at \(0, 2\): the table of positions .* 8"),
+    (
+        {"input_ids": IDS, "position_ids": IDS[:, 1:]},
+        r"position_ids has shape \(2, 3\): pass \(4,\) or \(1, 4\) or \(2, 4\)",
+    ),
+    (
+        {"input_ids": IDS, "position_ids": IDS},
+        r"position_ids is 19 at \(0, 2\): the table of positions goes from 0 to 8",
+    ),
     ({"input_ids": IDS, "eos_positions": ENDS[:1]}, r"eos_positions has shape \(1,\): pass \(2,\)"),
-    ({"input_ids": IDS, "eos_positions": ENDS + 2}, r"is 4 at \(1,\): a text goes from 0 to 3"),
+    (
+        {"input_ids": IDS, "eos_positions": ENDS + 2},
+        r"eos_positions is 4 at \(1,\): a text goes from 0 to 3",
+    ),
 ]
 
 
@@ -51,3 +60,5 @@ def test_embeddings_check_for_themselves():
     embed = TextEmbeddings(vocab_size=5, hidden_size=4, max_position_embeddings=3)
     with pytest.raises(ValueError, match="4 tokens and the model has positions for 3"):
         embed(torch.ones(1, 4, dtype=torch.int64))
+    with pytest.raises(ValueError, match="position_ids is 3 at"):
+        embed(torch.ones(1, 2, dtype=torch.int64), position_ids=torch.tensor([3, 0]))

@@ -81,6 +81,12 @@ def test_given_vectors_and_all_states_go_through():
         assert (len(tower.hidden_states), len(tower.attentions)) == (3, 2)
 
 
+def test_states_come_only_when_asked():
+    output = small()(IDS, IMAGES)
+    for tower in (output.text_model_output, output.vision_model_output):
+        assert (tower.hidden_states, tower.attentions) == (None, None)
+
+
 def test_names_are_those_of_the_checkpoint_and_loading_is_strict():
     theirs = tiny_clip(0)
     ours = CLIP.from_transformers(theirs)
@@ -129,6 +135,10 @@ def test_from_transformers_says_what_is_missing():
         ({"input_ids": IDS}, "no image was given"),
         ({"input_ids": IDS + 1, "pixel_values": IMAGES}, "input_ids is 20 at"),
         ({"input_ids": IDS[:0], "pixel_values": IMAGES}, r"\(0, 4\) holds no token"),
+        (
+            {"input_ids": IDS, "pixel_values": IMAGES, "position_ids": torch.arange(74, 78)},
+            "position_ids is 77 at",
+        ),
         ({"input_ids": IDS, "pixel_values": IMAGES[:0]}, "holds no image: pass pixel_values"),
         ({"input_ids": IDS, "pixel_values": IMAGES[..., :4]}, "is 8 x 4 .* made for 8 x 8"),
         (
@@ -154,6 +164,11 @@ def test_the_loss_is_about_pairs(shape):
 def test_the_loss_is_the_same_from_both_sides():
     logits = torch.randn(5, 5)
     assert_close("loss", contrastive_loss(logits), contrastive_loss(logits.T))
+
+
+def test_the_loss_is_computed_on_the_device_of_the_logits():
+    # "meta" refuses what is on two devices, as a GPU would.
+    assert contrastive_loss(torch.zeros(4, 4, device="meta")).device.type == "meta"
 
 
 def test_unit_length_over_the_last_dimension():

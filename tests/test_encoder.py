@@ -142,6 +142,10 @@ def test_softmax_of_half_precision_is_taken_in_float32():
     _, weights = attend(torch.zeros(1, 300, 4, dtype=torch.bfloat16), output_attentions=True)
     assert weights.dtype == torch.bfloat16
     assert torch.equal(weights[0, 0, 0, 0], torch.tensor(1 / 300).bfloat16())
+    # Shares add up to 1 whatever the query is. Rounded to bfloat16 before the way back they add up
+    # to 0.998, and that would leave a gradient of 0.3.
+    weights.sum().backward()
+    assert attend.q_proj.bias.grad.abs().max() < 1e-3
 
 
 def test_layer_is_pre_norm_with_two_residuals():
@@ -220,6 +224,8 @@ def test_defaults_are_those_of_clip():
 def test_errors_say_what_was_given_and_what_is_allowed():
     with pytest.raises(ValueError, match=r"hidden_size 10 .*num_attention_heads 3"):
         Attention(hidden_size=10, num_attention_heads=3)
+    with pytest.raises(ValueError, match="hidden_size is 0: it must be at least 1"):
+        Attention(hidden_size=0, num_attention_heads=3)
     with pytest.raises(ValueError, match=r"attention 'flash' is not one of 'sdpa', 'written_out'"):
         Attention(**ATTENTION, attention="flash")
     with pytest.raises(ValueError, match=r"hidden_act 'relu' is not one of \['gelu', 'quick_gelu'"):

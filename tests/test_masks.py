@@ -26,3 +26,11 @@ def test_the_mask_leaves_no_token_without_a_number(dtype):
     scores = torch.randn(1, 1, 3, 3, dtype=dtype)
     assert (scores + mask).softmax(-1).isfinite().all()
     assert causal_mask(3, dtype=dtype).shape == (1, 1, 3, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_the_mask_has_the_dtype_that_attention_asks_for(dtype):
+    tower, seen = TextTower(**SMALL).to(dtype), []
+    tower.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1].dtype))
+    tower(IDS)
+    assert seen == [dtype]

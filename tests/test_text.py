@@ -1,9 +1,11 @@
 """Our text tower against transformers: every stage, every gradient, every error."""
 
 import copy
+from unittest.mock import patch
 
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import CLIPTextModelWithProjection
 
 from clipnotes.compat import eager_attention, text_features, text_states, text_tower
@@ -151,6 +153,14 @@ def test_states_come_only_when_asked_and_the_last_is_before_the_norm():
     assert torch.equal(last, asked.last_hidden_state)
     assert not torch.allclose(asked.hidden_states[-1], last)
     assert len(tower(IDS, output_attentions=True).attentions) == 2
+
+
+@pytest.mark.parametrize(("attention", "fused"), [("sdpa", 2), ("written_out", 0)])
+def test_the_chosen_attention_reaches_every_layer(attention, fused):
+    name = "scaled_dot_product_attention"
+    with patch.object(F, name, wraps=getattr(F, name)) as kernel:
+        TextTower(**SMALL, attention=attention)(IDS)
+    assert kernel.call_count == fused
 
 
 def test_gradient_checkpointing_through_the_tower():

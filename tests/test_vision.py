@@ -168,6 +168,21 @@ def test_from_transformers_is_strict():
         VisionTower.from_transformers(theirs)
 
 
+def test_embeddings_take_images_of_three_colours_and_one_size():
+    embed = VisionEmbeddings(image_size=8, patch_size=4, hidden_size=6)
+    assert embed(torch.randn(1, 3, 8, 8)).shape == (1, 5, 6)
+    with pytest.raises(ValueError, match=r"is 8 x 12 .* made for 8 x 8"):
+        embed(torch.randn(1, 3, 8, 12))
+
+
+def test_a_new_class_token_is_about_as_long_in_every_width():
+    """About 1, as in a new tower of transformers."""
+    torch.manual_seed(0)
+    for width in (256, 4096):
+        embed = VisionEmbeddings(image_size=4, patch_size=4, hidden_size=width)
+        assert embed.class_embedding.norm().item() == pytest.approx(1, abs=0.2)
+
+
 def test_states_come_only_when_asked():
     tower, images = VisionTower(**SMALL), torch.randn(2, 3, 8, 8)
     assert tower(images)[2:] == (None, None)

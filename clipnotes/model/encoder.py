@@ -135,7 +135,7 @@ class Attention(nn.Module):
         scores = query @ key.transpose(-1, -2) * self.scale  # (B, n_heads, N, N)
         if mask is not None:
             scores = scores + mask
-        # The sum of N exponentials needs more digits than half precision has.
+        # In half precision a row's shares do not add up to 1, which their gradient relies on.
         at_least_float32 = torch.promote_types(scores.dtype, torch.float32)
         weights = scores.softmax(dim=-1, dtype=at_least_float32).to(query.dtype)
         weights = F.dropout(weights, p=self.attention_dropout, training=self.training)
