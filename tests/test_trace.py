@@ -80,6 +80,12 @@ def test_only_a_module_s_own_parameters_count(calls):
     assert calls.parameters == 1  # logit_scale
 
 
+def test_parameters_without_a_shape_do_not_count():
+    model = nn.Identity().eval()
+    model.waits, model.weight = nn.UninitializedParameter(), nn.Parameter(torch.ones(4))
+    assert trace(model, x()).parameters == 4
+
+
 def test_file_and_line_are_those_of_the_forward_below_decorators(tiny, calls):
     call = trace(stack(), x())
     _, first = inspect.getsourcelines(Stack.forward)
@@ -151,6 +157,8 @@ def test_find_takes_a_class_a_path_and_the_end_of_a_path(calls):
     assert calls.find_all("ayers.1") == []
     with pytest.raises(LookupError, match="CLIPTextEmbeddings"):
         calls.find("CLIPTextTransformerEmbeddings")
+    with pytest.raises(LookupError, match=r"one of the classes Stack, Block, Linear\."):
+        trace(stack(), x()).find("Blocks")
 
 
 def test_the_chain_leads_from_the_top_to_the_first_call_of_a_class(calls):

@@ -144,11 +144,38 @@ def test_an_interrupt_takes_the_hooks_along():
         def forward(self):
             raise KeyboardInterrupt
 
-    model = nn.ModuleDict({"inner": Interrupted()})["inner"]
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.done, self.inner = nn.Identity(), Interrupted()
+
+        def forward(self):
+            return self.done(1), self.inner()
+
+    model = Outer().eval()
     with pytest.raises(KeyboardInterrupt) as caught:
         trace(model)
-    assert caught.value.calls.raised == "KeyboardInterrupt"
+    ends = [(call.class_name, call.raised) for call in caught.value.calls.walk()]
+    assert ends == [
+        *(("Outer", "KeyboardInterrupt"), ("Identity", None), ("Interrupted", "KeyboardInterrupt"))
+    ]
     assert not any(hooks_of(model))
+
+
+def test_an_error_of_the_model_itself_and_one_before_its_call_are_its_own():
+    def refuse(*_):
+        raise ValueError("no luck")
+
+    fails, refused = Fails(), nn.Sequential(nn.Identity())
+    refused.register_forward_pre_hook(refuse)
+    for model in (fails, refused):
+        with pytest.raises(ValueError, match="no luck") as caught:
+            trace(model.eval(), x())
+        calls, name = caught.value.calls, type(model).__name__
+        found = (calls.path, calls.class_name, calls.raised, calls.calls)
+        assert found == ("", name, "ValueError: no luck", [])
+        if sys.version_info >= (3, 11):
+            assert caught.value.__notes__[0].startswith(f"Raised in {name} while")
 
 
 def test_an_error_that_the_model_catches_is_part_of_the_chain():

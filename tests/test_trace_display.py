@@ -11,7 +11,7 @@ from torch import nn
 
 from clipnotes.trace import Trace, trace
 from clipnotes.trace.text import tree_text
-from tracing import clip_inputs, stack, x
+from tracing import Catches, clip_inputs, stack, x
 
 
 def test_identical_layers_are_folded():
@@ -83,6 +83,8 @@ def test_the_dict_goes_through_json(calls):
     assert again.to_html() == calls.to_html()
     noted = trace(stack().train(), x())
     assert Trace.from_dict(noted.to_dict()) == noted
+    caught = trace(Catches().eval(), x())
+    assert Trace.from_dict(caught.to_dict()) == caught
 
 
 class Page(HTMLParser):
@@ -117,10 +119,19 @@ def test_the_page_is_whole_folds_and_asks_for_nothing(calls):
     assert "inputs_embeds" in html and "… 1 ×2" in html
 
 
+def test_the_head_says_what_a_browser_has_to_know(calls):
+    head, _ = calls.to_html().split("<body>")
+    assert head.startswith("<!doctype html>")  # else browsers draw as they did long ago
+    assert re.sub("<.*?>", "", head) == "Calls of CLIPModel"
+    known = {("lang", "en"), ("charset", "utf-8"), ("name", "viewport")}
+    assert known <= set(Page(head).attributes)
+
+
 def test_a_notebook_gets_a_piece_of_a_page(calls):
-    html = calls._repr_html_()
-    assert Page(html).open == []
-    assert html.startswith("<div") and html in calls.to_html()
+    for call in (calls, calls.find("CLIPTextEmbeddings")):
+        html = call._repr_html_()
+        assert Page(html).open == []
+        assert html.startswith("<div") and html in call.to_html()
 
 
 def test_names_and_texts_are_escaped():

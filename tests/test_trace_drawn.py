@@ -175,6 +175,12 @@ def test_a_chain_is_drawn_as_html():
     assert "<title>Calls of Model</title>" in page_html(chain())
 
 
+def test_every_note_stands_above_the_chain():
+    noted = stored("", "Model") | {"notes": ["one", "two"]}
+    assert tree_text(noted).splitlines()[:3] == ["note: one", "note: two", "Model"]
+    assert "</style><p>note: one</p><p>note: two</p><div" in tree_html(noted)
+
+
 def test_a_stored_call_is_a_chain_without_notes():
     again = Trace.from_dict(layer(0, 1))
     assert again.notes == () and str(again).startswith("layers.0  Layer ")
@@ -193,6 +199,11 @@ def test_a_stored_call_is_a_chain_without_notes():
         (several("list", tensor(2), tensor(2)), "list(float32[2], float32[2])"),
         (several("dict", written("1"), tensor(2, 3), names="ab"), "dict(a=1, b=float32[2, 3])"),
         (several("tuple", *(tensor(2, mark=i) for i in range(3))), "(3 × float32[2])"),
+        (several("tuple", *map(tensor, (2, 3, 4))), "(float32[2], float32[3], float32[4])"),
+        (
+            several("tuple", *(several("tuple", tensor(2, mark=i)) for i in range(3))),
+            "(3 × (float32[2],))",
+        ),
     ],
 )
 def test_a_value_is_written_in_a_line(value, text):
@@ -253,3 +264,25 @@ def test_deep_branches_share_sixty_columns():
     heads = [line for line in tree_text(deep).splitlines() if line.endswith("x  Deep")]
     assert [line.index("x") for line in heads] == [min(2 * depth, 60) for depth in range(41)]
     assert [line.startswith("…") for line in heads] == [depth > 30 for depth in range(41)]
+
+
+@pytest.mark.parametrize(
+    ("width", "drawn"),
+    [(14, "Model   a.py:3\n"), (13, "Model  a.py:3\n"), (12, "Model\na.py:3\n")],
+)
+def test_the_source_stands_two_columns_away_or_on_a_line_of_its_own(width, drawn):
+    assert tree_text(stored("", "Model", file="pkg/a.py", line=3), width).startswith(drawn)
+
+
+def test_a_long_head_goes_on_below_itself():
+    long = stored("encoder.layers.0", "SelfAttention", parameters=1234)
+    lines = tree_text(stored("", "Model", [long, stored("head", "Head")]), width=20).splitlines()
+    assert lines[3:6] == ["├─encoder.layers.0", "│ SelfAttention", "│ 1,234 own"]
+
+
+def test_lines_are_broken_between_arguments_and_not_inside_one():
+    given = {"part": written("slice(1, 2, None)"), "side": written("'left-handed or not'")}
+    lines = tree_text(stored("", "Model", arguments=given), width=52).splitlines()
+    assert lines[1:3] == [
+        *("  given  part=slice(1, 2, None),", "         side='left-handed or not'")
+    ]

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 import linecache
 import weakref
 from collections.abc import Callable, Mapping
@@ -46,9 +47,8 @@ class Describer:
     """Descriptions for one run; it knows a tensor again that it has seen in another call."""
 
     def __init__(self) -> None:
-        self.signatures: dict[Any, _Signature] = {}
         self.seen: dict[Any, tuple[weakref.ref[Tensor], int, int]] = {}
-        self.marks = 0
+        self.marks = itertools.count()
 
     def arguments(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -57,10 +57,7 @@ class Describer:
 
         It never fails: if the arguments do not fit, ``forward`` itself has to say so.
         """
-        function = getattr(module.forward, "__func__", module.forward)
-        if function not in self.signatures:
-            self.signatures[function] = _Signature.of(module.forward)
-        positional, rest, settable = self.signatures[function]
+        positional, rest, settable = _Signature.of(module.forward)
         given = dict(zip(positional, args, strict=False))
         for i, value in enumerate(args[len(positional) :]):
             given[f"{rest}[{i}]"] = value
@@ -89,12 +86,13 @@ class Describer:
         # memory for activations, and a new tensor in the place of a dead one is not taken for it.
         version = 0 if tensor.is_inference() else tensor._version
         key = _place(tensor)
-        ref, known_version, mark = self.seen.get(key, (None, 0, 0))
-        if ref is not None and ref() is not None and version == known_version:
-            return mark
-        self.marks += 1
-        self.seen[key] = (weakref.ref(tensor), version, self.marks)
-        return self.marks
+        if key in self.seen:
+            ref, known_version, mark = self.seen[key]
+            if ref() is not None and version == known_version:
+                return mark
+        mark = next(self.marks)
+        self.seen[key] = (weakref.ref(tensor), version, mark)
+        return mark
 
 
 def _place(tensor: Tensor) -> Any:
@@ -117,8 +115,8 @@ def _contents(value: Any) -> dict[str, Any] | None:
     """Look into what holds other values; ``None`` for what does not."""
     if isinstance(value, Mapping):  # ModelOutput is one
         return {str(key): item for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return dict(zip(value._fields, value, strict=False))
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):  # a named tuple
+        return value._asdict()
     if isinstance(value, (tuple, list)):
         return {str(i): item for i, item in enumerate(value)}
     if is_dataclass(value) and not isinstance(value, type):
@@ -144,7 +142,7 @@ def source_of(function: Callable[..., Any]) -> tuple[str | None, int | None]:
         return None, None
     line = first = code.co_firstlineno  # the line of a decorator, if there is one
     for number in range(first, first + 50):
-        if linecache.getline(code.co_filename, number).lstrip().startswith(("def ", "async def ")):
+        if f"def {code.co_name}" in linecache.getline(code.co_filename, number):
             line = number
             break
     module, parts = function.__module__ or "", Path(code.co_filename).with_suffix("").parts

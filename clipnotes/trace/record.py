@@ -35,7 +35,7 @@ def trace(model: nn.Module, /, *args: Any, **kwargs: Any) -> Trace:
         The call of the model, with those that it made below it. ``print`` draws the tree, a
         notebook shows it as one that folds. Layers that differ only in their number are drawn
         once. ``#3`` in two places is the same tensor, or a view that changes nothing, not written
-        to in between.
+        to in between; what is written in ``torch.inference_mode`` torch does not count.
 
     Raises:
         TypeError: ``model`` is not a module or has no ``forward``, or its ``forward`` does not
@@ -120,9 +120,9 @@ def _compiled(module: nn.Module) -> str | None:
             "Trace the original, which torch.compile keeps as `_orig_mod`: it has the same weights "
             "and computes the same."
         )
-    if getattr(module, "_compiled_call_impl", None) is not None:
+    if module._compiled_call_impl is not None:
         return "Trace the model before its `compile()`, or a copy.deepcopy of it."
-    if hasattr(getattr(module, "forward", None), "_torchdynamo_orig_callable"):
+    if hasattr(module.forward, "_torchdynamo_orig_callable"):
         return (
             "Trace the model before its forward is compiled, or set TORCHDYNAMO_DISABLE=1 in the "
             "environment before Python starts."
@@ -198,8 +198,6 @@ class _Recorder:
 
     def finish(self, modules: dict[str, nn.Module], error: BaseException | None = None) -> Trace:
         """Complete what could wait until after the run."""
-        for call, _, _ in self.open:
-            call.raised = _error_text(error) if error else None
         sources: dict[Any, tuple[str | None, int | None]] = {}
         for call, module in self.modules:
             function = forward_function(module)
@@ -211,7 +209,9 @@ class _Recorder:
         # The first is the model, unless another one's hook stopped it before it began.
         top = self.calls[0] if self.calls else Call("", type(modules[""]).__name__)
         if error:
-            top.raised = _error_text(error)
+            # An interrupt ends calls without their hooks, so those are still open.
+            for call in (top, *(call for call, _, _ in self.open)):
+                call.raised = _error_text(error)
         self._renumber(top)
         in_training = [module.training for module in modules.values()]
         note = (

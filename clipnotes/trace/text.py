@@ -172,14 +172,13 @@ def _lines(group: list[dict[str, Any]], here: str, below: str, width: int) -> It
     first = group[0]
     here, below = _shallow(here), _shallow(below)
     path, name = group_title(group)
-    source = f"{first['file'].rsplit('/', 1)[-1]}:{first['line']}" if first["file"] else ""
+    source = f"{first['file'].rpartition('/')[2]}:{first['line']}" if first["file"] else ""
     head = "  ".join(part for part in (path, name, own_parameters(first)) if part)
     room = width - len(here)
-    if len(head) + len(source) + 2 > room:
-        *wrapped, head = _wrap(head, room)
-        yield from (here + line for line in wrapped[:1])
-        yield from (below + line for line in wrapped[1:])
-        here = below if wrapped else here
+    *wrapped, head = _wrap(head, room)
+    for line in wrapped:
+        yield here + line
+        here = below
     gap = room - len(head) - len(source)
     if source and gap >= 2:
         yield f"{here}{head}{' ' * gap}{source}"
