@@ -44,8 +44,8 @@ source_paths = ["clipnotes"]
 only_mutate = {sources}
 do_not_mutate_patterns = ['raise \\w+']
 also_copy = {copied}
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-o", "addopts="]
-pytest_add_cli_args_test_selection = {tests}
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-o", "addopts=", "-o", "python_files={tests}"]
+pytest_add_cli_args_test_selection = ["tests"]
 timeout_multiplier = 3.0
 timeout_constant = 10.0
 use_git_change_detection = false
@@ -77,11 +77,12 @@ def written(name, package):
     content = (ROOT / name).read_bytes()
     if name == Path("pyproject.toml"):
         path = package.replace(".", "/")
-        tests = (p for t in TESTS[package] for p in (ROOT / "tests").glob(f"test_{t}.py"))
+        # Patterns, not names: at a new name, mutmut would forget all results.
+        tests = " ".join(f"test_{t}.py" for t in TESTS[package])
         settings = SETTINGS.format(
             sources=[f"{path}.py", f"{path}/*.py"],
             copied=[*COPIED[2:], "constraints.txt"],
-            tests=sorted(f"tests/{p.name}" for p in tests),
+            tests=tests,
         )
         return content + settings.encode()
     if name.suffix == ".py" and ".".join(name.with_suffix("").parts).startswith(package):
