@@ -22,6 +22,7 @@ from collections import Counter
 from pathlib import Path
 
 import libcst as cst
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIES = ROOT / "_build" / "mutation"
@@ -159,7 +160,9 @@ def run(package, given):
     copy = COPIES / package
     bring_up_to_date(copy, package)
     os.chdir(copy)
-    os.environ["OMP_NUM_THREADS"] = "1"  # a process with threads cannot be forked
+    # A process with threads cannot be forked: a lock that one of them holds stays shut.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    tqdm.monitor_interval = 0
     os.environ["PYTHONPATH"] = str(copy / "mutants")  # for the processes that tests start
     here = (ROOT, ROOT / "tests")
     sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() not in here]
