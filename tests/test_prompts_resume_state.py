@@ -1,0 +1,107 @@
+"""What a checkpoint keeps of a run: every optimizer's state, its time, its inputs, its bar."""
+
+import functools
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from clipnotes.prompts import fit, training
+from few_pictures import CLASSES, small_learner
+from test_prompts_kgcoop import pictures
+from test_prompts_resume import RECIPE, Stops
+
+KEY = "clipnotes.fit"
+
+
+class Counted(torch.optim.SGD):
+    """Counts its steps in a plain number, as optimizers of other packages do, and slows down."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                steps = self.state[parameter].get("steps", 0) + 1
+                self.state[parameter]["steps"] = steps
+                parameter.data -= group["lr"] / steps * parameter.grad
+
+
+def stopped(clip, path, monkeypatch, **recipe):
+    """Features and labels of a run that was stopped after its third epoch."""
+    monkeypatch.setattr(training, "SECONDS_BETWEEN", 0)
+    given = pictures(clip, 15)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Stops(clip, CLASSES, n_ctx=2), *given, checkpoint=path, **{**RECIPE, **recipe})
+    return given
+
+
+def header(path):
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()[KEY])
+
+
+def test_a_plain_number_of_an_optimizer_comes_back(clip, tmp_path, monkeypatch):
+    path, recipe = tmp_path / "run", {**RECIPE, "optimizer": Counted, "schedule": "constant"}
+    given = stopped(clip, path, monkeypatch, optimizer=Counted, schedule="constant")
+    assert header(path)["optimizer"] == {"0": {"steps": 6}}
+    whole, resumed = small_learner(clip), small_learner(clip)
+    fit(whole, *given, **recipe)
+    fit(resumed, *given, checkpoint=path, **recipe)
+    assert torch.equal(resumed.ctx, whole.ctx)
+
+
+def test_the_time_before_a_stop_counts(clip, tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    given = stopped(clip, path, monkeypatch)
+    said = header(path)
+    said["progress"]["seconds"] = 1000.0
+    save_file(load_file(path), path, metadata={KEY: json.dumps(said)})
+    history = fit(small_learner(clip), *given, checkpoint=path, **RECIPE)
+    assert 1000 < history.seconds < 1060
+
+
+def test_the_bar_goes_on_where_the_run_was(clip, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "run"
+    given = stopped(clip, path, monkeypatch)
+    fit(small_learner(clip), *given, checkpoint=path, **{**RECIPE, "progress": True})
+    shown = capsys.readouterr().err.split("\r")
+    assert " 6/12 " in next(line for line in shown if "/" in line)
+    assert " 12/12 " in shown[-1]
+
+
+def test_the_bar_says_what_the_history_says(clip, capsys):
+    given = pictures(clip, 15)
+    history = fit(small_learner(clip), *given, **{**RECIPE, "epochs": 1, "progress": True})
+    words = f"loss {history.loss[0]:.3f}, accuracy {history.accuracy[0]:.3f}"
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert words in last and last.startswith("fit: ") and "step" in last
+
+
+def test_another_picture_anywhere_makes_another_run(clip, tmp_path):
+    """Only the first one is looked at before training, and it is the same."""
+    features, labels = pictures(clip, 15)
+    fit(small_learner(clip), features, labels, checkpoint=tmp_path / "run", **RECIPE)
+    others = torch.cat([features[:-1], features[:1]])
+    with pytest.raises(ValueError, match="What differs: images "):
+        fit(small_learner(clip), others, labels, checkpoint=tmp_path / "run", **RECIPE)
+
+
+def test_a_learner_that_begins_elsewhere_is_another_run(clip, tmp_path):
+    features, labels = pictures(clip, 15)
+    fit(small_learner(clip), features, labels, checkpoint=tmp_path / "run", **RECIPE)
+    other = small_learner(clip)
+    with torch.no_grad():
+        other.ctx[0, 0] += 1e-6  # too little for the logits
+    with pytest.raises(ValueError, match="What differs: learner at the start "):
+        fit(other, features, labels, checkpoint=tmp_path / "run", **RECIPE)
+
+
+def test_an_optimizer_with_another_setting_makes_another_run(clip, tmp_path):
+    given = pictures(clip, 15)
+    fit(small_learner(clip), *given, checkpoint=tmp_path / "run", **RECIPE)
+    decays = functools.partial(torch.optim.SGD, lr=1, momentum=0.9, weight_decay=1e-4)
+    with pytest.raises(ValueError, match="What differs: ") as error:
+        fit(small_learner(clip), *given, checkpoint=tmp_path / "run", optimizer=decays, **RECIPE)
+    there, here = (f"SGD(momentum=0.9, weight_decay={d})" for d in (0.0005, 0.0001))
+    assert f": optimizer ({there} there, {here} here). Give" in str(error.value)
