@@ -17,7 +17,7 @@ KEY = "clipnotes.fit"
 
 
 class Counted(torch.optim.SGD):
-    """Keeps a plain number, as optimizers of other packages do, and a tensor whose name has a dot."""
+    """Keeps a plain number, as other packages do, and a tensor whose name has a dot."""
 
     def step(self, closure=None):
         for group in self.param_groups:
