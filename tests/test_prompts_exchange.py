@@ -7,33 +7,45 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from clipnotes.prompts import KgCoOp, PromptLearner, fit
 from clipnotes.prompts.processes import _LAUNCHED, Processes
+from few_pictures import CLASSES, small_learner
+from test_prompts_kgcoop import pictures
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def together(monkeypatch):
-    """Run ``work(processes, rank)`` in so many threads, which exchange as processes would."""
+    """Run ``work(rank)`` in so many threads, which exchange as processes would."""
 
     def start(count, work):
-        barrier, said = threading.Barrier(count, timeout=60), {}
+        barrier, said, ranks = threading.Barrier(count, timeout=60), {}, threading.local()
+
+        def state(cpu):
+            return SimpleNamespace(
+                num_processes=count,
+                process_index=ranks.mine,
+                is_main_process=ranks.mine == 0,
+                device=CPU,
+                wait_for_everyone=barrier.wait,
+            )
 
         def reduce(tensor, how):
             assert how == "sum"
-            said[threading.get_ident()] = tensor
+            said[ranks.mine] = tensor
             barrier.wait()
             total = sum(said.values())
             barrier.wait()
             return total
 
-        monkeypatch.setattr("accelerate.utils.reduce", reduce)
-
         def process(rank):
-            mine = Processes(torch.device("cpu"))
-            mine._state = SimpleNamespace(process_index=rank, device=torch.device("cpu"))
-            mine.count = count
-            barrier.wait()
-            return work(mine, rank)
+            ranks.mine = rank
+            barrier.wait()  # no thread takes two ranks
+            return work(rank)
 
+        monkeypatch.setattr("accelerate.PartialState", state)
+        monkeypatch.setattr("accelerate.utils.reduce", reduce)
         with ThreadPoolExecutor(count) as pool:
             return list(pool.map(process, range(count)))
 
@@ -43,8 +55,8 @@ def together(monkeypatch):
 def test_each_tensor_is_summed_and_keeps_its_shape_and_dtype(together):
     values = [torch.ones(2, 3), torch.tensor(5), torch.zeros(0), torch.tensor([0.5]).bfloat16()]
 
-    def work(mine, rank):
-        return mine.total([value * (rank + 1) for value in values])
+    def work(rank):
+        return Processes(CPU).total([value * (rank + 1) for value in values])
 
     for found in together(3, work):
         for total, value in zip(found, values, strict=True):
@@ -53,22 +65,22 @@ def test_each_tensor_is_summed_and_keeps_its_shape_and_dtype(together):
 
 def test_a_tensor_that_wants_a_gradient_is_summed_without_one(together):
     parameter = torch.nn.Parameter(torch.ones(2))
-    for (total,) in together(2, lambda mine, rank: mine.total([parameter])):
+    for (total,) in together(2, lambda rank: Processes(CPU).total([parameter])):
         assert not total.requires_grad and total.tolist() == [2, 2]
 
 
 def test_the_rows_of_a_batch_go_to_one_process_each(together):
-    shares = together(3, lambda mine, rank: mine.share([7, 8, 9, 10, 11]))
+    shares = together(3, lambda rank: Processes(CPU).share([7, 8, 9, 10, 11]))
     assert shares == [[7, 10], [8, 11], [9]]
-    assert together(3, lambda mine, rank: mine.share([7])) == [[7], [], []]
+    assert together(3, lambda rank: Processes(CPU).share([7])) == [[7], [], []]
 
 
 def refusal(*given):
     """What a process says that is given this, among those that are given the rest."""
 
-    def work(mine, rank):
+    def work(rank):
         try:
-            mine.check_same(given[rank])
+            Processes(CPU).check_same(given[rank])
         except ValueError as error:
             return str(error)
         return None
@@ -82,13 +94,67 @@ def test_processes_that_were_given_the_same_agree(together, count):
     assert together(count, refusal(*[given] * count)) == [None] * count
 
 
-@pytest.mark.parametrize("odd", [0, 1, 2])
-def test_all_of_them_say_what_one_was_given_otherwise(together, odd):
-    given = [{"seed": 1, "labels": "ab", "lr": 0.1, "images": 3} for _ in range(3)]
+@pytest.mark.parametrize(("count", "odd"), [(2, 0), (2, 1), (3, 1), (5, 4)])
+def test_all_of_them_say_what_one_was_given_otherwise(together, count, odd):
+    given = [{"seed": 1, "labels": "ab", "lr": 0.1, "images": 3} for _ in range(count)]
     given[odd] |= {"seed": 2, "images": 4}
-    said = together(3, refusal(*given))
+    said = together(count, refusal(*given))
     assert len(set(said)) == 1
-    assert said[0].startswith("the 3 processes do not have the same seed, images;")
+    assert said[0].startswith(f"the {count} processes do not have the same seed, images;")
+
+
+# A training
+
+
+RECIPE = {"epochs": 2, "batch_size": 7, "schedule": "constant", "progress": False}
+
+
+@pytest.mark.parametrize("penalised", [False, True])
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_train_as_one(clip, together, tmp_path, count, penalised):
+    """15 pictures in batches of 7: of the last batch, with one, most processes have nothing."""
+    given = pictures(clip, 15)
+    sizes = [[] for _ in range(count)]
+
+    class Watched(PromptLearner):
+        def logits(self, image_features, *rest):
+            sizes[self.rank].append(len(image_features))
+            return super().logits(image_features, *rest)
+
+    def train(learner, **more):
+        penalty = KgCoOp(learner, weight=8) if penalised else None
+        return fit(learner, *given, penalty=penalty, **RECIPE, **more), learner.ctx.detach()
+
+    def work(rank):
+        learner = Watched(clip, CLASSES, n_ctx=2)
+        learner.rank = rank
+        return train(learner, checkpoint=tmp_path / "run")
+
+    alone, ctx = train(small_learner(clip))
+    for history, found in together(count, work):
+        assert history.loss == pytest.approx(alone.loss, abs=1e-4)
+        assert history.accuracy == alone.accuracy
+        torch.testing.assert_close(found, ctx, atol=1e-4, rtol=0)
+    shares = {2: [[4, 4, 1], [3, 3, 0]], 3: [[3, 3, 1], [2, 2, 0], [2, 2, 0]]}[count]
+    assert [each[1:] for each in sizes] == [share * 2 for share in shares]
+
+
+def test_a_training_with_other_arguments_in_one_process_is_refused_in_all(clip, together):
+    features, labels = pictures(clip, 15)
+
+    def work(rank):
+        learner = small_learner(clip)
+        start = learner.ctx.detach().clone()
+        with pytest.raises(ValueError, match="the 2 processes do not have the same ") as error:
+            fit(learner, features, labels, seed=rank, **RECIPE)
+        assert torch.equal(learner.ctx, start)
+        return str(error.value)
+
+    for said in together(2, work):
+        assert "the same seed;" in said
+
+
+# Alone
 
 
 @pytest.mark.parametrize(
