@@ -42,7 +42,11 @@ def together(monkeypatch):
         def process(rank):
             ranks.mine = rank
             barrier.wait()  # no thread takes two ranks
-            return work(rank)
+            try:
+                return work(rank)
+            except BaseException:
+                barrier.abort()  # the others need not wait for this one
+                raise
 
         monkeypatch.setattr("accelerate.PartialState", state)
         monkeypatch.setattr("accelerate.utils.reduce", reduce)
@@ -121,20 +125,21 @@ def test_several_train_as_one(clip, together, tmp_path, count, penalised):
             sizes[self.rank].append(len(image_features))
             return super().logits(image_features, *rest)
 
-    def train(learner, **more):
-        penalty = KgCoOp(learner, weight=8) if penalised else None
-        return fit(learner, *given, penalty=penalty, **RECIPE, **more), learner.ctx.detach()
+    # Made before the threads start: a tokenizer is for one thread at a time.
+    learners = [Watched(clip, CLASSES, n_ctx=2) for _ in range(count)]
+    alone = small_learner(clip)
+    penalty = KgCoOp(alone, weight=8) if penalised else None
 
     def work(rank):
-        learner = Watched(clip, CLASSES, n_ctx=2)
-        learner.rank = rank
-        return train(learner, checkpoint=tmp_path / "run")
+        learners[rank].rank = rank
+        path = tmp_path / "run"
+        return fit(learners[rank], *given, penalty=penalty, checkpoint=path, **RECIPE)
 
-    alone, ctx = train(small_learner(clip))
-    for history, found in together(count, work):
-        assert history.loss == pytest.approx(alone.loss, abs=1e-4)
-        assert history.accuracy == alone.accuracy
-        torch.testing.assert_close(found, ctx, atol=1e-4, rtol=0)
+    expected = fit(alone, *given, penalty=penalty, **RECIPE)
+    for history, learner in zip(together(count, work), learners, strict=True):
+        assert history.loss == pytest.approx(expected.loss, abs=1e-4)
+        assert history.accuracy == expected.accuracy
+        torch.testing.assert_close(learner.ctx, alone.ctx, atol=1e-4, rtol=0)
     shares = {2: [[4, 4, 1], [3, 3, 0]], 3: [[3, 3, 1], [2, 2, 0], [2, 2, 0]]}[count]
     assert [each[1:] for each in sizes] == [share * 2 for share in shares]
 
@@ -142,12 +147,13 @@ def test_several_train_as_one(clip, together, tmp_path, count, penalised):
 def test_a_training_with_other_arguments_in_one_process_is_refused_in_all(clip, together):
     features, labels = pictures(clip, 15)
 
+    learners = [small_learner(clip) for _ in range(2)]
+    start = learners[0].ctx.detach().clone()
+
     def work(rank):
-        learner = small_learner(clip)
-        start = learner.ctx.detach().clone()
         with pytest.raises(ValueError, match="the 2 processes do not have the same ") as error:
-            fit(learner, features, labels, seed=rank, **RECIPE)
-        assert torch.equal(learner.ctx, start)
+            fit(learners[rank], features, labels, seed=rank, **RECIPE)
+        assert torch.equal(learners[rank].ctx, start)
         return str(error.value)
 
     for said in together(2, work):
