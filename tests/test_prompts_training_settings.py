@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 
 from clipnotes.prompts import PromptLearner, fit
+from clipnotes.prompts.recipe import sgd
+from clipnotes.prompts.resume import digest
 from few_pictures import CLASSES, fruits, small_learner
 from test_prompts_kgcoop import pictures
 from test_prompts_resume import Counts
@@ -141,3 +143,21 @@ def test_the_same_bytes_in_another_shape_are_another_picture(clip, tmp_path):
     quiet(small_learner(clip), [*images[:-1], wide], names, **recipe)
     with pytest.raises(ValueError, match="What differs: images "):
         quiet(small_learner(clip), [*images[:-1], tall], names, **recipe)
+
+
+# The parts
+
+
+def test_the_optimizer_is_coop_s():
+    made = sgd([torch.nn.Parameter(torch.zeros(2))])
+    assert isinstance(made, torch.optim.SGD)
+    wanted = {"lr": 0.002, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False}
+    assert {name: made.defaults[name] for name in wanted} == wanted
+
+
+def test_what_is_digested_apart_is_not_taken_for_what_is_together():
+    parts = [(b"ab", b"c"), (b"a", b"bc"), (b"abc",), (b"abc", b""), ("abc",), ("a", "bc"), ()]
+    parts += [(torch.zeros(2),), (torch.zeros(2, 1),), (torch.zeros(2).long(),), (torch.ones(2),)]
+    assert len({digest(*some) for some in parts}) == len(parts)
+    assert digest(torch.arange(6).view(2, 3).T) == digest(torch.arange(6).view(2, 3).T.contiguous())
+    assert digest(b"abc", 1) == digest(b"abc", 1)
