@@ -114,7 +114,7 @@ def test_as_many_vectors_as_there_are_texts_are_no_context_for_each():
         assert torch.equal(text, expected)
 
 
-def test_the_places_follow_the_embeddings_to_their_device():
+def test_the_result_is_where_the_embeddings_are_and_of_their_dtype():
     embeddings = torch.zeros(2, 4, 3, device="meta", dtype=torch.bfloat16)
     found = substitute(embeddings, ONE, torch.tensor([1, 2]))
     assert (found.shape, found.device.type, found.dtype) == ((2, 4, 3), "meta", torch.bfloat16)
