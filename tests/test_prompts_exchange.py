@@ -160,6 +160,19 @@ def test_a_training_with_other_arguments_in_one_process_is_refused_in_all(clip, 
         assert "the same seed;" in said
 
 
+def test_a_checkpoint_that_only_one_process_sees_is_refused_in_all(clip, together, tmp_path):
+    given = pictures(clip, 15)
+    fit(small_learner(clip), *given, checkpoint=tmp_path / "0", **RECIPE)
+    learners = [small_learner(clip) for _ in range(2)]
+
+    def work(rank):
+        with pytest.raises(ValueError, match="the 2 processes do not have the same checkpoint;"):
+            fit(learners[rank], *given, checkpoint=tmp_path / str(rank), **RECIPE)
+        return True
+
+    assert together(2, work) == [True, True]
+
+
 # Alone
 
 

@@ -1,12 +1,13 @@
 """fit(): what stands for an argument that is not given, and what it can be given."""
 
 import functools
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
-from clipnotes.prompts import PromptLearner, fit
+from clipnotes.prompts import PromptLearner, fit, training
 from clipnotes.prompts.recipe import sgd
 from clipnotes.prompts.resume import digest
 from few_pictures import CLASSES, fruits, small_learner
@@ -102,6 +103,11 @@ def test_every_group_of_an_optimizer_gets_the_rate(clip):
 def test_recipes_that_make_no_sense(clip, recipe, error, words):
     with pytest.raises(error, match=words):
         quiet(small_learner(clip), *pictures(clip, 5), **{"epochs": 3, **recipe})
+
+
+def test_the_seconds_are_those_since_it_began(clip, monkeypatch):
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: 5.0))  # a clock at rest
+    assert quiet(small_learner(clip), *pictures(clip, 5), epochs=2).seconds == 0
 
 
 # Pictures and checkpoints
