@@ -1,9 +1,13 @@
 """How prompts are packed: what is in a chunk, what is common, what may be seen."""
 
+import copy
+
 import pytest
 import torch
 
+from clipnotes.compat import text_tower
 from clipnotes.prompts.layout import Layout
+from clipnotes.prompts.packed import bytes_per_token
 from clipnotes.prompts.packing import BLOCK, _fill, pack
 
 NAMES = ["dog", "dog sled", "tulip", "x", "a rose, red", "steam locomotive", "x x x x x", "dogs"]
@@ -83,3 +87,14 @@ def test_short_prompts_stand_together(clip):
     assert layout.eos[order].tolist() == sorted(layout.eos.tolist())
     same = [i for i in order.tolist() if layout.eos[i] == layout.eos[0]]
     assert same == sorted(same), "of one length, as they were given"
+
+
+@pytest.mark.parametrize(("keeps", "layers"), [(True, 3), (False, 1)])
+def test_a_longer_prompt_takes_more_for_each_token(clip, keeps, layers):
+    """Every head compares it with one token more, in each layer that is kept and in passing."""
+    tower = text_tower(clip.model)
+    heads, found = tower.config.num_attention_heads, lambda n: bytes_per_token(tower, n, keeps)
+    comparison = heads * (layers + 1) * 4
+    assert found(BLOCK) - found(BLOCK - 1) == comparison  # a block is as long as before
+    assert found(BLOCK + 1) - found(BLOCK) == 2 * comparison
+    assert bytes_per_token(copy.deepcopy(tower).half(), 20, keeps) == found(20) / 2

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from clipnotes.prompts import fit, training
+from clipnotes.prompts import KgCoOp, PromptLearner, fit, training
 from few_pictures import CLASSES, small_learner
 from test_prompts_kgcoop import pictures
 from test_prompts_resume import RECIPE, Stops
@@ -107,3 +107,30 @@ def test_an_optimizer_with_another_setting_makes_another_run(clip, tmp_path):
         fit(small_learner(clip), *given, checkpoint=tmp_path / "run", optimizer=decays, **RECIPE)
     there, here = (f"SGD(momentum=0.9, weight_decay={d})" for d in (0.0005, 0.0001))
     assert f": optimizer ({there} there, {here} here). Give" in str(error.value)
+
+
+class Named(PromptLearner):
+    """Has a parameter more, whose name is another one with each learner."""
+
+    def __init__(self, clip, name):
+        super().__init__(clip, CLASSES, n_ctx=2)
+        self.register_parameter(name, torch.nn.Parameter(torch.zeros(5)))
+        self.name = name
+
+    def logits(self, image_features):
+        return super().logits(image_features) + getattr(self, self.name)
+
+
+def test_a_learner_whose_parameters_have_other_names_is_another_run(clip, tmp_path):
+    given, path = pictures(clip, 15), tmp_path / "run"
+    fit(Named(clip, "shift"), *given, checkpoint=path, **RECIPE)
+    with pytest.raises(ValueError, match="What differs: learner at the start "):
+        fit(Named(clip, "offset"), *given, checkpoint=path, **RECIPE)
+
+
+def test_a_penalty_makes_another_run(clip, tmp_path):
+    given, path = pictures(clip, 15), tmp_path / "run"
+    learner = small_learner(clip)
+    fit(small_learner(clip), *given, checkpoint=path, **RECIPE)
+    with pytest.raises(ValueError, match=r"What differs: penalty \(None there, \['KgCoOp', .*here"):
+        fit(learner, *given, checkpoint=path, penalty=KgCoOp(learner), **RECIPE)
