@@ -98,3 +98,15 @@ def test_a_longer_prompt_takes_more_for_each_token(clip, keeps, layers):
     assert found(BLOCK) - found(BLOCK - 1) == comparison  # a block is as long as before
     assert found(BLOCK + 1) - found(BLOCK) == 2 * comparison
     assert bytes_per_token(copy.deepcopy(tower).half(), 20, keeps) == found(20) / 2
+
+
+@pytest.mark.parametrize("position", ["end", "front"])
+def test_all_indices_are_on_the_device_that_was_asked_for(clip, position):
+    layout = Layout.build(clip.tokenizer, NAMES, 6, limit=32, position=position)
+    packing = pack(layout, False, 1000, torch.device("meta"))
+    (chunk,) = packing.chunks
+    found = [packing.rank, chunk.ends]
+    for stretch in (chunk.constant, chunk.rest):
+        found += [] if stretch is None else vars(stretch).values()
+    devices = [tensor.device.type for tensor in found if isinstance(tensor, torch.Tensor)]
+    assert devices == ["meta"] * len(devices) and len(devices) >= 10

@@ -17,16 +17,25 @@ KEY = "clipnotes.fit"
 
 
 class Counted(torch.optim.SGD):
-    """Keeps a plain number, as other packages do, and a tensor whose name has a dot."""
+    """Keeps a plain number and no tensor, as optimizers of other packages may."""
 
     def step(self, closure=None):
         for group in self.param_groups:
             for parameter in group["params"]:
                 state = self.state[parameter]
                 state["steps"] = state.get("steps", 0) + 1
-                last = state.get("last.step", torch.zeros_like(parameter))
-                state["last.step"] = group["lr"] / state["steps"] * parameter.grad + 0.5 * last
-                parameter.data -= state["last.step"]
+                parameter.data -= group["lr"] / state["steps"] * self.direction(parameter, state)
+
+    def direction(self, parameter, state):
+        return parameter.grad
+
+
+class Dotted(Counted):
+    """Keeps a tensor, too, whose name has a dot."""
+
+    def direction(self, parameter, state):
+        state["last.one"] = parameter.grad + 0.5 * state.get("last.one", 0)
+        return state["last.one"]
 
 
 def stopped(clip, path, monkeypatch, **recipe):
@@ -43,9 +52,10 @@ def header(path):
         return json.loads(file.metadata()[KEY])
 
 
-def test_the_state_of_an_optimizer_of_one_s_own_comes_back(clip, tmp_path, monkeypatch):
-    path, recipe = tmp_path / "run", {**RECIPE, "optimizer": Counted, "schedule": "constant"}
-    given = stopped(clip, path, monkeypatch, optimizer=Counted, schedule="constant")
+@pytest.mark.parametrize("kind", [Counted, Dotted])
+def test_the_state_of_an_optimizer_of_one_s_own_comes_back(clip, tmp_path, monkeypatch, kind):
+    path, recipe = tmp_path / "run", {**RECIPE, "optimizer": kind, "schedule": "constant"}
+    given = stopped(clip, path, monkeypatch, optimizer=kind, schedule="constant")
     assert header(path)["optimizer"] == {"0": {"steps": 6}}
     whole, resumed = small_learner(clip), small_learner(clip)
     fit(whole, *given, **recipe)
