@@ -40,13 +40,13 @@ def test_equals_the_formula(clip, monkeypatch):
     (wanted,) = torch.autograd.grad((expected * weights).sum(), keys)
     sizes, cached = [], learner.cached
     learner.cached = lambda part: sizes.append(len(part)) or cached(part)
-    for memory in (tip.MEMORY, 4 * 8 * 3 * 2):
+    for memory in (tip.MEMORY, 4 * 8 * 3 * 2, 1):
         monkeypatch.setattr(tip, "MEMORY", memory)
         found = learner.logits(queries)
         (gradient,) = torch.autograd.grad((found * weights).sum(), learner.keys)
         assert_close("logits", found, expected, 1e-4)  # of about 30
         assert_close("gradient", gradient / wanted.abs().max(), wanted / wanted.abs().max(), 1e-5)
-    assert sizes == [6, 2, 2, 2], "a few pictures at once"
+    assert sizes == [6, 2, 2, 2, 1, 1, 1, 1, 1, 1], "a few pictures at once, or one at least"
 
 
 def test_training_is_adamw_along_a_cosine(clip):

@@ -110,11 +110,8 @@ class Checkpoint:
         return progress
 
     def _check_same(self, theirs: Mapping[str, Any], first_logits: Tensor) -> None:
-        def said(value: Any) -> str:
-            return value if isinstance(value, str) else repr(value)
-
         different = [
-            f"{name} ({said(theirs.get(name))} there, {said(self.identity.get(name))} here)"
+            f"{name} ({theirs.get(name)} there, {self.identity.get(name)} here)"
             for name in sorted({*theirs, *self.identity})
             if theirs.get(name) != self.identity.get(name)
         ]

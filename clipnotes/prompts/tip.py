@@ -143,7 +143,8 @@ class TipAdapter(Learner):
         tensors: Mapping[str, Tensor],
     ) -> TipAdapter:
         """Make one with a cache of the same size, of nothing yet."""
-        labels = tensors.get("labels", torch.empty(0, dtype=torch.int64))
+        # A damaged file may have none; then the shapes differ, which says so.
+        labels = tensors.get("labels", torch.arange(len(classnames)))
         nothing = torch.zeros(len(labels), clip.model.config.projection_dim)
         nothing[:, 0] = 1  # of unit length
         return cls(clip, classnames, nothing, labels, **options)
