@@ -88,6 +88,19 @@ def test_a_context_per_class_does_not(clip, tmp_path):
     assert torch.equal(PromptLearner.load(tmp_path, clip, tuple(CLASSES))(), learner())
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (CLASSES, r"\(grapes, melon, banana, cherries, tomato\)"),
+        ([*CLASSES, "kiwi"], r"\(grapes, melon, banana, cherries, tomato, \.\.\.\)"),
+    ],
+)
+def test_the_classes_that_it_was_learned_for_are_said_up_to_five(clip, tmp_path, names, said):
+    PromptLearner(clip, names, n_ctx=2, per_class=True).save(tmp_path)
+    with pytest.raises(ValueError, match=f"its {len(names)} classes by itself {said}"):
+        PromptLearner.load(tmp_path, clip, ["a", "b"])
+
+
 def test_a_half_precision_model_saves_float32(clip, tmp_path):
     half = changed(clip, lambda model: model.bfloat16())
     learner = small_learner(half)
