@@ -111,7 +111,7 @@ def test_C_is_the_best_of_a_cross_validation(clip, seed):
         right[C] = (said == labels.numpy()).sum()
     expected = next(C for C in right if right[C] == max(right.values()))
     chosen = LinearProbe(clip, CLASSES[:3], features, labels)
-    assert chosen.C == expected
+    assert expected == chosen.C
 
 
 def test_even_with_the_weakest_penalty_it_is_computed_to_the_end(clip):
