@@ -280,6 +280,15 @@ def test_the_crop_is_coop_s():
     assert same[0] == same[1] != random_crop_and_flip(image, random.Random(2)).tobytes()
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_crop_may_take_the_whole_width_or_height(axis):
+    """One side of the picture is black, the other one white, and both can be seen in a crop."""
+    ramp = np.linspace(0, 255, 8).astype(np.uint8)
+    image = Image.fromarray(np.tile(ramp, (8, 1)) if axis else np.tile(ramp[:, None], (1, 8)))
+    crops = [np.asarray(random_crop_and_flip(image, random.Random(i))) for i in range(100)]
+    assert any({0, 255} <= {*crop.flatten().tolist()} for crop in crops)
+
+
 def test_a_picture_too_narrow_for_a_crop_gives_a_square_of_it():
     assert random_crop_and_flip(Image.new("RGB", (300, 3)), random.Random(0)).size == (3, 3)
 
