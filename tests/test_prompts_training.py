@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from clipnotes.prompts import PromptLearner, evaluate, fit, random_crop_and_flip
-from clipnotes.prompts.augmentation import inputs_for
+from clipnotes.prompts.augmentation import check_augment, inputs_for
 from clipnotes.prompts.recipe import batches, epochs_for, learning_rates
 from few_pictures import CLASSES, fruits, small_learner
 
@@ -223,6 +223,15 @@ def test_views_are_encoded_before_training_and_one_is_taken_an_epoch(clip):
     for view in views:  # they are views of this picture, not of the other
         similar = plain @ torch.tensor(view)
         assert similar[1] > similar[0]
+
+
+@pytest.mark.parametrize(("views", "allowed"), [(1, True), (True, False), (1.5, False)])
+def test_views_are_a_whole_number(views, allowed):
+    if allowed:
+        check_augment(PICTURES, random_crop_and_flip, views)
+    else:
+        with pytest.raises(ValueError, match=f"views is {views}; give a whole number"):
+            check_augment(PICTURES, random_crop_and_flip, views)
 
 
 def test_without_views_every_step_augments_anew(clip):
