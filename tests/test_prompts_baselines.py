@@ -1,10 +1,13 @@
 """The baselines: each equal to its definition, and all in the shape that evaluate takes."""
 
+import math
 import warnings
 
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from torch.nn.functional import normalize
 
 from clipnotes.prompts import LinearProbe, NearestMean, ZeroShot, evaluate
@@ -47,14 +50,15 @@ def test_nearest_mean(clip, shots):
         torch.testing.assert_close(logits[:, i], scale * cosines, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("C", [3.0, 0.5])
 @pytest.mark.parametrize("n_classes", [5, 2])
-def test_linear_probe_is_scikit_learn_s(clip, shots, n_classes):
+def test_linear_probe_is_scikit_learn_s(clip, shots, n_classes, C):
     features, labels = shots
     kept = torch.tensor(labels) < n_classes
     features, labels = features[kept], torch.tensor(labels)[kept]
-    probe = LinearProbe(clip, CLASSES[:n_classes], features, labels, C=3.0)
-    assert probe.C == 3.0
-    reference = LogisticRegression(C=3.0, max_iter=10_000).fit(features.double(), labels)
+    probe = LinearProbe(clip, CLASSES[:n_classes], features, labels, C=C)
+    assert probe.C == C
+    reference = LogisticRegression(C=C, max_iter=10_000).fit(features.double(), labels)
     expected = torch.tensor(reference.predict_proba(features.double())).float()
     probabilities = probe.logits(features).softmax(-1)
     torch.testing.assert_close(probabilities, expected, atol=1e-4, rtol=0)
@@ -79,13 +83,70 @@ def test_regularisation_is_chosen_by_what_the_pictures_say(clip):
     assert chosen.C == again.C and torch.equal(chosen.weight, again.weight)
 
 
+@pytest.mark.parametrize(
+    ("strength", "C"), [(0.3, 10), (0.1, 100), (0.03, 1000), (0.01, 10_000), (0.0045, 0.01)]
+)
+def test_the_fainter_the_signal_the_larger_is_C_up_to_10_000(clip, strength, C):
+    """Of unequal classes all is taken for the larger, unless the signal may weigh enough."""
+    labels = torch.tensor([0] * 30 + [1] * 10)
+    features = torch.eye(128)[:1].repeat(40, 1)
+    features[:, 1] = (labels - 0.5) * strength
+    probe = LinearProbe(clip, CLASSES[:2], normalize(features, dim=-1), labels)
+    assert probe.C == C, "0.01 where none finds it, the smallest of equals"
+
+
+@pytest.mark.parametrize("seed", [2, 5, 7])
+def test_C_is_the_best_of_a_cross_validation(clip, seed):
+    """The folds are scikit-learn's with the seed 0, so nobody's chance changes what is chosen."""
+    generator = torch.Generator().manual_seed(seed)
+    labels, features = torch.arange(3).repeat_interleave(6), torch.zeros(18, 128)
+    features[:, :6] = 0.7 * torch.randn(3, 6, generator=generator)[labels]
+    features[:, :6] += torch.randn(18, 6, generator=generator)
+    features = normalize(features, dim=-1)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    right = {}
+    for C in (10.0**power for power in range(-2, 5)):
+        probe = LogisticRegression(C=C, max_iter=10_000)
+        said = cross_val_predict(probe, features.double(), labels, cv=folds)
+        right[C] = (said == labels.numpy()).sum()
+    expected = next(C for C in right if right[C] == max(right.values()))
+    chosen = LinearProbe(clip, CLASSES[:3], features, labels)
+    assert expected == chosen.C
+
+
+def test_even_with_the_weakest_penalty_it_is_computed_to_the_end(clip):
+    """Labels by chance, and columns of very unequal size: scikit-learn's own limit is too low."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.zeros(100, 128)
+    features[:, :20] = torch.randn(100, 20, generator=generator) * 0.7 ** torch.arange(20)
+    features, labels = normalize(features, dim=-1), torch.randint(0, 3, (100,), generator=generator)
+    with pytest.warns(ConvergenceWarning):
+        LogisticRegression(C=10_000).fit(features.double(), labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LinearProbe(clip, CLASSES[:3], features, labels, C=10_000)
+
+
 def test_one_shot_has_nothing_to_choose_by_and_warns_of_nothing(clip):
     images, names = fruits(["noto"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         probe = LinearProbe(clip, CLASSES, images, names)
+        LinearProbe(clip, list(map(str, range(30))), torch.eye(128)[:30], range(30))
     assert probe.C == 10
     assert evaluate(probe, images, names).accuracy == 1
+
+
+def test_what_else_scikit_learn_warns_of_is_heard(clip, monkeypatch):
+    fit = LogisticRegression.fit
+
+    def warn(*arguments):
+        warnings.warn("failed to converge", ConvergenceWarning, stacklevel=2)
+        return fit(*arguments)
+
+    monkeypatch.setattr(LogisticRegression, "fit", warn)
+    with pytest.warns(ConvergenceWarning, match="failed to converge"):
+        LinearProbe(clip, ["a", "b"], X, Y, C=1.0)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +189,8 @@ X, Y = torch.eye(128)[:4], [0, 1, 1, 0]
         (lambda clip: LinearProbe(clip, ["a"], X, [0] * 4), ValueError, "at least two classes"),
         (lambda clip: LinearProbe(clip, ["a", "b"], X, Y, C=0), ValueError, "C is 0"),
         (lambda clip: LinearProbe(clip, ["a", "b"], X, Y, C="1"), ValueError, "C is '1'"),
+        (lambda clip: LinearProbe(clip, ["a", "b"], X, Y, C=math.inf), ValueError, "C is inf"),
+        (lambda clip: LinearProbe(clip, ["a", "b"], X, Y, C=math.nan), ValueError, "C is nan"),
     ],
 )
 def test_what_they_cannot_take(clip, make, error, words):

@@ -1,12 +1,15 @@
 """CoCoOp against the paper's loop, one picture and one class at a time, on small random CLIPs."""
 
 import copy
+import warnings
 
 import pytest
 import torch
 
+from clipnotes import Clip
 from clipnotes.prompts import CoCoOp, evaluate, fit, load_prompt
 from clipnotes.prompts import encode as encoding
+from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.resume import digest
 from few_pictures import CLASSES
 from reference import assert_close
@@ -54,7 +57,8 @@ def assert_equals_the_loop(learner, features, tolerance):
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_the_loop(clip, seed, position):
     tiny = prompt_clip(clip, seed)
-    learner = small(tiny, seed=seed, position=position)
+    template = ["a drawing of a {}, red", "{}.", "{}"][seed]
+    learner = small(tiny, seed=seed, position=position, template=template)
     assert_equals_the_loop(learner, pictures(tiny, 4, seed)[0], 2e-5)
 
 
@@ -87,6 +91,8 @@ def test_the_seed_decides_and_torch_s_own_state_is_left_alone(clip):
     one, same, other = (CoCoOp(clip, CLASSES, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.randn(3), expected)
     assert torch.equal(one.meta_net[0].weight, same.meta_net[0].weight)
+    unless_given, zero = CoCoOp(clip, CLASSES), CoCoOp(clip, CLASSES, seed=0)
+    assert torch.equal(unless_given.meta_net[0].weight, zero.meta_net[0].weight)
     assert not torch.equal(one.meta_net[0].weight, other.meta_net[0].weight)
 
 
@@ -107,6 +113,40 @@ def test_many_pictures_are_computed_at_once_and_within_the_budget(clip, monkeypa
     parts = learner.logits(features)
     assert len(counts) > 1 and sum(counts) == 12 and max(counts) > 1
     assert_close("logits", parts, whole, 1e-5)
+
+
+@pytest.mark.parametrize(("room", "expected"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5])])
+def test_features_of_no_more_pictures_than_fit_are_held_at_once(clip, monkeypatch, room, expected):
+    features, _ = pictures(clip, 5)
+    whole = small(clip).logits(features)
+    learner = small(clip, memory=room * len(CLASSES) * 128 * 4)
+    held, forward = [], CoCoOp.forward
+    monkeypatch.setattr(CoCoOp, "forward", lambda self, x: held.append(len(x)) or forward(self, x))
+    assert_close("logits", learner.logits(features), whole, 1e-5)
+    assert held == expected
+
+
+def test_a_changed_tower_is_told_of_unless_the_plain_path_was_asked_for(clip):
+    model = copy.deepcopy(clip.model)
+    hook = lambda module, args, output: 2 * output  # noqa: E731
+    model.text_model.encoder.layers[0].mlp.register_forward_hook(hook)
+    other = Clip(model, clip.tokenizer, clip.image_processor)
+    features, _ = pictures(clip, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain = small(other, fast=False)(features)
+    with pytest.warns(UserWarning, match=r"plain path.*mlp has a hook"):
+        found = small(other)(features)
+    assert_close("features", found, plain, 1e-6)
+    assert (found - small(clip)(features)).abs().max() > 1e-3
+
+
+def test_several_contexts_take_the_fast_path_unless_told_otherwise(clip, monkeypatch):
+    layout = Layout.build(clip.tokenizer, CLASSES, 2, limit=32)
+    calls, run = [], encoding.run_chunk
+    monkeypatch.setattr(encoding, "run_chunk", lambda *given: calls.append(1) or run(*given))
+    encoding.encode_each(clip.model, layout, torch.zeros(2, 2, 128))
+    assert calls
 
 
 def test_training_learns_all_of_it_and_leaves_the_model_alone(clip):
@@ -162,3 +202,5 @@ def test_what_cannot_be(clip):
         CoCoOp(clip.model, CLASSES)
     with pytest.raises(ValueError, match="has 4 tokens and n_ctx is 2"):
         CoCoOp(clip, CLASSES, n_ctx=2)
+    with pytest.raises(ValueError, match="memory is 0"):
+        CoCoOp(clip, CLASSES, memory=0)

@@ -130,6 +130,23 @@ def test_layers_that_would_be_computed_again_without_prompts_are_refused(clip):
     assert maple.ctx.grad.abs().sum() > 0
 
 
+def test_training_mode_alone_is_no_reason_to_refuse(tiny):
+    prompts = some_prompts(tiny).requires_grad_()
+    expected = encode_with_prompts(tiny.model.eval(), some_pixels(tiny), prompts)
+    found = encode_with_prompts(tiny.model.train(), some_pixels(tiny), prompts)
+    tiny.model.eval()
+    assert found.requires_grad
+    assert_close("features", found, expected)
+
+
+def test_of_no_pictures_the_gradient_is_zero(tiny):
+    prompts = torch.zeros_like(some_prompts(tiny)).requires_grad_()
+    features = encode_with_prompts(tiny.model, some_pixels(tiny)[:0], prompts)
+    assert features.shape == (0, tiny.model.config.projection_dim)
+    features.sum().backward()
+    assert prompts.grad.shape == prompts.shape and not prompts.grad.any()
+
+
 def test_more_prompts_than_layers(tiny):
     tower = vision_tower(tiny.model)
     with (

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from sklearn import metrics
 
-from clipnotes.prompts import PromptLearner, evaluate
+from clipnotes.prompts import VPT, PromptLearner, evaluate
 from few_pictures import CLASSES, fruits, small_learner
 
 
@@ -79,6 +79,20 @@ def test_a_column_of_a_data_set_will_do_and_is_read_in_batches(clip, monkeypatch
     monkeypatch.setattr("clipnotes.prompts.samples.BATCH", 2)
     parts = evaluate(learner, picked["image"], picked["name"])
     assert sizes == [2, 2, 1]
+    assert torch.equal(whole.confusion, parts.confusion)
+
+
+def test_the_pixels_of_all_pictures_are_never_held_at_once(clip, monkeypatch):
+    images, names = fruits()
+    learner = VPT(clip, CLASSES, 2, 2)
+    whole = evaluate(learner, images, names)
+    held, logits = [], learner.logits
+    monkeypatch.setattr(
+        learner, "logits", lambda pixels: held.append(len(pixels)) or logits(pixels)
+    )
+    monkeypatch.setattr("clipnotes.prompts.evaluation.BLOCK", 4)
+    parts = evaluate(learner, images, names)
+    assert held == [4, 4, 4, 3]
     assert torch.equal(whole.confusion, parts.confusion)
 
 

@@ -77,6 +77,13 @@ def test_training_stays_nearer_to_the_template(clip):
     assert far[8.0] < far[0.0] / 2
 
 
+def test_the_default_is_the_paper_s(clip):
+    learner = small_learner(clip)
+    penalty, paper = KgCoOp(learner), KgCoOp(learner, 8.0, "a photo of a {}.")
+    assert penalty.weight == 8.0
+    assert torch.equal(penalty.anchors, paper.anchors)
+
+
 def test_the_class_features_are_computed_once_a_step(clip, monkeypatch):
     features, labels = pictures(clip, 10)
     learner, calls = small_learner(clip), []

@@ -12,7 +12,9 @@ from torch import nn
 import clipnotes
 from clipnotes.compat import text_projection, text_states, text_tower
 from clipnotes.prompts import LearnableTextEmbeddings, PromptLearner, inject
+from clipnotes.prompts.encode import encode
 from clipnotes.prompts.known import why_not
+from clipnotes.prompts.layout import Layout
 from reference import assert_close
 from test_prompts_learner import NAMES
 
@@ -140,6 +142,25 @@ def test_a_changed_projection_takes_the_plain_path(clip):
     with pytest.warns(UserWarning, match="text_projection is of type Lora"):
         found = learner_of(clip, model)()
     assert_close("features", found, learner_of(clip, model, fast=False)())
+
+
+def test_a_projection_with_a_bias_needs_no_plain_path(clip):
+    model = copy.deepcopy(clip.model)
+    model.text_projection = nn.Linear(128, 128)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = learner_of(clip, model)()
+    assert model.text_projection.bias.abs().max() > 0.01
+    assert_close("features", found, learner_of(clip, model, fast=False)())
+
+
+def test_the_warning_is_about_the_line_that_wanted_to_encode(clip):
+    model = copy.deepcopy(clip.model)
+    double_forward(model.text_model.encoder.layers[0].mlp)
+    layout = Layout.build(clip.tokenizer, NAMES, 4, limit=32)
+    with pytest.warns(UserWarning, match="plain path") as said:
+        encode(model, layout, torch.zeros(4, 128))
+    assert said[0].filename == __file__
 
 
 def test_a_patched_class_takes_the_plain_path(clip):

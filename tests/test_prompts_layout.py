@@ -1,5 +1,8 @@
 """Where context, name and end stand: every position, and every prompt that cannot be."""
 
+import copy
+import logging
+
 import pytest
 import torch
 from transformers import CLIPTokenizer
@@ -155,6 +158,19 @@ def test_a_prompt_that_does_not_fit_names_the_class_and_the_budget(clip):
         build(clip.tokenizer, ["dog", long, "tulip"], room + 1)
     with pytest.raises(ValueError, match="leaving room for 0 context tokens"):
         build(clip.tokenizer, ["dog " * 40], 1)
+
+
+def test_of_a_prompt_that_does_not_fit_the_tokenizer_says_nothing_more(clip, monkeypatch):
+    """It would warn, in its log, that the text is too long: our error says so, and of which."""
+    tokenizer, said = copy.deepcopy(clip.tokenizer), []
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("transformers.tokenization"):
+            monkeypatch.setattr(logging.getLogger(name), "handle", said.append)
+    with pytest.raises(ValueError, match="leaving room for 0 context tokens"):
+        build(tokenizer, ["dog " * 40], 1)
+    assert said == []
+    tokenizer(["dog " * 40])
+    assert len(said) == 1, "otherwise it does"
 
 
 def test_a_name_without_a_token_is_refused():

@@ -110,6 +110,8 @@ def test_the_seed_decides_and_the_global_generator_is_left_alone(clip):
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+    zero = PromptLearner(clip, NAMES, 4, seed=0).ctx
+    assert torch.equal(PromptLearner(clip, NAMES, 4).ctx, zero)
     per_class = PromptLearner(clip, NAMES, 4, per_class=True).ctx
     assert not torch.equal(per_class[0], per_class[1])
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections import OrderedDict
 
 import pytest
 import torch
@@ -87,6 +86,19 @@ def test_a_context_per_class_does_not(clip, tmp_path):
         with pytest.raises(ValueError, match=r"each of its 5 classes by itself \(grapes, "):
             PromptLearner.load(tmp_path, clip, names)
     assert torch.equal(PromptLearner.load(tmp_path, clip, tuple(CLASSES))(), learner())
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (CLASSES, r"\(grapes, melon, banana, cherries, tomato\)"),
+        ([*CLASSES, "kiwi"], r"\(grapes, melon, banana, cherries, tomato, \.\.\.\)"),
+    ],
+)
+def test_the_classes_that_it_was_learned_for_are_said_up_to_five(clip, tmp_path, names, said):
+    PromptLearner(clip, names, n_ctx=2, per_class=True).save(tmp_path)
+    with pytest.raises(ValueError, match=f"its {len(names)} classes by itself {said}"):
+        PromptLearner.load(tmp_path, clip, ["a", "b"])
 
 
 def test_a_half_precision_model_saves_float32(clip, tmp_path):
@@ -421,85 +433,3 @@ def test_strays_of_the_dead_go_and_those_of_the_living_stay(clip, tmp_path):
     small_learner(clip).save(tmp_path)
     assert sorted(os.listdir(tmp_path))[:2] == [".other.tmp", names[1]]
     assert not (tmp_path / names[0]).exists()
-
-
-# CoOp's own checkpoints
-
-
-def coop_file(clip, path, ctx, **more):
-    """What CoOp's program writes: tensors, and the schedule with its optimizer as objects."""
-    parameter = torch.nn.Parameter(ctx.clone())
-    optimizer = torch.optim.SGD([parameter], lr=0.002, momentum=0.9, weight_decay=5e-4)
-    parameter.sum().backward()
-    optimizer.step()
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50.0)
-    table = clip.model.text_model.embeddings.token_embedding.weight.detach()
-    # Emoji-CLIP's weights are in half precision already, so another rounding stands for CoOp's.
-    start = table[clip.tokenizer.bos_token_id].bfloat16().float()
-    state = OrderedDict(
-        ctx=ctx, token_prefix=start.repeat(5, 1, 1), token_suffix=torch.zeros(5, 14, ctx.shape[-1])
-    )
-    scheduler = {"successor": cosine, "warmup_epoch": 1, "cons_lr": 1e-5, "last_epoch": 50}
-    content = {"state_dict": state, "epoch": 50, "optimizer": optimizer.state_dict()}
-    torch.save({**content, "scheduler": scheduler, "val_result": None, **more}, path)
-    return path
-
-
-@pytest.mark.parametrize("per_class", [False, True])
-def test_a_coop_checkpoint(clip, tmp_path, per_class):
-    ctx = small_learner(clip, per_class=per_class, seed=5).ctx.detach()
-    path = coop_file(clip, tmp_path / "model.pth.tar-50", ctx.half())
-    learner = PromptLearner.from_coop(path, clip, CLASSES, position="middle")
-    assert torch.equal(learner.ctx, ctx.half().float()) and learner.ctx.requires_grad
-    twin = small_learner(clip, per_class=per_class, position="middle")
-    with torch.no_grad():
-        twin.ctx.copy_(ctx.half())
-    assert torch.equal(learner(), twin())
-    if per_class:
-        with pytest.raises(ValueError, match="each of 5 classes, and 3 names"):
-            PromptLearner.from_coop(path, clip, CLASSES[:3])
-    else:
-        assert PromptLearner.from_coop(path, clip, ["one", "two"])().shape == (2, 128)
-
-
-class Trap:
-    """Runs code when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-def test_a_coop_checkpoint_with_code_in_it_does_not_run(clip, tmp_path):
-    ctx = small_learner(clip).ctx.detach()
-    path = coop_file(clip, tmp_path / "model", ctx, val_result=Trap(tmp_path / "ran"))
-    with pytest.raises(ValueError, match=r"more than tensors.*stranger's code.*mkdir"):
-        PromptLearner.from_coop(path, clip, CLASSES)
-    assert not (tmp_path / "ran").exists()
-    torch.load(path, weights_only=False)
-    assert (tmp_path / "ran").exists(), "the trap works"
-
-
-def test_what_is_no_coop_checkpoint(clip, tmp_path):
-    path = tmp_path / "model"
-    with pytest.raises(ValueError, match="no file"):
-        PromptLearner.from_coop(path, clip, CLASSES)
-    path.write_bytes(b"text")
-    with pytest.raises(ValueError, match="or is damaged"):
-        PromptLearner.from_coop(path, clip, CLASSES)
-    for content in ([], {"state_dict": 3}, {"state_dict": {"ctx": [1.0]}}, {"ctx": torch.ones(2)}):
-        torch.save(content, path)
-        with pytest.raises(ValueError, match="has no context vectors"):
-            PromptLearner.from_coop(path, clip, CLASSES)
-    coop_file(clip, path, torch.full((2, 128), float("inf")))
-    with pytest.raises(ValueError, match="are not finite"):
-        PromptLearner.from_coop(path, clip, CLASSES)
-    torch.save({"state_dict": {"ctx": torch.zeros(2, 512)}}, path)
-    with pytest.raises(ValueError, match=r"have 512 numbers, and this model's tokens 128"):
-        PromptLearner.from_coop(path, clip, CLASSES)
-    other = torch.full((5, 1, 128), 0.02)
-    torch.save({"state_dict": {"ctx": torch.zeros(2, 128), "token_prefix": other}}, path)
-    with pytest.raises(ValueError, match="learned with another CLIP"):
-        PromptLearner.from_coop(path, clip, CLASSES)

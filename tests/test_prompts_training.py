@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from clipnotes.prompts import PromptLearner, evaluate, fit, random_crop_and_flip
-from clipnotes.prompts.augmentation import inputs_for
+from clipnotes.prompts.augmentation import check_augment, inputs_for
 from clipnotes.prompts.recipe import batches, epochs_for, learning_rates
 from few_pictures import CLASSES, fruits, small_learner
 
@@ -225,6 +225,15 @@ def test_views_are_encoded_before_training_and_one_is_taken_an_epoch(clip):
         assert similar[1] > similar[0]
 
 
+@pytest.mark.parametrize(("views", "allowed"), [(1, True), (True, False), (1.5, False)])
+def test_views_are_a_whole_number(views, allowed):
+    if allowed:
+        check_augment(PICTURES, random_crop_and_flip, views)
+    else:
+        with pytest.raises(ValueError, match=f"views is {views}; give a whole number"):
+            check_augment(PICTURES, random_crop_and_flip, views)
+
+
 def test_without_views_every_step_augments_anew(clip):
     images, names = fruits()
     learner, plain = small_learner(clip), small_learner(clip)
@@ -278,6 +287,15 @@ def test_the_crop_is_coop_s():
     assert 0.7 < min(ratios) < 0.8 and 1.25 < max(ratios) < 1.4
     same = [random_crop_and_flip(image, random.Random(1)).tobytes() for _ in range(2)]
     assert same[0] == same[1] != random_crop_and_flip(image, random.Random(2)).tobytes()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_crop_may_take_the_whole_width_or_height(axis):
+    """One side of the picture is black, the other one white, and both can be seen in a crop."""
+    ramp = np.linspace(0, 255, 8).astype(np.uint8)
+    image = Image.fromarray(np.tile(ramp, (8, 1)) if axis else np.tile(ramp[:, None], (1, 8)))
+    crops = [np.asarray(random_crop_and_flip(image, random.Random(i))) for i in range(100)]
+    assert any({0, 255} <= {*crop.flatten().tolist()} for crop in crops)
 
 
 def test_a_picture_too_narrow_for_a_crop_gives_a_square_of_it():

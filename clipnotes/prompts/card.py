@@ -101,7 +101,7 @@ def model_name(clip: Clip) -> str:
         >>> model_name(clipnotes.load())
         'Emoji-CLIP'
     """
-    name = str(getattr(clip.model.config, "_name_or_path", "") or "")
+    name = str(clip.model.config.name_or_path or "")
     if name and Path(name).is_dir():
         path = Path(name).resolve()
         return EMBEDDED if path == EMOJI_CLIP.resolve() else str(path)

@@ -78,7 +78,7 @@ class CoCoOp(Learner):
     ) -> None:
         super().__init__(clip, classnames)
         shared = PromptLearner(
-            clip, classnames, n_ctx, init, position, False, template, seed, fast, memory
+            clip, classnames, n_ctx, init, position, template=template, seed=seed, memory=memory
         )
         self.ctx = shared.ctx
         self.layout = shared.layout
