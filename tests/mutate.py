@@ -39,13 +39,18 @@ TESTS = {
     "clipnotes.trace": ("trace", "trace_*"),
 }
 
+# Tests that start processes take seconds each. Every mutant that survives would wait for them.
+LEFT_OUT = "not two_processes and not killed_run and not kill_at_any_moment"
+
 SETTINGS = """
 [tool.mutmut]
 source_paths = ["clipnotes"]
 only_mutate = {sources}
 do_not_mutate_patterns = ['raise \\w+']
 also_copy = {copied}
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-o", "addopts=", "-o", "python_files={tests}"]
+pytest_add_cli_args = [
+    "-p", "no:cacheprovider", "-o", "addopts=", "-o", "python_files={tests}", "-k", "{left_out}",
+]
 pytest_add_cli_args_test_selection = ["tests"]
 timeout_multiplier = 3.0
 timeout_constant = 10.0
@@ -84,6 +89,7 @@ def written(name, package):
             sources=[f"{path}.py", f"{path}/*.py"],
             copied=[*COPIED[2:], "constraints.txt"],
             tests=tests,
+            left_out=LEFT_OUT,
         )
         return content + settings.encode()
     if name.suffix == ".py" and ".".join(name.with_suffix("").parts).startswith(package):
