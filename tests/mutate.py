@@ -18,6 +18,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -166,8 +167,10 @@ def run(package, given):
     copy = COPIES / package
     bring_up_to_date(copy, package)
     os.chdir(copy)
-    # A process with threads cannot be forked: a lock that one of them holds stays shut.
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"  # a process with threads cannot be forked
+    # tqdm's own lock is one for all processes: a mutant that is ended while it holds it stops
+    # every later one. And its watching thread is a thread.
+    tqdm.set_lock(threading.RLock())
     tqdm.monitor_interval = 0
     os.environ["PYTHONPATH"] = str(copy / "mutants")  # for the processes that tests start
     here = (ROOT, ROOT / "tests")
