@@ -339,6 +339,13 @@ def test_what_is_not_finite_stops_with_the_last_context_that_was(clip, shots, ho
     assert torch.equal(learner.ctx, expected.ctx)
 
 
+def test_steps_are_counted_inside_an_epoch_too(clip, shots):
+    learner = Breaks(clip, CLASSES, n_ctx=2)
+    learner.how = "loss"
+    with pytest.raises(FloatingPointError, match=r"at step 3 \(epoch 1 of 4\)"):
+        quiet(learner, *shots, epochs=4, batch_size=4)
+
+
 def test_a_step_too_far_is_taken_back(clip, shots):
     learner = small_learner(clip)
     start = learner.ctx.detach().clone()
