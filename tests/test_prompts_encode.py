@@ -379,6 +379,15 @@ def test_a_layout_for_a_longer_model_is_refused(clip):
         encode(clip.model, layout, torch.zeros(2, 128))
 
 
+def test_a_layout_may_be_as_long_as_the_model_and_no_longer(clip):
+    fits, too_long = (
+        Layout.build(clip.tokenizer, [" ".join(["x"] * n)], 2, limit=77) for n in (27, 28)
+    )
+    assert encode(clip.model, fits, torch.zeros(2, 128)).shape == (1, 128)
+    with pytest.raises(ValueError, match="longest prompt has 33 tokens and the model positions"):
+        encode(clip.model, too_long, torch.zeros(2, 128))
+
+
 def test_a_context_over_the_end_is_refused(clip):
     layout = Layout.build(clip.tokenizer, NAMES, 2, limit=32)
     wrong = Layout(layout.input_ids, layout.ctx_positions, layout.eos.clone().fill_(2))

@@ -38,10 +38,10 @@ def why_not(tower: Any, project: nn.Module) -> str | None:
     """
     modules = {**dict(tower.named_modules()), "text_projection": project}
     modules["the text tower"] = modules.pop("")
-    return _of_another_kind(modules, tower) or _changed(modules) or _set_otherwise(tower)
+    return _of_another_kind(modules) or _changed(modules) or _set_otherwise(tower)
 
 
-def _of_another_kind(modules: dict[str, nn.Module], tower: Any) -> str | None:
+def _of_another_kind(modules: dict[str, nn.Module]) -> str | None:
     ours = ["the text tower", "embeddings", "encoder"]
     tables = ["embeddings.token_embedding", "embeddings.position_embedding"]
     norms, linears = ["final_layer_norm"], ["text_projection"]
