@@ -54,6 +54,11 @@ slow: $(INSTALLED) ## the tests that take minutes: each stage is broken, and a c
 matrix: $(INSTALLED) ## run all tests and chapters on each version of transformers (VERSIONS="4.49.0": on some)
 	$(BIN)/python book/matrix.py $(VERSIONS)
 
+# In a copy of the working tree, so that what is built here stays. On Linux, PyPI's torch is the CUDA build.
+.PHONY: newest
+newest: $(INSTALLED) ## test with the newest release of all that is allowed (TORCH=newest: of torch too; WITH=python3.13)
+	$(BIN)/python book/newest.py $(if $(TORCH),--torch $(TORCH)) $(if $(WITH),--python $(WITH))
+
 .PHONY: colab
 colab: $(INSTALLED) ## run each notebook as Colab would, from its first cell, in a bare environment
 	$(BIN)/python book/colab.py

@@ -93,6 +93,7 @@ GROUPS = (
             ("`{}`, new, saved", ("layout", "keys_on_disk")),
             ("`{}…`: taken from the file", ("layout", "read_from_file")),
             ("`{}…`: saved again as", ("layout", "saved_again")),
+            ("`{}.base_model_prefix`", ("layout", "base_model_prefix")),
         ),
     ),
     Group(
@@ -124,6 +125,10 @@ GROUPS = (
                 ("text_hidden_states_end_with_last_hidden_state",),
             ),
             ("`hidden_states` of a tower", ("hidden_states",)),
+            (
+                "`output_hidden_states=[0, -1]`, of a tower with two layers",
+                ("hidden_states_asked_for_by_places",),
+            ),
             ("`hidden_states` of the encoder alone", ("hidden_states_of_encoder_alone",)),
             ("`return_dict=False` to `CLIPVisionModel`", ("return_dict_false",)),
             ("`return_dict=False` to `CLIPModel`'s tower", ("return_dict_false_of_clips_tower",)),
@@ -141,6 +146,44 @@ GROUPS = (
             ("`attentions` of the text tower under SDPA", ("layout", "text_attentions_under_sdpa")),
             ("`CLIPModel.set_attn_implementation` is there", ("layout", "set_attn_implementation")),
         ),
+    ),
+    Group(
+        "Pictures",
+        "A transparent pixel has a colour, too, and whether a processor shows it depends on the "
+        "version; the pixel here is of transparent red. `clip.preprocess` lays a picture on white "
+        "before the processor sees it, and gives the same numbers everywhere, as the checksums "
+        "say. [Chapter 1](../chapters/01-meet-the-model.md) shows both on a drawing.",
+        (
+            ("from RGBA, {} makes", ("transparent_red",)),
+            ("from a palette, {} makes", ("transparent_red_of_a_palette",)),
+            (
+                "`image_utils.get_image_size` of a picture 90 wide and 40 high",
+                ("size_of_a_picture_90_wide_and_40_high",),
+            ),
+            (
+                "`clip.preprocess` of a picture ({}): checksum",
+                ("checksum_of_what_clip_preprocess_gives",),
+            ),
+        ),
+    ),
+    Group(
+        "Configurations",
+        "A configuration of both towers holds one for each. Where it keeps the very object that "
+        "it was given, two models can share one, and what is changed for the one changes for the "
+        "other: give each its own `copy.deepcopy`.",
+        (
+            (
+                "`CLIPConfig(text_config=own).text_config is own`",
+                ("layout", "sub_config_is_the_one_given"),
+            ),
+        ),
+    ),
+    Group(
+        "The causal mask",
+        "The function that `modeling_clip` asks for the text tower's mask, and what it can be "
+        "given. Its home and its arguments are nobody's promise: code that calls it belongs to "
+        "one version.",
+        (("the function", ("layout", "mask_function")),),
     ),
     Group(
         "What goes in, and which error comes out",
@@ -169,8 +212,15 @@ GROUPS = (
     Group(
         "Gradient checkpointing",
         "Whether the layers get gradients when the embeddings below them are frozen. Where the "
-        "answer is no, the loss can stay where it is without an error.",
-        (("with {}", ("checkpointed_layers_learn_above_frozen_embeddings",)),),
+        "answer is no, the loss can stay where it is without an error. A checkpointed layer runs "
+        "twice, and where a hook *on* it hears one run only, the layer's hooks stay outside of "
+        "what is computed again. The method that switches it on has got another name, and the old "
+        "one warns; `compat.checkpoint_layers` takes the right one.",
+        (
+            ("with {}", ("checkpointed_layers_learn_above_frozen_embeddings",)),
+            ("`{}` is there", ("checkpointing_methods",)),
+            ("runs that a hook {} hears", ("checkpointed_runs_heard",)),
+        ),
     ),
 )
 

@@ -2,13 +2,14 @@
 
 Hugging Face's CLIP computes the same numbers in every version, but it hands them out differently.
 The rest of the package asks the functions below and does not look at versions. What differs
-between those it is tested with, 4.49, 4.57, 5.5 and 5.18:
+between those it is tested with, 4.49, 4.57, 5.5, 5.18 and 5.24:
 
-- The module with the layers is ``model.vision_model``; in 5.18 ``CLIPVisionModel`` itself.
-- ``get_image_features`` gives a tensor, but in 5.5 and 5.18 an output object whose
-  ``pooler_output`` is overwritten by the projection.
+- The module with the layers is ``model.vision_model``; since 5.18 ``CLIPVisionModel`` itself.
+- ``get_image_features`` gives a tensor, but since 5.5 an output object whose ``pooler_output`` is
+  overwritten by the projection.
 - ``output_attentions=True`` under SDPA gives the weights and a warning in 4.49, a tuple of ``None``
-  in 4.57, an empty tuple in 5.5 and 5.18.
+  in 4.57, an empty tuple since 5.5.
+- What was called gradient checkpointing is called activation checkpointing in 5.24.
 
 Below, B is the batch size, N the number of tokens, D the width of a tower and P the width of the
 space that both towers are projected into.
@@ -78,7 +79,7 @@ def text_tower(model: nn.Module) -> nn.Module:
 
 
 def _find_tower(model: nn.Module, kind: str, *parts: str) -> nn.Module:
-    # Names of attributes outlive names of classes: `CLIPVisionTransformer` is gone in 5.18.
+    # Names of attributes outlive names of classes: `CLIPVisionTransformer` is gone since 5.18.
     candidate: Any = model
     while candidate is not None:
         if all(hasattr(candidate, part) for part in parts):
@@ -243,6 +244,27 @@ def _eager_twin(module: nn.Module) -> type[nn.Module] | None:
     return by_name["eager"] if type(module) in by_name.values() else None
 
 
+def checkpoint_layers(model: Any, **how: Any) -> None:
+    """Make a model's layers compute twice, in training mode, to keep less for the way back.
+
+    The method has another name in 5.24, where the old one warns.
+
+    Args:
+        model: A model of transformers.
+        **how: Passed to ``torch.utils.checkpoint.checkpoint``, for instance
+            ``use_reentrant=False``. Without any, the version of transformers decides.
+
+    Example:
+        >>> from transformers import CLIPTextConfig, CLIPTextModel
+        >>> model = CLIPTextModel(CLIPTextConfig(hidden_size=8, num_attention_heads=2))
+        >>> checkpoint_layers(model, use_reentrant=False)
+        >>> any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+        True
+    """
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)(how or None)
+
+
 def changes_nothing(hook: Callable[..., Any]) -> bool:
     """Tell whether a hook on a module is one of transformers' own, which change no number.
 
@@ -357,7 +379,7 @@ def source_url(obj: type | Callable[..., Any]) -> str:
 def image_processor_class() -> Any:
     """Find the image processor that works on PIL pictures and gives the same pixels everywhere.
 
-    In 5.5 and 5.18 ``CLIPImageProcessor`` is the torchvision one; the one for PIL has its own name.
+    Since 5.5 ``CLIPImageProcessor`` is the torchvision one; the one for PIL has its own name.
 
     Example:
         >>> image_processor_class()(size=8, crop_size=8).crop_size["height"]

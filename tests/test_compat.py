@@ -25,6 +25,7 @@ from transformers import (
 from clipnotes import compat
 from clipnotes.compat import (
     changes_nothing,
+    checkpoint_layers,
     eager_attention,
     image_features,
     image_processor_class,
@@ -288,6 +289,30 @@ def test_where_the_class_decides_the_eager_one_is_put_in(monkeypatch):
         assert set(map(type, attention)) == {eager}
         assert type(clip) is CLIPModel
     assert implementations(clip) == before
+
+
+def test_checkpointed_layers_run_twice_and_learn_above_frozen_embeddings():
+    clip = tiny_clip(0).train()
+    vision, starts = vision_tower(clip), []
+    vision.embeddings.requires_grad_(False)
+    vision.pre_layrnorm.requires_grad_(False)
+    for layer in vision.encoder.layers:
+        layer.layer_norm1.register_forward_pre_hook(lambda *_: starts.append(1))
+    checkpoint_layers(clip, use_reentrant=False)
+    vision(images(clip))[1].sum().backward()
+    assert all(weight.grad is not None for weight in vision.encoder.parameters())
+    assert len(starts) == 2 * len(vision.encoder.layers)
+
+
+def test_checkpointing_takes_the_name_that_is_there_and_the_version_s_default():
+    heard = []
+    old = SimpleNamespace(gradient_checkpointing_enable=heard.append)
+    checkpoint_layers(old)
+    checkpoint_layers(old, use_reentrant=True)
+    both = SimpleNamespace(activation_checkpointing_enable=heard.append, **vars(old))
+    both.gradient_checkpointing_enable = lambda how: pytest.fail("the deprecated name was called")
+    checkpoint_layers(both, use_reentrant=False)
+    assert heard == [None, {"use_reentrant": True}, {"use_reentrant": False}]
 
 
 def test_only_transformers_own_hooks_change_nothing():

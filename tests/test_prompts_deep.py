@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import clipnotes
-from clipnotes.compat import text_tower, vision_tower
+from clipnotes.compat import checkpoint_layers, text_tower, vision_tower
 from clipnotes.prompts import VPT, MaPLe
 from clipnotes.prompts.deep import encode_with_prompts, frozen, in_layers
 from reference import assert_close, pixels
@@ -116,7 +116,7 @@ def test_each_layer_gets_its_own(tiny):
 
 def test_layers_that_would_be_computed_again_without_prompts_are_refused(clip):
     model = copy.deepcopy(clip.model).train()
-    model.gradient_checkpointing_enable()
+    checkpoint_layers(model)
     other = clipnotes.Clip(model, clip.tokenizer, clip.image_processor)
     vpt, maple = VPT(other, NAMES, 1, 2), MaPLe(other, NAMES, init="an emoji")
     given = torch.zeros(1, 3, 64, 64)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection
 
-from clipnotes.compat import text_tower
+from clipnotes.compat import checkpoint_layers, text_tower
 from clipnotes.model import TextTower
 from clipnotes.prompts import LearnableTextEmbeddings, inject
 from clipnotes.prompts.substitute import check_ctx, check_end, places, substitute
@@ -258,7 +258,7 @@ def test_gradient_checkpointing_works_inside(reentrant):
         return ctx.grad
 
     plain = gradient()
-    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    checkpoint_layers(model, use_reentrant=reentrant)
     assert_close("gradient", gradient(), plain)
     assert all(weight.grad is None for weight in model.parameters())
 

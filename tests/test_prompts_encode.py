@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clipnotes.compat import text_tower
+from clipnotes.compat import checkpoint_layers, text_tower
 from clipnotes.prompts import PromptLearner
 from clipnotes.prompts import encode as encoding
 from clipnotes.prompts.encode import encode
@@ -256,7 +256,7 @@ def test_no_weight_is_copied(clip):
 
 def test_the_model_gets_no_gradient_and_keeps_its_settings(clip):
     model = copy.deepcopy(clip.model).train()
-    model.gradient_checkpointing_enable()  # of no concern to the fast path
+    checkpoint_layers(model)  # of no concern to the fast path
     before = [(weight, weight.requires_grad, weight.clone()) for weight in model.parameters()]
     layout = Layout.build(clip.tokenizer, MANY, 4, limit=32)
     for memory in (None, 1):

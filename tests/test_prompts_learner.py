@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from transformers import CLIPTextModel
 
 import clipnotes
+from clipnotes.compat import checkpoint_layers
 from clipnotes.prompts import PromptLearner
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.layout import Layout
@@ -207,7 +208,7 @@ def test_a_learner_without_gradient_costs_none(clip):
 
 def test_layers_that_would_be_computed_again_too_late_are_refused(clip):
     model = copy.deepcopy(clip.model).train()
-    model.gradient_checkpointing_enable()
+    checkpoint_layers(model)
     learner = PromptLearner(
         clipnotes.Clip(model, clip.tokenizer, clip.image_processor), NAMES, 4, fast=False
     )

@@ -18,7 +18,8 @@ PAGES = [*pairs.chapters(), ROOT / "README.md", ROOT / "book" / "index.md"]
 HISTORY = {
     "CLIPVisionTransformer": ("4.49.0", "4.57.6", "5.5.4"),
     "causal_attention_mask": ("4.49.0", "4.57.6"),
-    "model.encoder": ("5.18.0",),
+    "model.encoder": ("5.18.0", "5.24.0"),
+    "activation_checkpointing_enable": ("5.24.0",),
 }
 #: How a section says that it speaks about a version.
 SAYS_VERSION = re.compile(r"\b(?:transformers|versions?) [45]\b|\b[45]\.(?:x|\d+)\b")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import transformers
 
-from facts import clip, layout, text, vision
+from facts import clip, layout, pictures, text, vision
 
 __all__ = ["facts"]
 
@@ -19,5 +19,6 @@ def facts() -> dict[str, object]:
         **vision.facts(),
         **clip.facts(),
         **text.facts(),
+        **pictures.facts(),
         **layout.facts(),
     }

@@ -126,6 +126,14 @@ def landmarks(keys: list[str]) -> list[str]:
     return sorted(k for k in keys if k.endswith(("token_embedding.weight", "class_embedding")))
 
 
+def mask_function() -> str:
+    """Which function makes the text tower's mask, and what it can be given."""
+    source: Any = inspect.getmodule(CLIPModel)
+    names = ("_create_4d_causal_attention_mask", "create_causal_mask")
+    (name,) = (name for name in names if hasattr(source, name))
+    return f"{name}({', '.join(inspect.signature(getattr(source, name)).parameters)})"
+
+
 def watch(module: nn.Module, run: Callable[[], object]) -> tuple[str, str]:
     """How a module is called, and what it returns, while something runs."""
     seen: list[tuple[tuple, dict, object]] = []
@@ -146,6 +154,7 @@ def facts() -> dict[str, object]:
     both, text_model = models["CLIPModel"], models["CLIPTextModel"]
     vision: Any = compat.vision_tower(both)
     layer = vision.encoder.layers[0]
+    own = CLIPTextConfig()
 
     def forward() -> Any:
         return both(input_ids=IDS, pixel_values=PICTURE)
@@ -167,6 +176,10 @@ def facts() -> dict[str, object]:
                 ("CLIPTextModel", ""),
                 ("CLIPVisionModel", "vision_model."),
                 ("CLIPVisionModel", ""),
+                ("CLIPTextModelWithProjection", "text_model."),
+                ("CLIPTextModelWithProjection", ""),
+                ("CLIPVisionModelWithProjection", "vision_model."),
+                ("CLIPVisionModelWithProjection", ""),
             )
         }
         found = {
@@ -189,6 +202,11 @@ def facts() -> dict[str, object]:
             + both.config._attn_implementation,
             "set_attn_implementation": hasattr(CLIPModel, "set_attn_implementation"),
             "text_attentions_under_sdpa": kind(states.attentions),
+            "mask_function": mask_function(),
+            "sub_config_is_the_one_given": attempt(
+                lambda: CLIPConfig(text_config=own).text_config is own, str
+            ),
+            "base_model_prefix": {n: type(m).base_model_prefix for n, m in models.items()},
             "eos_token_id": CLIPTextConfig().eos_token_id,
             "text_model_given_nothing": attempt(text_model),
             "another_image_size": attempt(lambda: vision(torch.zeros(1, 3, 24, 24))),

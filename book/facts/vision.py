@@ -26,19 +26,38 @@ CLASSES = (
 )
 
 
-def learning_above_frozen_embeddings(reentrant: bool | None) -> bool:
+def in_training() -> tuple[CLIPModel, Any]:
+    """A small CLIP that is to learn, and its vision tower."""
+    model = CLIPModel(CLIPConfig(text_config=SMALL, vision_config=VISION, projection_dim=8)).train()
+    return model, compat.vision_tower(model)
+
+
+def learning_above_frozen_embeddings(**chosen: bool) -> bool:
     """Whether the layers get gradients under checkpointing while the embeddings are frozen."""
-    config = CLIPConfig(text_config=SMALL, vision_config=VISION, projection_dim=8)
-    model = CLIPModel(config).train()
-    tower: Any = compat.vision_tower(model)
+    model, tower = in_training()
     tower.embeddings.requires_grad_(False)
     tower.pre_layrnorm.requires_grad_(False)
-    chosen = None if reentrant is None else {"use_reentrant": reentrant}
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=chosen)
+    compat.checkpoint_layers(model, **chosen)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tower(torch.randn(1, 3, 16, 16))[1].sum().backward()
     return tower.encoder.layers[0].mlp.fc1.weight.grad is not None
+
+
+def runs_heard() -> dict[str, int]:
+    """How often hooks on and in a checkpointed layer hear it run, the way back included."""
+    model, tower = in_training()
+    compat.checkpoint_layers(model, use_reentrant=False)
+    layer = tower.encoder.layers[0]
+    heard = dict.fromkeys(("on a layer", "inside a layer"), 0)
+    for name, module in zip(heard, (layer, layer.layer_norm1), strict=True):
+
+        def count(*_: object, name: str = name) -> None:
+            heard[name] += 1
+
+        module.register_forward_pre_hook(count)
+    tower(torch.randn(1, 3, 16, 16))[1].sum().backward()
+    return heard
 
 
 def facts() -> dict[str, object]:
@@ -61,6 +80,7 @@ def facts() -> dict[str, object]:
         tokens = inner.pre_layrnorm(inner.embeddings(picture))
         alone = inner.encoder(inputs_embeds=tokens, output_hidden_states=True)
         features = both.get_image_features(picture)
+        first_and_last = model(picture, output_hidden_states=[0, -1]).hidden_states
         encoder_tuple = attempt(lambda: inner.encoder(inputs_embeds=tokens, return_dict=False))
         inner_tuple = attempt(lambda: inner(picture, return_dict=False))
         without_picture = attempt(model)
@@ -85,10 +105,16 @@ def facts() -> dict[str, object]:
         "without_pixel_values": without_picture,
         "attentions_under_sdpa": kind(as_object.attentions),
         "hidden_states": kind(as_object.hidden_states),
+        "hidden_states_asked_for_by_places": kind(first_and_last),
         "get_image_features": kind(features),
         "checkpointed_layers_learn_above_frozen_embeddings": {
-            "use_reentrant=True": learning_above_frozen_embeddings(True),
-            "use_reentrant=False": learning_above_frozen_embeddings(False),
-            "nothing said": learning_above_frozen_embeddings(None),
+            "use_reentrant=True": learning_above_frozen_embeddings(use_reentrant=True),
+            "use_reentrant=False": learning_above_frozen_embeddings(use_reentrant=False),
+            "nothing said": learning_above_frozen_embeddings(),
+        },
+        "checkpointed_runs_heard": runs_heard(),
+        "checkpointing_methods": {
+            name: hasattr(model, name)
+            for name in ("gradient_checkpointing_enable", "activation_checkpointing_enable")
         },
     }

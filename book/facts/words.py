@@ -23,10 +23,10 @@ def kind(value: object) -> str:
     return "None" if value is None else type(value).__name__
 
 
-def attempt(call: Callable[[], object]) -> str:
+def attempt(call: Callable[[], object], say: Callable[[object], str] = kind) -> str:
     """What a call returns, or the error that it raises, in words."""
     try:
-        return kind(call())
+        return say(call())
     except Exception as error:
         # A module prints itself over many lines; its class says enough.
         said = re.sub(r"\(\n.*\n\)", "(...)", str(error), flags=re.DOTALL)

@@ -62,7 +62,7 @@ class CLIPOutput(NamedTuple):
         text_embeds: (T, S), projected, of unit length.
         image_embeds: (I, S), projected, of unit length.
         text_model_output: What the tower returned; its ``pooler_output`` is *before* projection,
-            in contrast to transformers 5.18 (not to 5.5).
+            in contrast to transformers since 5.18 (not to 5.5).
         vision_model_output: What the tower returned, likewise.
     """
 
