@@ -10,6 +10,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -27,10 +28,14 @@ OPTIONS = re.compile(r"\A(?:---\n.*?^---\n|(?::[^\n]*\n)+)", flags=re.MULTILINE 
 
 
 def code_of(text: str) -> Iterator[ast.Module]:
-    """Yield the code cells of a chapter, parsed; lines for IPython alone are left out."""
+    """Yield the code cells of a chapter, parsed; lines for IPython alone are left out.
+
+    A cell that is no Python fails when it runs, and its page says so; it uses nothing.
+    """
     for cell in CODE_CELL.findall(text):
         lines = OPTIONS.sub("", cell).splitlines()
-        yield ast.parse("\n".join(re.sub(r"^(\s*)[%!].*", r"\1pass", line) for line in lines))
+        with suppress(SyntaxError):
+            yield ast.parse("\n".join(re.sub(r"^(\s*)[%!].*", r"\1pass", line) for line in lines))
 
 
 def module_or_none(name: str) -> ModuleType | None:
