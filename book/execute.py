@@ -58,9 +58,13 @@ NO_KERNEL = "Kernel died before replying to kernel_info"
 
 def read(source: Path) -> NotebookNode:
     """Read a chapter exactly as the book's builder will, so that its cache look-up matches."""
+    return parsed(source.read_text(encoding="utf-8"))
+
+
+def parsed(text: str) -> NotebookNode:
+    """Make a notebook of a chapter's text."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     extensions = set(config["parse"]["myst_enable_extensions"])
-    text = source.read_text(encoding="utf-8")
     return read_myst_markdown_notebook(text, config=MdParserConfig(enable_extensions=extensions))
 
 
@@ -249,9 +253,10 @@ def executed_form(source: Path) -> NotebookNode:
 def with_outputs(source: Path) -> NotebookNode:
     """Return a chapter as it is now (text, tags, alt texts) with the outputs that were kept.
 
-    Of one that failed these are the outputs of that run.
+    Of one that failed these are the outputs of that run, and the cell that failed is not hidden.
     """
-    notebook, executed = read(source), executed_form(source)
+    notebook = parsed(failed.shown(source.stem, source.read_text(encoding="utf-8")))
+    executed = executed_form(source)
     pairs = zip(code_cells(notebook), code_cells(executed), strict=True)
     for cell, done in pairs:
         cell.outputs, cell.execution_count = in_one_piece(done.outputs), done.execution_count
@@ -285,11 +290,7 @@ def publish(sources: list[Path], folder: Path = CACHE) -> None:
     for source in sources:
         data = {"execution_seconds": seconds(executed_form(source))}
         bundle = CacheBundleIn(with_outputs(source), str(source), data=data)
-        record = builder_cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
-        if failed.read(source.stem):
-            # The builder finds it by the cells' tags too, so these change only after it is there.
-            (inside,) = folder.rglob(f"{record.hashkey}/*.ipynb")
-            failed.uncover(inside)
+        builder_cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
 
 def chosen(names: list[str]) -> list[Path]:

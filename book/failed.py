@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+import yaml
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
 FAILED = ROOT / "_build" / "failed"
 TAG = "failed-cell"  # a page's link leads to the cell with this tag
+CODE_CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+#: What stands in a cell before its code: a block between lines of dashes, or lines with a colon.
+OPTIONS = re.compile(r"\A(?:---\n.*?^---\n|(?::[^\n]*\n)+)", flags=re.MULTILINE | re.DOTALL)
 #: Tags that keep a cell or its output from the reader of a page.
 HIDES = re.compile(r"(remove|hide)-(cell|input|output)")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -116,18 +120,24 @@ def failure(stem: str) -> Failure | None:
     return Failure(stem, place + 1, f"{error.ename}: {first}" if first else str(error.ename))
 
 
-def uncover(path: Path) -> None:
-    """Change the file of a failed notebook: whatever its tags say, the cell that failed is shown.
+def shown(stem: str, text: str) -> str:
+    """Return the text that a page is built from.
 
-    It gets the tag TAG.
+    Of a failed notebook, the cell that failed is shown whatever its tags say, and has the tag TAG.
     """
-    notebook = nbformat.read(path, as_version=4)
-    place = failing(notebook)
-    if place is not None:
-        cell = code_cells(notebook)[place]
-        tags = [tag for tag in cell.metadata.get("tags", []) if not HIDES.fullmatch(tag)]
-        cell.metadata["tags"] = [*tags, TAG]
-        nbformat.write(notebook, path)
+    notebook = read(stem)
+    place = None if notebook is None else failing(notebook)
+    if place is None:
+        return text
+    cell = list(CODE_CELL.finditer(text))[place]
+    found = OPTIONS.match(cell[1])
+    given = found[0] if found else ""
+    inside = given.removeprefix("---\n").removesuffix("---\n")
+    metadata = yaml.safe_load(re.sub(r"^:", "", inside, flags=re.MULTILINE)) or {}
+    tags = [tag for tag in metadata.get("tags", []) if not HIDES.fullmatch(tag)]
+    block = yaml.safe_dump({**metadata, "tags": [*tags, TAG]})
+    code = cell[1].removeprefix(given)
+    return f"{text[: cell.start(1)]}---\n{block}---\n{code}{text[cell.end(1) :]}"
 
 
 def concerns(line: str, sources: Sequence[Path]) -> bool:

@@ -150,12 +150,38 @@ def test_the_cell_that_failed_is_shown_whatever_its_tags_say(source, folders):
     source.write_text(text)
     failed.keep("01-a", ended(source, 0, good=False))
     execute.publish([source], folders / "cache")
-    _, merged = get_cache(folders / "cache").merge_match_into_notebook(execute.read(source))
+    as_built = execute.parsed(failed.shown("01-a", source.read_text()))
+    _, merged = get_cache(folders / "cache").merge_match_into_notebook(as_built)
     cell, other = execute.code_cells(merged)
     assert cell.metadata["tags"] == ["solution", failed.TAG]
     assert [output.output_type for output in cell.outputs] == ["stream", "error"]
     assert failed.TAG not in other.metadata.get("tags", [])
     assert other.outputs == []
+
+
+@pytest.mark.parametrize(
+    ("options", "tags"),
+    [
+        ("", [failed.TAG]),
+        (":tags: [hide-input, solution]\n\n", ["solution", failed.TAG]),
+        ("---\ntags: [remove-output]\nmystnb:\n  image:\n    alt: A b\n---\n", [failed.TAG]),
+        ("---\ntags:\n- remove-input\n- by-version\n---\n", ["by-version", failed.TAG]),
+    ],
+)
+def test_only_the_tags_of_the_cell_that_failed_change(source, options, tags):
+    cell = "```{code-cell} ipython3\n" + options + "a = '---'\n---1\n```\n"
+    text = f"{CHAPTER}\n{cell}\nThe end.\n"
+    notebook = execute.parsed(text)
+    execute.code_cells(notebook)[2].outputs = [
+        new_output("error", ename="E", evalue="", traceback=[])
+    ]
+    failed.keep("01-a", notebook)
+    built = execute.parsed(failed.shown("01-a", text))
+    assert [one.source for one in built.cells] == [one.source for one in notebook.cells]
+    before, after = execute.code_cells(notebook), execute.code_cells(built)
+    assert [one.metadata for one in before[:2]] == [one.metadata for one in after[:2]]
+    assert after[2].metadata == before[2].metadata | {"tags": tags}
+    assert failed.shown("02-b", text) == text
 
 
 def test_an_error_on_purpose_is_not_the_one_that_the_notebook_ended_at():

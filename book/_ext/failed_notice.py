@@ -13,7 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-from failed import TAG, Failure, failure
+from failed import TAG, Failure, failure, shown
 
 
 def notice(found: Failure, linked: bool) -> nodes.admonition:
@@ -67,7 +67,13 @@ class FailedNotice(SphinxTransform):
         page.insert(page.index(title) + 1, notice(found, linked=bool(cells)))
 
 
+def on_source(app: Sphinx, page: str, source: list[str]) -> None:
+    """Let the builder read a page whose cell that failed is not hidden."""
+    source[0] = shown(page.split("/")[-1], source[0])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register the transform."""
+    """Register the transform and the hook."""
     app.add_transform(FailedNotice)
+    app.connect("source-read", on_source)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

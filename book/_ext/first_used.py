@@ -19,12 +19,12 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from failed import CODE_CELL, OPTIONS
+
 CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
-CODE_CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 #: A field of a docstring that describes several arguments at once, as napoleon writes it.
 SHARED = re.compile(r":(param|ivar) (\w+(?:, \w+)+):(.*)")
-#: What stands in a cell before its code: a block between lines of dashes, or lines with a colon.
-OPTIONS = re.compile(r"\A(?:---\n.*?^---\n|(?::[^\n]*\n)+)", flags=re.MULTILINE | re.DOTALL)
 
 
 def code_of(text: str) -> Iterator[ast.Module]:
