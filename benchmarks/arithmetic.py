@@ -10,7 +10,6 @@ of matrix products is below 1 even if nothing is wasted.
 
 from __future__ import annotations
 
-import time
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from clipnotes.compat import text_projection, text_tower
 from clipnotes.prompts.layout import Layout
-from setting import Setting, shapes
+from setting import Setting, now, shapes
 
 
 class Tokens(NamedTuple):
@@ -88,14 +87,16 @@ class Products:
         projection: Any = text_projection(setting.model)
         self.weights.append((self.tokens.ends, projection.weight.detach()))
         sizes = {(rows, size) for rows, weight in self.weights for size in weight.shape}
-        self.inputs = {size: torch.randn(size) for size in sizes}
+        where = {"device": projection.weight.device, "dtype": projection.weight.dtype}
+        self.inputs = {size: torch.randn(size, **where) for size in sizes}
 
     def speed(self) -> float:
         """Multiply everything once, forward and backward: flops a second."""
-        start = time.perf_counter()
+        device = self.weights[0][1].device
+        start = now(device)
         for rows, weight in self.weights:
             torch.mm(self.inputs[rows, weight.shape[1]], weight.T)
         for rows, weight in self.weights:
             torch.mm(self.inputs[rows, weight.shape[0]], weight)
         flops = sum(4 * rows * weight.numel() for rows, weight in self.weights)
-        return flops / (time.perf_counter() - start)
+        return flops / (now(device) - start)

@@ -10,6 +10,7 @@ of the context. The three ways give the same numbers:
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 import random
@@ -51,6 +52,11 @@ class Setting:
         """The longest text of the tower, in tokens."""
         embeddings: Any = text_tower(self.model).embeddings
         return embeddings.position_embedding.num_embeddings
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Setting:
+        """The same elsewhere: a copy of the model in another dtype, the context in float32."""
+        model = copy.deepcopy(self.model).to(device, dtype)
+        return replace(self, model=model, ctx=self.ctx.detach().to(device).requires_grad_(True))
 
     def way(self, name: str) -> Callable[[], Tensor]:
         """A function that encodes all classes: (n_classes, P)."""
@@ -119,11 +125,18 @@ def step(encode_all: Callable[[], Tensor], ctx: Tensor) -> tuple[float, Tensor, 
     Returns:
         Seconds, the features, the gradient of the context.
     """
-    start = time.perf_counter()
+    start = now(ctx.device)
     features = encode_all()
-    weights = torch.linspace(-1, 1, features.numel()).view_as(features)  # any loss will do
-    (gradient,) = torch.autograd.grad((features * weights).sum(), ctx)
-    return time.perf_counter() - start, features.detach(), gradient
+    weights = torch.linspace(-1, 1, features.numel(), device=features.device)  # any loss will do
+    (gradient,) = torch.autograd.grad((features * weights.view_as(features)).sum(), ctx)
+    return now(ctx.device) - start, features.detach(), gradient
+
+
+def now(device: torch.device) -> float:
+    """Read the clock, in seconds, when the device has done all that it was told to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def about() -> dict[str, Any]:

@@ -1,17 +1,20 @@
 """Build the book into `_build/html`; any warning is an error.
 
 Runs the chapters that have not run yet (`execute.py`), then Jupyter Book on their outputs, then
-looks at every page that came out. When nothing changed since the last good build, it only says
-where the book is. A build is always a whole one: a part would not repeat the warnings of the pages
-that it leaves alone.
+looks at every page that came out. A chapter that fails is a page too, with a notice and the error
+on it; the others are built and looked at as ever, and the exit code is 1. When nothing changed
+since the last good build, it only says where the book is. A build is always a whole one: a part
+would not repeat the warnings of the pages that it leaves alone.
 """
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -60,7 +63,7 @@ def sources_digest() -> str:
         path for path in ROOT.iterdir() if path.suffix in {".yml", ".toml", ".txt", ".md", ".cff"}
     ]
     paths += [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
-    digest = hashlib.sha256(sys.version.encode())
+    digest = hashlib.sha256(f"{sys.version}\0{os.environ.get('CLIPNOTES_MODEL', '')}".encode())
     for path in sorted(paths):
         if path.is_file() and not SKIPPED & set(path.parts):
             content = path.read_bytes()
@@ -98,11 +101,15 @@ def site_problems(folder: Path) -> list[str]:
     return found
 
 
-def jupyter_book() -> list[str]:
-    """Build all pages; return what is wrong with the build."""
+def jupyter_book(expected: Callable[[str], bool]) -> list[str]:
+    """Build all pages; return what is wrong with the build.
+
+    Args:
+        expected: tells of a warning whether it comes from a page that failed, which is said anyway.
+    """
     command = [str(Path(sys.executable).parent / "jupyter-book"), "build", ".", "--all"]
     command += ["-W", "-n", "--keep-going"]
-    found = []
+    found, left_out = [], 0
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -110,16 +117,20 @@ def jupyter_book() -> list[str]:
         for line in process.stdout:
             print(line, end="", flush=True)
             if any(word in line for word in ("WARNING:", "ERROR:", "CRITICAL:")):
-                found.append(line.strip())
+                if expected(line):
+                    left_out += 1
+                else:
+                    found.append(line.strip())
             if "Executing notebook using" in line:
                 found.append(f"a chapter was not in the cache and ran again: {line.strip()}")
-    if process.returncode:
+    written = (HTML / "book" / "index.html").exists()
+    if not written or (process.returncode and not left_out):
         found.append(f"jupyter-book ended with exit code {process.returncode}")
     return found
 
 
 def main() -> int:
-    """Build if something changed; say where the book is."""
+    """Build if something changed; say where the book is, and what is wrong with it."""
     start, digest = time.monotonic(), sources_digest()
     front = HTML / "index.html"
     if DIGEST.exists() and DIGEST.read_text() == digest and front.exists():
@@ -130,21 +141,29 @@ def main() -> int:
 
     import execute  # here, because an unchanged book needs none of it
 
-    code = execute.main([])
-    if code:
-        print("The book was not built: a chapter fails.")
-        return code
+    sources = execute.notebooks()
+    failures = execute.update(sources)
+    complaints = execute.complaints(sources)
+    execute.publish(sources)
     print("==> Building the pages", flush=True)
-    found = jupyter_book()
-    if not found:
-        first = (HTML / "book" / "index.html").read_text(encoding="utf-8")
-        front.write_text(front_page(first), encoding="utf-8")
-        found = site_problems(HTML)
-    if found:
-        print("The book has errors:", *found, sep="\n  ")
+    broken = [source for source in sources if source.stem in {f.stem for f in failures}]
+    found = jupyter_book(lambda line: execute.failed.concerns(line, broken))
+    first = HTML / "book" / "index.html"
+    if first.exists():
+        front.write_text(front_page(first.read_text(encoding="utf-8")), encoding="utf-8")
+        found += site_problems(HTML)
+    took = f"{time.monotonic() - start:.0f} s"
+    if complaints or found:
+        print("The book has errors:", *complaints, *found, sep="\n  ")
+    if failures and first.exists():
+        pages = "One page shows" if len(failures) == 1 else f"{len(failures)} pages show"
+        print(f"{pages} an error, the others are built ({took}): open {front}")
+    if failures:
+        print("What failed:", *failures, sep="\n  ")
+    if complaints or found or failures:
         return 1
     DIGEST.write_text(digest)
-    print(f"The book is built ({time.monotonic() - start:.0f} s): open {front}")
+    print(f"The book is built ({took}): open {front}")
     return 0
 
 

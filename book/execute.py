@@ -5,7 +5,8 @@ The notebooks are the chapters and some reference pages; below, "chapter" means 
 `make test` and `make book` both come here. A chapter runs again only when something that can change
 its outputs has changed: its code cells, a file of the package, the pinned versions. The run is
 `pytest --nbmake` on a copy, without network; the outputs go to `_build/executed/` and from there
-into the cache that the book's builder reads, so the builder itself never runs a cell.
+into the cache that the book's builder reads, so the builder itself never runs a cell. What a
+chapter that fails printed until then goes to `_build/failed/`: no other run takes it for good.
 
     python book/execute.py [NAME ...]     all chapters, or those whose file name starts with a NAME
     python book/execute.py --check [NAME ...]
@@ -23,11 +24,12 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import requires, version
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import yaml
@@ -38,7 +40,9 @@ from myst_parser.config.main import MdParserConfig
 from nbformat import NotebookNode
 from packaging.requirements import Requirement
 
+import failed
 from by_version import differences
+from failed import Failure, code_cells
 from pairs import notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,15 +58,14 @@ NO_KERNEL = "Kernel died before replying to kernel_info"
 
 def read(source: Path) -> NotebookNode:
     """Read a chapter exactly as the book's builder will, so that its cache look-up matches."""
+    return parsed(source.read_text(encoding="utf-8"))
+
+
+def parsed(text: str) -> NotebookNode:
+    """Make a notebook of a chapter's text."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     extensions = set(config["parse"]["myst_enable_extensions"])
-    text = source.read_text(encoding="utf-8")
     return read_myst_markdown_notebook(text, config=MdParserConfig(enable_extensions=extensions))
-
-
-def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    """Return the code cells in order."""
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -119,22 +122,38 @@ def environment() -> dict[str, str]:
     }
 
 
-def run(
-    notebooks: dict[str, NotebookNode], again: bool = True
-) -> tuple[int, dict[str, NotebookNode]]:
+class Ran(NamedTuple):
+    """What came of running notebooks.
+
+    Attributes:
+        code: pytest's exit code.
+        passed: the executed notebooks of those that passed.
+        failed: all others, with the outputs until the failure, as far as these are known.
+    """
+
+    code: int
+    passed: dict[str, NotebookNode]
+    failed: dict[str, NotebookNode]
+
+
+def run(notebooks: dict[str, NotebookNode]) -> tuple[int, dict[str, NotebookNode]]:
+    """Run notebooks; return pytest's exit code, and the executed ones of those that passed."""
+    ran = attempt(notebooks)
+    return ran.code, ran.passed
+
+
+def attempt(notebooks: dict[str, NotebookNode], again: bool = True) -> Ran:
     """Run notebooks under `pytest --nbmake`.
 
     Args:
         notebooks: the notebooks by name.
         again: run those a second time whose kernel did not start.
-
-    Returns:
-        pytest's exit code, and the executed notebooks of those that passed.
     """
     settings = environment()
     Path(settings["IPYTHONDIR"]).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="chapters-") as name:
         folder = Path(name)  # not below _build: nbmake takes no notebook from there
+        shutil.copy(ROOT / "book" / "_nbmake" / "conftest.py", folder)
         for stem, notebook in notebooks.items():
             nbformat.write(notebook, folder / f"{stem}.ipynb")
         command = [sys.executable, "-m", "pytest", "--nbmake", "--overwrite", "-v", "--color=auto"]
@@ -145,15 +164,18 @@ def run(
         command += sorted(f"{stem}.ipynb" for stem in notebooks)
         code = subprocess.run(command, cwd=folder, env=settings, check=False).returncode
         if not (folder / "report.xml").exists():
-            return code or 1, {}
-        passed, not_begun = outcomes(folder / "report.xml")
-        read_back = {stem: nbformat.read(folder / f"{stem}.ipynb", as_version=4) for stem in passed}
+            return Ran(code or 1, {}, dict(notebooks))
+        good, not_begun = outcomes(folder / "report.xml")
+        read_back = {
+            stem: nbformat.read(folder / f"{stem}.ipynb", as_version=4) for stem in notebooks
+        }
+    passed = {stem: read_back[stem] for stem in good}
     if not_begun and again:
         print(f"==> once more, since no kernel started: {', '.join(not_begun)}", flush=True)
-        code, late = run({stem: notebooks[stem] for stem in not_begun}, again=False)
-        read_back |= late
-        code = code or int(len(read_back) < len(notebooks))
-    return code, read_back
+        late = attempt({stem: notebooks[stem] for stem in not_begun}, again=False)
+        passed, read_back = passed | late.passed, read_back | late.failed
+        code = late.code or int(len(passed) < len(notebooks))
+    return Ran(code, passed, {stem: read_back[stem] for stem in notebooks if stem not in passed})
 
 
 def outcomes(report: Path) -> tuple[list[str], list[str]]:
@@ -223,9 +245,18 @@ def in_one_piece(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return found
 
 
+def executed_form(source: Path) -> NotebookNode:
+    """Return what came out of a chapter's last run, good or not."""
+    return failed.read(source.stem) or nbformat.read(stored(source), as_version=4)
+
+
 def with_outputs(source: Path) -> NotebookNode:
-    """Return a chapter as it is now (text, tags, alt texts) with the outputs that were kept."""
-    notebook, executed = read(source), nbformat.read(stored(source), as_version=4)
+    """Return a chapter as it is now (text, tags, alt texts) with the outputs that were kept.
+
+    Of one that failed these are the outputs of that run, and the cell that failed is not hidden.
+    """
+    notebook = parsed(failed.shown(source.stem, source.read_text(encoding="utf-8")))
+    executed = executed_form(source)
     pairs = zip(code_cells(notebook), code_cells(executed), strict=True)
     for cell, done in pairs:
         cell.outputs, cell.execution_count = in_one_piece(done.outputs), done.execution_count
@@ -257,8 +288,7 @@ def publish(sources: list[Path], folder: Path = CACHE) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     builder_cache = get_cache(folder)
     for source in sources:
-        took = nbformat.read(stored(source), as_version=4).metadata["clipnotes"]["seconds"]
-        data = {"execution_seconds": took}
+        data = {"execution_seconds": seconds(executed_form(source))}
         bundle = CacheBundleIn(with_outputs(source), str(source), data=data)
         builder_cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
@@ -271,8 +301,39 @@ def chosen(names: list[str]) -> list[Path]:
     return sources
 
 
+def update(sources: Sequence[Path]) -> list[Failure]:
+    """Run the chapters that are not up to date; keep what came out.
+
+    Returns:
+        Those that failed.
+    """
+    stale = [source for source in sources if not is_fresh(source)]
+    for source in sources:
+        failed.forget(source.stem)
+    print(f"==> {len(sources)} chapters, {len(stale)} to run", flush=True)
+    if not stale:
+        return []
+    start = time.monotonic()
+    ran = attempt({source.stem: read(source) for source in stale})
+    for source in stale:
+        if source.stem in ran.passed:
+            keep(source, ran.passed[source.stem])
+            print(f"    {seconds(ran.passed[source.stem]):6.1f} s in the cells of {source.stem}")
+        else:
+            failed.keep(source.stem, ran.failed[source.stem])
+    print(f"==> ran in {time.monotonic() - start:.0f} s")
+    return [found for source in stale if (found := failed.failure(source.stem))]
+
+
+def complaints(sources: Sequence[Path]) -> list[str]:
+    """Look at what was kept of the chapters that did not fail: what is wrong with it?"""
+    done = {s.stem: with_outputs(s) for s in sources if failed.read(s.stem) is None}
+    found = [f"{stem}: {said}" for stem in done for said in problems(done[stem])]
+    return found + [said for stem in done for said in differences(stem, done[stem])]
+
+
 def main(words: list[str]) -> int:
-    """Run the chapters that are not up to date, check them all, hand them to the book."""
+    """Run the chapters that are not up to date, and say what is wrong with any of those chosen."""
     parser = argparse.ArgumentParser(description="Run each notebook once, keep what came out.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="how a chapter's file name starts")
     parser.add_argument("--check", action="store_true", help="run in any case, keep nothing")
@@ -282,29 +343,12 @@ def main(words: list[str]) -> int:
         return 1
     if given.check:
         code, executed = run({source.stem: read(source) for source in sources})
-        complaints = [said for stem, done in executed.items() for said in differences(stem, done)]
-        print(*complaints, sep="\n", end="\n" if complaints else "")
-        return code or int(bool(complaints))
-    stale = [source for source in sources if not is_fresh(source)]
-    print(f"==> {len(sources)} chapters, {len(stale)} to run", flush=True)
-    code = 0
-    if stale:
-        start = time.monotonic()
-        code, executed = run({source.stem: read(source) for source in stale})
-        for source in stale:
-            if source.stem in executed:
-                keep(source, executed[source.stem])
-                print(f"    {seconds(executed[source.stem]):6.1f} s in the cells of {source.stem}")
-        print(f"==> ran in {time.monotonic() - start:.0f} s")
-    if code:
-        return code
-    done = {source.stem: with_outputs(source) for source in sources}
-    complaints = [f"{stem}: {said}" for stem in done for said in problems(done[stem])]
-    complaints += [said for stem in done for said in differences(stem, done[stem])]
-    print(*complaints, sep="\n", end="\n" if complaints else "")
-    if not given.names:
-        publish(sources)
-    return 1 if complaints else 0
+        different = [said for stem, done in executed.items() for said in differences(stem, done)]
+        print(*different, sep="\n", end="\n" if different else "")
+        return code or int(bool(different))
+    said = [*update(sources), *complaints(sources)]
+    print(*said, sep="\n", end="\n" if said else "")
+    return int(bool(said))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -18,19 +19,23 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from failed import CODE_CELL, OPTIONS
+
 CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
-CODE_CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 #: A field of a docstring that describes several arguments at once, as napoleon writes it.
 SHARED = re.compile(r":(param|ivar) (\w+(?:, \w+)+):(.*)")
-#: What stands in a cell before its code: a block between lines of dashes, or lines with a colon.
-OPTIONS = re.compile(r"\A(?:---\n.*?^---\n|(?::[^\n]*\n)+)", flags=re.MULTILINE | re.DOTALL)
 
 
 def code_of(text: str) -> Iterator[ast.Module]:
-    """Yield the code cells of a chapter, parsed; lines for IPython alone are left out."""
+    """Yield the code cells of a chapter, parsed; lines for IPython alone are left out.
+
+    A cell that is no Python fails when it runs, and its page says so; it uses nothing.
+    """
     for cell in CODE_CELL.findall(text):
         lines = OPTIONS.sub("", cell).splitlines()
-        yield ast.parse("\n".join(re.sub(r"^(\s*)[%!].*", r"\1pass", line) for line in lines))
+        with suppress(SyntaxError):
+            yield ast.parse("\n".join(re.sub(r"^(\s*)[%!].*", r"\1pass", line) for line in lines))
 
 
 def module_or_none(name: str) -> ModuleType | None:

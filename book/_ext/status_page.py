@@ -12,17 +12,25 @@ from sphinx.util.docutils import SphinxDirective
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 from execute import stored
+from failed import failure
 from pairs import notebooks
 
 Run = dict[str, Any]
 
 
-def runs() -> dict[str, Run]:
-    """Read what `execute.py` kept of each run: path in `book/` -> seconds, finished, versions."""
-    found = {}
+def runs() -> dict[str, Run | None]:
+    """Read what `execute.py` kept of each run: path in `book/` -> seconds, finished, versions.
+
+    None stands for a notebook that failed.
+    """
+    found: dict[str, Run | None] = {}
     for source in notebooks():
-        kept = json.loads(stored(source).read_text(encoding="utf-8"))
-        found[f"{source.parent.name}/{source.name}"] = kept["metadata"]["clipnotes"]
+        path = f"{source.parent.name}/{source.name}"
+        if failure(source.stem):
+            found[path] = None
+        else:
+            kept = json.loads(stored(source).read_text(encoding="utf-8"))
+            found[path] = kept["metadata"]["clipnotes"]
     return found
 
 
@@ -31,17 +39,19 @@ def moment(run: Run) -> str:
     return str(run["finished"])[:16].replace("T", " ")
 
 
-def markdown(found: dict[str, Run]) -> str:
+def markdown(found: dict[str, Run | None]) -> str:
     """Write the page's tables: one of the runs, one of the versions that they were made with."""
     lines = ["| Notebook | Seconds | Last run (UTC) |", "|---|--:|---|"]
+    good = {path: run for path, run in found.items() if run is not None}
     for path, run in found.items():
-        lines.append(f"| [](../{path}) | {run['seconds']:.0f} | {moment(run)} |")
-    lines.append(f"| all | {sum(run['seconds'] for run in found.values()):.0f} | |")
+        told = f"{run['seconds']:.0f} | {moment(run)}" if run else " | failed"
+        lines.append(f"| [](../{path}) | {told} |")
+    lines.append(f"| all | {sum(run['seconds'] for run in good.values()):.0f} | |")
     sets: dict[str, list[str]] = {}
-    for path, run in found.items():
+    for path, run in good.items():
         sets.setdefault(json.dumps(run["versions"]), []).append(path)
     for versions, paths in sets.items():
-        who = "All" if len(sets) == 1 else ", ".join(f"[](../{path})" for path in paths)
+        who = "All" if len(paths) == len(found) else ", ".join(f"[](../{path})" for path in paths)
         lines += ["", f"{who} ran with", "", "| Package | Version |", "|---|---|"]
         lines += [f"| {name} | {version} |" for name, version in json.loads(versions).items()]
     return "\n".join(lines)

@@ -39,7 +39,7 @@ def by_head(
         >>> [label.get_text() for label in ax.get_xticklabels()]
         ['head 0', 'head 1', 'head 2', 'head 3']
     """
-    values = values.detach().float()
+    values = values.detach().float().cpu()
     n_layers, n_heads = values.shape[:2]
     if pixel_values is None:
         tiles, empty = values[..., None], torch.nan  # (n_layers, n_heads, rows, columns, 1)

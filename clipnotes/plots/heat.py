@@ -42,7 +42,7 @@ def maps(
         >>> len(plots.maps(torch.rand(4, 8, 8)))
         4
     """
-    values = [each.detach().float() for each in values]
+    values = [each.detach().float().cpu() for each in values]
     scale = limits(torch.cat([each.flatten() for each in values]), two_sided)
     axes = panels(len(values), columns, size, titles)
     drawn = None
@@ -86,7 +86,7 @@ def attention_over(
         >>> len(plots.attention_over(torch.randn(3, 64, 64), torch.rand(4, 8, 8)))
         4
     """
-    attention = attention.detach().float()
+    attention = attention.detach().float().cpu()
     places = list(panels(len(attention), columns, size, titles)) if axes is None else axes
     for ax, weights in zip(places, attention, strict=True):
         bare(ax)
@@ -132,7 +132,7 @@ def text_maps(
     """
     if len(values) != len(texts):
         raise ValueError(f"{len(values)} maps and {len(texts)} texts were given; give as many")
-    values, picture = values.detach().float(), to_picture(pixel_values)
+    values, picture = values.detach().float().cpu(), to_picture(pixel_values)
     height, width = picture.shape[:2]
     axes = panels(len(values) + 1, columns, size, ["the picture", *texts])
     axes[0].imshow(picture)

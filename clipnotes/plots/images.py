@@ -31,7 +31,7 @@ def to_picture(pixel_values: Tensor) -> np.ndarray:
         >>> to_picture(torch.randn(3, 64, 64)).shape
         (64, 64, 3)
     """
-    pixels = pixel_values.detach().float()
+    pixels = pixel_values.detach().float().cpu()
     low, high = pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True)  # (3, 1, 1)
     flat = high - low < 1e-6
     return ((pixels - low) / (high - low).clamp(min=1e-6) + flat).permute(1, 2, 0).numpy()
@@ -130,7 +130,7 @@ def filters(weight: Tensor, columns: int = 16, count: int | None = None) -> np.n
         >>> len(plots.filters(torch.randn(12, 3, 8, 8), columns=6))
         12
     """
-    weight = weight.detach().float()
+    weight = weight.detach().float().cpu()
     order = weight.flatten(1).norm(dim=1).argsort(descending=True)[:count]
     axes = panels(len(order), columns, 0.5)
     for ax, filter_ in zip(axes, weight[order], strict=True):

@@ -35,7 +35,7 @@ def similarity(
         >>> [text.get_text() for text in ax.texts]
         ['1.00', '0.00', '0.00', '1.00']
     """
-    values = values.detach().float()
+    values = values.detach().float().cpu()
     rows, columns = values.shape
     ax = plt.subplots(figsize=(size * (columns + 1), size * (rows + 1)))[1]
     bare(ax)

@@ -1,0 +1,213 @@
+"""Does everything give the same numbers on a graphics processor, and how fast is it there?
+
+    python benchmarks/on_gpu.py                        on the first CUDA device, under five minutes
+    python benchmarks/on_gpu.py --device cpu --small   the same on the CPU, with little of all
+
+First numbers: the two ways to encode prompts, the learners of all methods, ``fit``, ``learn`` and
+the explorers' states are compared with the CPU in float32. Where the device computes in half
+precision, the CPU's model has the weights that were rounded to it. A difference is the largest one,
+as a part of the largest entry; ``TOLERANCES`` says how large it may be. TF32 is off. Then time and
+memory: a step of the text tower against the same padded (see ``text_step``).
+
+Every row goes into a JSON file beside a description of the device. A part that fails becomes a row
+too and the others go on; at the end the exit code is 1, and what was wrong is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import equality
+from clipnotes.atomic import write_atomically
+from setting import TOWERS, about, make_setting, step
+from text_step import difference
+
+Row = dict[str, Any]
+OUT = Path(__file__).with_suffix(".json")
+ROUNDS = 5
+#: Of features and logits, and of gradients. Half precision has 11 digits in binary, bfloat16 8.
+TOLERANCES: Mapping[torch.dtype, tuple[float, float]] = {
+    torch.float32: (1e-4, 1e-3),
+    torch.float16: (1e-2, 5e-2),
+    torch.bfloat16: (5e-2, 2e-1),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to run."""
+
+    towers: tuple[str, ...] = TOWERS
+    classes: tuple[int, ...] = (100, 1000)  # of the timed steps
+    compared: int = 20  # classes, where numbers are compared
+    n_ctx: int = 16
+    rounds: int = ROUNDS
+    epochs: int = 20
+
+
+SMALL = Plan(towers=TOWERS[:1], classes=(3,), compared=3, n_ctx=2, rounds=1, epochs=2)
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """float32 for torch.float32."""
+    return str(dtype).removeprefix("torch.")
+
+
+def judged(what: str, dtype: torch.dtype, differences: Mapping[str, float], **more: Any) -> Row:
+    """Make a row of differences; ``wrong`` names those that are larger than they may be."""
+    values, gradients = TOLERANCES[dtype]
+    allowed = {name: gradients if "gradient" in name else values for name in differences}
+    wrong = [name for name, found in differences.items() if not found <= allowed[name]]  # NaN too
+    row = {"what": what, "dtype": name_of(dtype), **more, "difference": dict(differences)}
+    return {**row, "wrong": wrong} if wrong else row
+
+
+def text_paths(device: torch.device, plan: Plan) -> Iterator[Row]:
+    """Compare both ways to encode prompts on the device with the plain one on the CPU."""
+    for tower in plan.towers:
+        first = make_setting(tower, plan.compared, plan.n_ctx)
+        for dtype in TOLERANCES:
+            there = first.to(device, dtype)
+            here = there.to(torch.device("cpu"), torch.float32)
+            _, features, gradient = step(here.way("cut"), here.ctx)
+            found = {}
+            for way in ("fast", "cut"):
+                _, ours, slope = step(there.way(way), there.ctx)
+                found[f"{way}: features"] = difference(ours.float().cpu(), features)
+                found[f"{way}: gradient"] = difference(slope.float().cpu(), gradient)
+            yield judged("text path", dtype, found, tower=tower)
+
+
+def methods(device: torch.device, plan: Plan) -> Iterator[Row]:
+    """Compare logits and gradients of every method's learner."""
+    for tower in plan.towers:
+        for dtype in TOLERANCES:
+            for method, found in equality.of_learners(tower, device, dtype, plan.compared):
+                yield judged("method", dtype, found, tower=tower, method=method)
+
+
+def training(device: torch.device, plan: Plan) -> Iterator[Row]:
+    """Compare whole trainings: ``fit`` with its checkpoint, and ``learn`` by every method."""
+    found, seconds = equality.of_fit(device, plan.compared, plan.epochs)
+    yield judged("fit", torch.float32, found, seconds=seconds, epochs=plan.epochs)
+    for method, differences in equality.of_learn(device, plan.compared, min(plan.epochs, 3)):
+        yield judged("learn", torch.float32, differences, method=method)
+
+
+def looking(device: torch.device, plan: Plan) -> Iterator[Row]:
+    """Compare what the explorers and ``looking`` are made from."""
+    for dtype in TOLERANCES:
+        yield judged("states", dtype, equality.of_states(device, dtype))
+
+
+def speed(device: torch.device, plan: Plan) -> Iterator[Row]:
+    """Time a step of the fast way and of the padded tower, and take its memory."""
+    for tower in plan.towers:
+        for n_classes in plan.classes:
+            first = make_setting(tower, n_classes, plan.n_ctx)
+            for dtype in TOLERANCES:
+                there = first.to(device, dtype)
+                row = {"what": "step", "dtype": name_of(dtype), "tower": tower}
+                row |= {"classes": n_classes, "n_ctx": plan.n_ctx, "seconds": {}, "bytes": {}}
+                for way in ("fast", "reference"):
+                    try:
+                        taken = timed(there.way(way), there.ctx, plan.rounds)
+                    except torch.OutOfMemoryError:
+                        row["not_run"] = f"{way}: the device's memory is too small"
+                        torch.cuda.empty_cache()
+                        continue
+                    row["seconds"][way], row["bytes"][way] = taken
+                if len(row["seconds"]) == 2:
+                    row["times_faster"] = row["seconds"]["reference"] / row["seconds"]["fast"]
+                yield row
+
+
+def timed(run: Callable[[], Tensor], ctx: Tensor, rounds: int) -> tuple[float, int | None]:
+    """Take a step several times.
+
+    Returns:
+        The median of the seconds; the most bytes that a step took on top of what was there, None
+        on a CPU, where ``one_step`` measures them.
+    """
+    step(run, ctx)  # the first one loads kernels
+    if ctx.device.type != "cuda":
+        return median(step(run, ctx)[0] for _ in range(rounds)), None
+    before = torch.cuda.memory_allocated(ctx.device)
+    torch.cuda.reset_peak_memory_stats(ctx.device)
+    seconds = median(step(run, ctx)[0] for _ in range(rounds))
+    return seconds, torch.cuda.max_memory_allocated(ctx.device) - before
+
+
+PARTS = (text_paths, methods, training, looking, speed)
+
+
+def rows_of(part: Callable[[torch.device, Plan], Iterator[Row]], *given: Any) -> Iterator[Row]:
+    """Give the rows of a part; if it fails, that is its last row."""
+    try:
+        yield from part(*given)
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        yield {"what": part.__name__, "wrong": [said], "traceback": traceback.format_exc()}
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Say on what all this ran."""
+    told = {"device": device.type, "cuda": torch.version.cuda, **about()}
+    if device.type != "cuda":
+        return told
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        driver = f"unknown ({type(error).__name__})"
+    card = torch.cuda.get_device_properties(device)
+    told |= {"device": torch.cuda.get_device_name(device), "driver": driver}
+    return told | {"bytes": card.total_memory, "capability": f"{card.major}.{card.minor}"}
+
+
+def main(words: list[str]) -> int:
+    """Run all parts, write the file, say what was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda", help="as torch calls it")
+    parser.add_argument("--small", action="store_true", help="little of all, to see that it runs")
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args(words)
+    device = torch.device(args.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        print("torch sees no CUDA device; --device cpu --small tries this program without one")
+        return 2
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False  # on by default, and the patches pass a convolution
+    start, rows = time.monotonic(), []
+    for part in PARTS:
+        for row in rows_of(part, device, SMALL if args.small else Plan()):
+            rows.append(row)
+            print(json.dumps({k: v for k, v in row.items() if k != "traceback"}), flush=True)
+    told = {**describe(device), "seconds": round(time.monotonic() - start, 1)}
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    text = f'{{"about": {json.dumps(told, indent=1)},\n"rows": [\n{lines}\n]}}\n'
+    write_atomically(args.out, text.encode())
+    wrong = [row for row in rows if "wrong" in row]
+    for row in wrong:
+        print(row.get("traceback", ""), "WRONG:", json.dumps(row), file=sys.stderr)
+    print(f"{len(rows)} rows, {len(wrong)} wrong, {told['seconds']} s: {args.out}")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
