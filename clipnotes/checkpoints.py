@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipnotes import compat
+from clipnotes.carried import check_here, text_ends
 from clipnotes.data import composite
 from clipnotes.directory import FILES, check_directory, check_parts_fit
 
@@ -125,6 +126,10 @@ class Clip:
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Encode texts in the space shared with pictures.
 
+        A text is read out at its first end token, as the tokenizer knows it. So does transformers,
+        but with an ``eos_token_id`` of 2, as in OpenAI's own configurations, it reads where the
+        largest id stands: a token that was added to the tokenizer would be taken for the end.
+
         Args:
             texts: strings of at most the model's number of positions.
 
@@ -133,18 +138,23 @@ class Clip:
 
         Raises:
             TypeError, ValueError: as :meth:`tokenize`.
+            ValueError: also if the tokenizer puts no end token behind a text, or if weights are not
+                in memory, as those that accelerate offloads.
 
         Example:
             >>> import clipnotes
             >>> clipnotes.load().encode_text(["a tulip"]).norm(dim=-1).round(decimals=4)
             tensor([1.])
         """
+        check_here(self.model)
         ids = self.tokenize(texts)
+        ends = text_ends(self.tokenizer, ids["input_ids"])  # (n,)
         parts = [
             compat.text_features(
                 self.model,
                 ids["input_ids"][i : i + BATCH].to(self.model.device),
                 ids["attention_mask"][i : i + BATCH].to(self.model.device),
+                ends=ends[i : i + BATCH],
             )
             for i in range(0, len(texts), BATCH)
         ]
@@ -162,6 +172,7 @@ class Clip:
 
         Raises:
             TypeError, ValueError: as :meth:`preprocess`.
+            ValueError: also if weights are not in memory.
 
         Example:
             >>> import clipnotes
@@ -169,6 +180,7 @@ class Clip:
             >>> clipnotes.load().encode_image([Image.new("RGB", (64, 64))]).shape
             torch.Size([1, 128])
         """
+        check_here(self.model)
         pixel_values = self.preprocess(images)
         parts = [
             compat.image_features(self.model, batch.to(self.model.device, self.model.dtype))

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -119,23 +120,35 @@ def image_features(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Ten
         >>> image_features(model, torch.randn(5, 3, 224, 224)).shape
         torch.Size([5, 6])
     """
-    tower, project = vision_tower(model), visual_projection(model)
+    tower, project = vision_tower(model), _projection(model, "visual_projection")
     return project(tower(pixel_values=pixel_values, **kwargs)[1])  # (B, D) -> (B, P)
 
 
 def text_features(
-    model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    *,
+    ends: Tensor | None = None,
+    **kwargs: Any,
 ) -> Tensor:
     """Encode texts into the shared space: pooled, projected, not normalised.
+
+    A tower pools where its configuration lets it look for the end. With ``eos_token_id=2``, which
+    old configurations have, OpenAI's among them, that is the place of the largest id, in every
+    version of transformers: right until a token is added, whose id is larger than the end's. Who
+    knows where the texts end says so in ``ends``, as ``Clip.encode_text`` does.
 
     Args:
         model: ``CLIPModel`` or ``CLIPTextModelWithProjection``.
         input_ids: (B, N), integers.
         attention_mask: (B, N), 1 for tokens and 0 for padding; ``None`` means all tokens.
+        ends: (B,), integers: where to pool; ``None`` leaves it to the tower.
         **kwargs: Passed to the tower, for instance ``position_ids``.
 
     Returns:
-        (B, P), the same numbers as ``get_text_features`` gives, as a plain tensor.
+        (B, P), the same numbers as ``get_text_features`` gives, as a plain tensor; with ``ends``
+        also where that pools elsewhere.
 
     Raises:
         TypeError: The model has no text tower or no projection.
@@ -148,8 +161,12 @@ def text_features(
         >>> text_features(model, torch.tensor([[0, 5, 7, 19]])).shape
         torch.Size([1, 6])
     """
-    tower, project = text_tower(model), text_projection(model)
-    pooled = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)[1]  # (B, D)
+    tower, project = text_tower(model), _projection(model, "text_projection")
+    output = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+    pooled = output[1]  # (B, D)
+    if ends is not None:
+        states = output[0]  # (B, N, D)
+        pooled = states[torch.arange(len(states), device=states.device), ends.to(states.device)]
     return project(pooled)  # (B, P)
 
 
@@ -160,7 +177,7 @@ def text_projection(model: nn.Module) -> nn.Linear:
         model: ``CLIPModel`` or ``CLIPTextModelWithProjection``.
 
     Raises:
-        TypeError: The model has no text projection.
+        TypeError: The model has no text projection, or one that is more than a matrix (GroupViT).
 
     Example:
         >>> from transformers import CLIPTextConfig, CLIPTextModelWithProjection
@@ -168,7 +185,7 @@ def text_projection(model: nn.Module) -> nn.Linear:
         >>> text_projection(CLIPTextModelWithProjection(config))
         Linear(in_features=8, out_features=6, bias=False)
     """
-    return _projection(model, "text_projection")
+    return _matrix(model, "text_projection")
 
 
 def visual_projection(model: nn.Module) -> nn.Linear:
@@ -178,7 +195,7 @@ def visual_projection(model: nn.Module) -> nn.Linear:
         model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
 
     Raises:
-        TypeError: The model has no visual projection.
+        TypeError: The model has no visual projection, or one that is more than a matrix.
 
     Example:
         >>> from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -186,7 +203,17 @@ def visual_projection(model: nn.Module) -> nn.Linear:
         >>> visual_projection(CLIPVisionModelWithProjection(config))
         Linear(in_features=8, out_features=6, bias=False)
     """
-    return _projection(model, "visual_projection")
+    return _matrix(model, "visual_projection")
+
+
+def _matrix(model: nn.Module, name: str) -> Any:
+    found = _projection(model, name)
+    if not hasattr(found, "out_features"):
+        raise TypeError(
+            f"the {name} of a {type(model).__name__} is a {type(found).__name__}, and CLIP's is "
+            "one matrix. Give a model whose projections are as CLIP's"
+        )
+    return found
 
 
 def _projection(model: nn.Module, name: str) -> Any:

@@ -19,6 +19,9 @@ NEEDED: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("preprocessor_config.json",), ("processor_config.json",)),
     (("tokenizer.json",), ("vocab.json", "merges.txt")),
 )
+# Of the JSON files beside a model, those that transformers reads. Others may hold what they like.
+READ = {name for line in NEEDED for files in line for name in files if name.endswith(".json")}
+READ |= {"added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"}
 FILES = "; ".join(" or ".join(" and ".join(files) for files in line) for line in NEEDED)
 SUM = re.compile(r"([0-9a-f]{64}) [ *]([^/\\]+)")
 
@@ -30,8 +33,8 @@ def check_directory(folder: Path) -> None:
         folder: The directory. If it has a file SHA256SUMS, the files named there must match it.
 
     Raises:
-        ValueError: A file is missing, cannot be read, is not JSON, or differs from its checksum;
-            or the model is no CLIP.
+        ValueError: A file is missing; one that transformers would read cannot be read, is not JSON,
+            or differs from its checksum; or the model is no CLIP.
 
     Example:
         >>> from clipnotes.checkpoints import EMOJI_CLIP
@@ -48,9 +51,8 @@ def check_directory(folder: Path) -> None:
                 f"{folder} lacks {missing}. A model directory holds {FILES}, as save_pretrained "
                 "of model, tokenizer and image processor write them"
             )
-    for name in sorted(present):
-        if name.endswith(".json"):
-            read_json(folder / name)
+    for name in sorted(present & READ):
+        read_json(folder / name)
     kind = read_json(folder / "config.json").get("model_type")
     if kind != "clip":
         raise ValueError(

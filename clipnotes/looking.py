@@ -18,30 +18,66 @@ from torch.nn.functional import normalize
 from clipnotes import compat
 
 
-def on_grid(values: Tensor) -> Tensor:
-    """Lay what belongs to the patches, row by row, on the square that they were cut from.
+def grid_of(model: nn.Module, pixel_values: Tensor) -> tuple[int, int]:
+    """Count the patches that a picture is cut into, down and across.
+
+    Their number alone does not tell: 32 x 128 pixels in patches of 8 are 4 x 16 of them, as many as
+    in a square of 64 x 64.
+
+    Args:
+        model: ``CLIPModel``, ``CLIPVisionModel`` or ``CLIPVisionModelWithProjection``.
+        pixel_values: (..., H, W), what the model was or will be given.
+
+    Returns:
+        Rows and columns: what the functions below take as ``grid``.
+
+    Raises:
+        TypeError: the model has no vision tower.
+
+    Example:
+        >>> import clipnotes
+        >>> grid_of(clipnotes.load().model, torch.zeros(1, 3, 32, 128))
+        (4, 16)
+    """
+    tower: Any = compat.vision_tower(model)
+    height, width = pixel_values.shape[-2:]
+    down, across = tower.embeddings.patch_embedding.stride
+    return height // down, width // across
+
+
+def on_grid(values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+    """Lay what belongs to the patches, row by row, on the grid that they were cut from.
 
     Args:
         values: (..., P).
+        grid: rows and columns, as :func:`grid_of` counts them. None is for square pictures, as
+            ``Clip.preprocess`` makes them; whoever passed others with ``interpolate_pos_encoding``
+            has to give it, as from P nobody can tell 4 x 16 from 8 x 8.
 
     Returns:
         (..., rows, columns), without a copy.
 
     Raises:
-        ValueError: P is no square number, as when the class token is still among them.
+        ValueError: P patches do not fill the grid, or no square, as when the class token is still
+            among them.
 
     Example:
         >>> on_grid(torch.arange(4))
         tensor([[0, 1],
                 [2, 3]])
+        >>> on_grid(torch.arange(4), grid=(1, 4))
+        tensor([[0, 1, 2, 3]])
     """
-    side = math.isqrt(values.shape[-1])
-    if side == 0 or side**2 != values.shape[-1]:
+    many = values.shape[-1]
+    rows, columns = (math.isqrt(many),) * 2 if grid is None else grid
+    if min(rows, columns) < 1 or rows * columns != many:
+        shape = "a square" if grid is None else f"a grid of {rows} x {columns}"
         raise ValueError(
-            f"{values.shape[-1]} values do not fill a square of patches. Take the patches only, "
-            "without the class token: values[..., 1:]"
+            f"{many} values do not fill {shape} of patches. Take the patches only, without the "
+            "class token: values[..., 1:]; of a picture that is not square, say how many rows and "
+            "columns there are: grid=looking.grid_of(model, pixel_values)"
         )
-    return values.unflatten(-1, (side, side))
+    return values.unflatten(-1, (rows, columns))
 
 
 def rollout(attentions: Sequence[Tensor]) -> Tensor:
@@ -59,15 +95,19 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
 
     Raises:
         ValueError: no layer, or weights of another shape.
+        TypeError: None where weights should be, as models give it whose attention is SDPA.
 
     Example:
         >>> attentions = [torch.full((1, 2, 3, 3), 1 / 3)] * 2
         >>> rollout(attentions)[0, 0]
         tensor([0.5000, 0.2500, 0.2500])
     """
-    if len(attentions) == 0:
-        raise ValueError("no layer's attention was given; give those of all layers, lowest first")
-    _check_attention(attentions[0])
+    if attentions is not None and len(attentions) == 0:
+        raise ValueError(
+            f"no layer's attention was given; give those of all layers, lowest first. {_NO_WEIGHTS}"
+        )
+    for weights in [None] if attentions is None else attentions:
+        _check_attention(weights)
     product = torch.eye(attentions[0].shape[-1], dtype=attentions[0].dtype)
     product = product.to(attentions[0].device)
     identity = product
@@ -77,7 +117,7 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
     return product
 
 
-def by_offset(attention: Tensor) -> Tensor:
+def by_offset(attention: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
     """Average a head's attention from patch to patch by how far apart the two stand.
 
     A head that always looks at the neighbour on the left has a bright cell left of the middle,
@@ -85,6 +125,7 @@ def by_offset(attention: Tensor) -> Tensor:
 
     Args:
         attention: (B, n_heads, N, N), one layer's weights, the class token first.
+        grid: rows and columns of patches, see :func:`on_grid`.
 
     Returns:
         (n_heads, 2 rows - 1, 2 columns - 1): the mean weight over all pictures and over all pairs
@@ -92,7 +133,8 @@ def by_offset(attention: Tensor) -> Tensor:
         attention to the patch above.
 
     Raises:
-        ValueError: weights of another shape, or patches that fill no square.
+        ValueError: weights of another shape, or patches that do not fill the grid.
+        TypeError: None instead of weights, see :func:`rollout`.
 
     Example:
         >>> to_the_left = torch.zeros(1, 1, 5, 5)
@@ -103,15 +145,15 @@ def by_offset(attention: Tensor) -> Tensor:
                 [0., 0., 0.]])
     """
     _check_attention(attention)
-    mean = on_grid(attention[..., 1:, 1:].mean(0))  # (n_heads, P, rows, columns)
-    side = mean.shape[-1]
-    found = mean.new_zeros(len(mean), 2 * side - 1, 2 * side - 1)
-    pairs = mean.new_zeros(2 * side - 1, 2 * side - 1)
-    for i in range(side * side):
+    mean = on_grid(attention[..., 1:, 1:].mean(0), grid)  # (n_heads, P, rows, columns)
+    rows, columns = mean.shape[-2:]
+    found = mean.new_zeros(len(mean), 2 * rows - 1, 2 * columns - 1)
+    pairs = mean.new_zeros(2 * rows - 1, 2 * columns - 1)
+    for i in range(rows * columns):
         # The whole grid as patch i sees it: itself in the middle of a grid nearly twice as wide.
-        top, left = side - 1 - i // side, side - 1 - i % side
-        found[:, top : top + side, left : left + side] += mean[:, i]
-        pairs[top : top + side, left : left + side] += 1
+        top, left = rows - 1 - i // columns, columns - 1 - i % columns
+        found[:, top : top + rows, left : left + columns] += mean[:, i]
+        pairs[top : top + rows, left : left + columns] += 1
     return found / pairs
 
 
@@ -169,7 +211,12 @@ def logits_by_layer(model: Any, hidden_states: Sequence[Tensor], texts: Tensor) 
     return model.logit_scale.exp() * vectors @ texts.T
 
 
-def patch_text_maps(model: nn.Module, hidden_state: Tensor, texts: Tensor) -> Tensor:
+def patch_text_maps(
+    model: nn.Module,
+    hidden_state: Tensor,
+    texts: Tensor,
+    grid: tuple[int, int] | None = None,
+) -> Tensor:
     """Compare every patch with every text, by the cosine in the shared space.
 
     Nothing in CLIP's training made this comparison.
@@ -178,13 +225,14 @@ def patch_text_maps(model: nn.Module, hidden_state: Tensor, texts: Tensor) -> Te
         model: ``CLIPModel``.
         hidden_state: (B, N, D), the vision tower's states after one layer.
         texts: (n_texts, S), unit length.
+        grid: rows and columns of patches, see :func:`on_grid`.
 
     Returns:
         (B, n_texts, rows, columns).
 
     Raises:
         TypeError: as :func:`shared_vectors`.
-        ValueError: the patches fill no square.
+        ValueError: the patches do not fill the grid.
 
     Example:
         >>> import clipnotes
@@ -195,7 +243,7 @@ def patch_text_maps(model: nn.Module, hidden_state: Tensor, texts: Tensor) -> Te
         torch.Size([1, 2, 8, 8])
     """
     patches = shared_vectors(model, hidden_state[:, 1:])  # (B, P, S)
-    return on_grid((patches @ texts.T).transpose(1, 2))  # (B, n_texts, P) -> on the grid
+    return on_grid((patches @ texts.T).transpose(1, 2), grid)  # (B, n_texts, P) -> on the grid
 
 
 def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tensor:
@@ -238,7 +286,19 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
     return shared_vectors(model, last[:, 0])
 
 
-def _check_attention(weights: Tensor) -> None:
+_NO_WEIGHTS = (
+    "A model under SDPA, the default, forms no weights and gives None or nothing even with "
+    "output_attentions=True: take compat.vision_states(model, pixel_values).attentions, or load "
+    'it with attn_implementation="eager"'
+)
+
+
+def _check_attention(weights: Tensor | None) -> None:
+    if not isinstance(weights, Tensor):
+        raise TypeError(
+            f"attention is a {type(weights).__name__}; (B, n_heads, N, N) weights are needed. "
+            + _NO_WEIGHTS
+        )
     if weights.ndim != 4 or weights.shape[-1] != weights.shape[-2]:
         raise ValueError(
             f"attention of shape {tuple(weights.shape)}; (B, n_heads, N, N) is needed, as "

@@ -135,8 +135,20 @@ def test_missing_file(copy, files, missing):
         clipnotes.load(copy)
 
 
+@pytest.mark.parametrize("content", ['["rose", "tulip"]', "{not json", "3"])
+def test_a_json_file_that_transformers_does_not_read_may_hold_anything(copy, content):
+    for name in ("labels.json", "modules.json", "trainer_state.json"):
+        (copy / name).write_text(content)
+    assert clipnotes.load(copy).encode_text(["a tulip"]).shape == (1, 128)
+
+
 @pytest.mark.parametrize(
-    "file", ["config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"]
+    "file",
+    [
+        *("config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"),
+        *("added_tokens.json", "special_tokens_map.json", "vocab.json", "processor_config.json"),
+        "model.safetensors.index.json",
+    ],
 )
 @pytest.mark.parametrize("content", [b"", b"{broken", b"\xff\xfe", b"[1, 2]"])
 def test_damaged_json_is_named(copy, file, content):

@@ -28,6 +28,8 @@ TEXTS = ["an emoji of a tiger", "a tulip", "</script><script>document.title='tak
 class Letters:
     """A tokenizer with a token a letter, for models with a vocabulary of 20."""
 
+    eos_token_id, eos_token = 3, "t3"
+
     def __call__(self, texts, **kwargs):
         rows = [[2, *(4 + ord(letter) % 16 for letter in text), 3] for text in texts]
         longest = max(map(len, rows))

@@ -42,8 +42,67 @@ def test_what_belongs_to_the_patches_lies_row_by_row():
         looking.on_grid(torch.arange(18).view(2, 9))[1, 2], torch.tensor([15, 16, 17])
     )
     for many in (0, 10):
-        with pytest.raises(ValueError, match=f"{many} values do not fill a square"):
+        with pytest.raises(ValueError, match=f"{many} values do not fill a square.*grid_of"):
             looking.on_grid(torch.zeros(2, many))
+
+
+def test_a_picture_that_is_not_square_has_the_grid_that_it_is_given():
+    values = torch.arange(16)
+    assert looking.on_grid(values, (2, 8)).tolist() == [[*range(8)], [*range(8, 16)]]
+    assert looking.on_grid(values, (8, 2))[1].tolist() == [2, 3]
+    for grid in ((4, 5), (0, 0), (-4, -4)):
+        with pytest.raises(ValueError, match=f"16 values do not fill a grid of {grid[0]} x"):
+            looking.on_grid(values, grid)
+
+
+def test_the_grid_is_that_of_the_pixels(model):
+    for size, grid in (((8, 8), (2, 2)), ((4, 16), (1, 4)), ((15, 9), (3, 2))):
+        pixel_values = pixels(model.config.vision_config, 0, size=size)
+        assert looking.grid_of(model, pixel_values) == grid
+        with torch.no_grad():
+            states = compat.vision_states(model, pixel_values, interpolate_pos_encoding=True)
+        assert states.last_hidden_state.shape[1] == 1 + grid[0] * grid[1]
+    with pytest.raises(TypeError, match="no CLIP vision tower"):
+        looking.grid_of(torch.nn.Linear(2, 2), pixel_values)
+
+
+def test_maps_of_a_picture_that_is_not_square_lie_as_the_picture_does(model, texts):
+    """4 x 16 pixels are 1 x 4 patches, as many as in a square of 2 x 2."""
+    wide = pixels(model.config.vision_config, 0, size=(4, 16))
+    grid = looking.grid_of(model, wide)
+    with torch.no_grad():
+        states = compat.vision_states(model, wide, interpolate_pos_encoding=True)
+        hidden = states.last_hidden_state
+        maps = looking.patch_text_maps(model, hidden, texts, grid)
+        assert maps.shape == (2, 5, 1, 4)
+        for column in range(4):
+            vectors = looking.shared_vectors(model, hidden[:, 1 + column])
+            assert_close("column", maps[:, :, 0, column], vectors @ texts.T)
+    found = looking.by_offset(states.attentions[0], grid)
+    assert found.shape == (states.attentions[0].shape[1], 1, 7)
+    for right in range(-3, 4):
+        pairs = [
+            states.attentions[0][:, :, 1 + x, 1 + x + right] for x in range(4) if 0 <= x + right < 4
+        ]
+        assert_close(f"offset {right}", found[:, 0, 3 + right], torch.stack(pairs).mean((0, 1)))
+
+
+@pytest.mark.parametrize("grid", [(2, 3), (3, 2)])
+def test_offsets_down_and_across_are_told_apart(grid):
+    attention, (rows, columns) = random_attention(2, 3, 7, 7), grid
+    found = looking.by_offset(attention, grid)
+    assert found.shape == (3, 2 * rows - 1, 2 * columns - 1)
+    for down in range(1 - rows, rows):
+        for right in range(1 - columns, columns):
+            pairs = [
+                attention[:, :, 1 + y * columns + x, 1 + (y + down) * columns + x + right]
+                for y in range(rows)
+                for x in range(columns)
+                if 0 <= y + down < rows and 0 <= x + right < columns
+            ]
+            mean = torch.stack(pairs).mean((0, 1))
+            at = found[:, rows - 1 + down, columns - 1 + right]
+            assert_close(f"offset {down}, {right}", at, mean)
 
 
 def test_rollout_adds_up_all_ways_through_the_layers():
@@ -60,8 +119,13 @@ def test_rollout_adds_up_all_ways_through_the_layers():
                 )
                 assert found[picture, end, start] == pytest.approx(ways.item(), abs=1e-6)
     assert_close("rows", found.sum(-1), torch.ones(2, 4))
-    with pytest.raises(ValueError, match="no layer"):
-        looking.rollout([])
+    with pytest.raises(ValueError, match=r"no layer.*vision_states"):
+        looking.rollout(())  # what newer versions give under SDPA
+    for nothing in (None, (None, None), [*attentions[:2], None]):  # what older ones give
+        with pytest.raises(TypeError, match=r"is a NoneType.*SDPA.*vision_states.*eager"):
+            looking.rollout(nothing)
+    with pytest.raises(TypeError, match="is a NoneType"):
+        looking.by_offset(None)
     with pytest.raises(ValueError, match=r"of shape \(4, 4\)"):
         looking.rollout(list(attentions[0, 0]))
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from clipnotes import compat
+from clipnotes.carried import text_ends
 from clipnotes.checkpoints import Clip
 from clipnotes.explorer.page import Page, build_page, check_clip, choose_layers, in_255ths
-from clipnotes.model.text import eos_positions
 from clipnotes.trace import trace
 
 
@@ -54,7 +54,7 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
         "layers": chosen,
         "ids": ids,
         "tokens": clip.tokenizer.convert_ids_to_tokens(ids),
-        "eos": int(eos_positions(inputs["input_ids"], config.eos_token_id)),
+        "eos": int(text_ends(clip.tokenizer, inputs["input_ids"])),
     }
     weights = in_255ths([states.attentions[layer] for layer in chosen])
     tree = (

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clipnotes.carried import check_copyable
 from clipnotes.model.text import TextOutput, TextTower
 from clipnotes.model.vision import VisionOutput, VisionTower
 
@@ -122,15 +123,17 @@ class CLIP(nn.Module):
         """Build a CLIP with a copy of the weights of a transformers model.
 
         Args:
-            model: ``CLIPModel``, of any supported version.
+            model: ``CLIPModel``, of any supported version, or a model that computes the same:
+                ``MetaClip2Model``, ``CLIPSegModel``.
 
         Returns:
             A CLIP with the same numbers, dtype, device, attention dropout and training or
             evaluation mode. It shares no memory with ``model``.
 
         Raises:
-            TypeError: The model lacks a tower, a projection or the temperature.
-            ValueError: The model's activation is neither ``quick_gelu`` nor ``gelu``.
+            TypeError: The model lacks a tower, a projection or the temperature, or one of them is
+                not as CLIP's, see ``TextTower.from_transformers``.
+            ValueError: As there.
 
         Example:
             >>> from transformers import CLIPConfig, CLIPModel
@@ -152,6 +155,8 @@ class CLIP(nn.Module):
                 "VisionTower.from_transformers."
             )
         theirs: Any = model
+        for name in ("text_projection", "visual_projection"):
+            check_copyable(getattr(theirs, name), name)
         text_model = TextTower.from_transformers(model)
         vision_model = VisionTower.from_transformers(model)
         with torch.device("meta"):  # shapes only: no memory, and no random numbers are drawn

@@ -9,13 +9,16 @@ from torch import nn
 Tower = TypeVar("Tower", bound=nn.Module)
 
 
-def copy_tower(build: Callable[..., Tower], theirs: Any, config_names: tuple[str, ...]) -> Tower:
+def copy_tower(
+    build: Callable[..., Tower], theirs: Any, config_names: tuple[str, ...], **others: Any
+) -> Tower:
     """Build a tower with a copy of the weights of the reference's.
 
     Args:
         build: Our class; it takes its sizes by keyword.
-        theirs: transformers' tower.
+        theirs: transformers' tower, which ``check_copyable`` has seen.
         config_names: The fields of its configuration that are our keywords.
+        **others: More of our keywords.
 
     Returns:
         Our tower, with their dtype, device and training or evaluation mode.
@@ -24,7 +27,8 @@ def copy_tower(build: Callable[..., Tower], theirs: Any, config_names: tuple[str
         ValueError: As in ``build``.
     """
     with torch.device("meta"):  # shapes only: no memory, and no random numbers are drawn
-        ours: Any = build(**{name: getattr(theirs.config, name) for name in config_names})
+        sizes = {name: getattr(theirs.config, name) for name in config_names}
+        ours: Any = build(**sizes, **others)
     weights = {name: weight.clone() for name, weight in theirs.state_dict().items()}
     ours.load_state_dict(weights, strict=True, assign=True)
     ours.embeddings.position_ids = theirs.embeddings.position_ids.clone()  # not in the weights

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from clipnotes.carried import TEXT, check_copyable, end_rule
 from clipnotes.compat import text_tower
 from clipnotes.model.checks import check_ends, check_mask, check_tokens
 from clipnotes.model.copying import copy_tower
@@ -27,11 +28,10 @@ _CONFIG_NAMES = (
     "hidden_act",
     "layer_norm_eps",
     "attention_dropout",
-    "eos_token_id",
 )
 
 
-def eos_positions(input_ids: Tensor, eos_token_id: int) -> Tensor:
+def eos_positions(input_ids: Tensor, eos_token_id: int, by_place: bool = False) -> Tensor:
     """Find where each text ends, by the two rules of transformers.
 
     Configs written before 4.31 carry ``eos_token_id=2``, which is not the id of CLIP's end token.
@@ -40,9 +40,13 @@ def eos_positions(input_ids: Tensor, eos_token_id: int) -> Tensor:
     because the padding may be the same token. A text without it counts as ending at its start,
     as in transformers: there its vector is that of the start token, whatever the text says.
 
+    MetaCLIP 2 has the second rule only, and an end token whose id is 2.
+
     Args:
         input_ids: (B, N), integers.
         eos_token_id: The config's.
+        by_place: Take the first place of ``eos_token_id`` whatever its number is. With the end
+            token of the *tokenizer*, this is where a text does end.
 
     Returns:
         (B,), integers.
@@ -52,7 +56,7 @@ def eos_positions(input_ids: Tensor, eos_token_id: int) -> Tensor:
         >>> eos_positions(ids, eos_token_id=91), eos_positions(ids, eos_token_id=2)
         (tensor([2, 3]), tensor([2, 2]))
     """
-    if eos_token_id == 2:
+    if eos_token_id == 2 and not by_place:
         return input_ids.argmax(dim=-1)  # of equal ones, the first
     return (input_ids == eos_token_id).int().argmax(dim=-1)
 
@@ -154,6 +158,7 @@ class TextTower(nn.Module):
         layer_norm_eps: Added to the variance in all norms.
         attention_dropout: Share of attention weights set to zero in training mode.
         eos_token_id: Where to pool, see ``eos_positions``.
+        by_place: Likewise.
         attention: ``"sdpa"`` or ``"written_out"``, see ``Attention``.
 
     Raises:
@@ -182,10 +187,12 @@ class TextTower(nn.Module):
         layer_norm_eps: float = 1e-5,
         attention_dropout: float = 0.0,
         eos_token_id: int = 49407,
+        by_place: bool = False,
         attention: AttentionPath = "sdpa",
     ) -> None:
         super().__init__()
         self.eos_token_id = eos_token_id
+        self.by_place = by_place
         self.embeddings = TextEmbeddings(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -209,15 +216,18 @@ class TextTower(nn.Module):
 
         Args:
             model: ``CLIPModel``, ``CLIPTextModel``, ``CLIPTextModelWithProjection`` or the tower
-                inside one, of any supported version.
+                inside one, of any supported version. Or a model with the same text tower, which may
+                pool by another rule: of MetaCLIP 2, CLIPSeg, GroupViT, X-CLIP, OWL-ViT, OWLv2.
 
         Returns:
             A tower with the same numbers, dtype, device, attention dropout and training or
             evaluation mode. It shares no memory with ``model``.
 
         Raises:
-            TypeError: The model has no CLIP text tower.
-            ValueError: The model's activation is neither ``quick_gelu`` nor ``gelu``.
+            TypeError: The model has no CLIP text tower, one of a family that computes otherwise,
+                or one in which parts were replaced, as PEFT does.
+            ValueError: The model's activation is neither ``quick_gelu`` nor ``gelu``; its weights
+                are offloaded; it does not know its end token.
 
         Example:
             >>> from transformers import CLIPTextConfig, CLIPTextModel
@@ -229,7 +239,9 @@ class TextTower(nn.Module):
             >>> torch.allclose(tower(ids).pooler_output, theirs, atol=1e-5)
             True
         """
-        return copy_tower(cls, text_tower(model), _CONFIG_NAMES)
+        tower = text_tower(model)
+        check_copyable(tower, "text tower", TEXT)
+        return copy_tower(cls, tower, _CONFIG_NAMES, **end_rule(tower)._asdict())
 
     def forward(
         self,
@@ -278,7 +290,7 @@ class TextTower(nn.Module):
         return TextOutput(last_hidden_state, pooler_output, hidden_states, attentions)
 
     def _ends(self, input_ids: Any) -> Tensor:
-        return eos_positions(input_ids, self.eos_token_id)
+        return eos_positions(input_ids, self.eos_token_id, self.by_place)
 
     def check(
         self,

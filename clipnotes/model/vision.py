@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clipnotes.carried import VISION, check_copyable
 from clipnotes.compat import vision_tower
 from clipnotes.model.checks import check_pixels, check_positive
 from clipnotes.model.copying import copy_tower
@@ -230,15 +231,18 @@ class VisionTower(nn.Module):
 
         Args:
             model: ``CLIPModel``, ``CLIPVisionModel``, ``CLIPVisionModelWithProjection`` or the
-                tower inside one, of any supported version.
+                tower inside one, of any supported version. Or a model with the same vision tower:
+                of MetaCLIP 2, CLIPSeg, Chinese-CLIP, AltCLIP.
 
         Returns:
             A tower with the same numbers, dtype, device, attention dropout and training or
             evaluation mode. It shares no memory with ``model``.
 
         Raises:
-            TypeError: The model has no CLIP vision tower.
-            ValueError: The model's activation is neither ``quick_gelu`` nor ``gelu``.
+            TypeError: The model has no CLIP vision tower, one of a family that computes otherwise,
+                or one in which parts were replaced, as PEFT does.
+            ValueError: The model's activation is neither ``quick_gelu`` nor ``gelu``; its weights
+                are offloaded.
 
         Example:
             >>> from transformers import CLIPVisionConfig, CLIPVisionModel
@@ -251,7 +255,9 @@ class VisionTower(nn.Module):
             >>> torch.allclose(tower(pixel_values).pooler_output, theirs, atol=1e-5)
             True
         """
-        return copy_tower(cls, vision_tower(model), _CONFIG_NAMES)
+        tower = vision_tower(model)
+        check_copyable(tower, "vision tower", VISION)
+        return copy_tower(cls, tower, _CONFIG_NAMES)
 
     def forward(
         self,

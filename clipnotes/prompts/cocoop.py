@@ -7,6 +7,7 @@ other; here the prompts of many pictures are encoded at once, and start, name an
 once for all of them.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -16,11 +17,10 @@ from torch import Tensor, nn
 from clipnotes.checkpoints import Clip
 from clipnotes.compat import text_projection
 from clipnotes.prompts.base import Learner
+from clipnotes.prompts.coop import SHRINK, read_cocoop
 from clipnotes.prompts.encode import check_memory, encode_each
 from clipnotes.prompts.layout import Position
 from clipnotes.prompts.learner import PromptLearner
-
-SHRINK = 16  # the hidden layer is so many times narrower than the features
 
 
 class CoCoOp(Learner):
@@ -106,6 +106,41 @@ class CoCoOp(Learner):
     ) -> "CoCoOp":
         """Make one whose context is not yet any words."""
         return cls(clip, classnames, init=None, **options)
+
+    @classmethod
+    def from_cocoop(
+        cls,
+        path: str | os.PathLike[str],
+        clip: Clip,
+        classnames: Sequence[str],
+    ) -> "CoCoOp":
+        """Import what CoCoOp's own program has learned: the context and the network.
+
+        As ``PromptLearner.from_coop``, the underscores in names included.
+
+        Args:
+            path: For instance ``prompt_learner/model.pth.tar-10``.
+            clip: The CLIP that it was learned with.
+            classnames: The classes, any; they stand at the end, as in the authors' program.
+
+        Raises:
+            ValueError: As ``PromptLearner.from_coop``; also no network, or one for another CLIP.
+
+        Example:
+            >>> import clipnotes, tempfile
+            >>> clip, path = clipnotes.load(), tempfile.mkdtemp() + "/model.pth.tar-10"
+            >>> state = {"ctx": torch.zeros(4, 128)}
+            >>> for name, rows, columns in (("linear1", 8, 128), ("linear2", 128, 8)):
+            ...     state[f"meta_net.{name}.weight"] = torch.zeros(rows, columns)
+            ...     state[f"meta_net.{name}.bias"] = torch.zeros(rows)
+            >>> torch.save({"state_dict": state}, path)
+            >>> CoCoOp.from_cocoop(path, clip, ["rose", "tulip"]).n_ctx
+            4
+        """
+        state = read_cocoop(path, clip)
+        learner = cls(clip, classnames, len(state["ctx"]), init=None)
+        learner.load_state_dict(state)
+        return learner
 
     def forward(self, image_features: Tensor) -> Tensor:
         """Encode every class for every picture.

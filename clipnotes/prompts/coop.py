@@ -1,4 +1,4 @@
-"""Read the checkpoints that CoOp's own program writes (https://github.com/KaiyangZhou/CoOp)."""
+"""Read the checkpoints of CoOp's own program and of CoCoOp's: https://github.com/KaiyangZhou/CoOp."""
 
 from __future__ import annotations
 
@@ -14,7 +14,18 @@ import torch
 from torch import Tensor
 
 from clipnotes.checkpoints import Clip
-from clipnotes.compat import text_tower
+from clipnotes.compat import text_projection, text_tower
+from clipnotes.prompts.layout import token_ids
+
+SHRINK = 16  # CoCoOp's hidden layer is so many times narrower than the features
+# What CoOp's program saves: what it learned, and what stands before and behind it.
+COOP = {"ctx", "token_prefix", "token_suffix"}
+# What CoCoOp's saves besides, and how it is called here.
+NETWORK = {
+    f"meta_net.linear{theirs}.{kind}": f"meta_net.{ours}.{kind}"
+    for theirs, ours in ((1, 0), (2, 2))
+    for kind in ("weight", "bias")
+}
 
 
 def read_coop(path: str | os.PathLike[str], clip: Clip, classnames: Sequence[str]) -> Tensor:
@@ -33,8 +44,9 @@ def read_coop(path: str | os.PathLike[str], clip: Clip, classnames: Sequence[str
         (n_ctx, D) or (n_classes, n_ctx, D), float32 on the CPU.
 
     Raises:
-        ValueError: No such file, one that holds other objects, or one without a context; the
-            context is for another CLIP, or for another number of classes.
+        ValueError: No such file, one that holds other objects, one without a context or with more
+            than CoOp learns; the context is for another CLIP, for another number of classes, or for
+            the classes in another order.
 
     Example:
         >>> import clipnotes, tempfile
@@ -44,6 +56,63 @@ def read_coop(path: str | os.PathLike[str], clip: Clip, classnames: Sequence[str
         >>> ctx.shape, ctx.dtype
         (torch.Size([16, 128]), torch.float32)
     """
+    state = _read(path, clip)
+    _check_keys(path, state, COOP)
+    ctx: Tensor = state["ctx"]
+    if ctx.dim() == 3:
+        _check_classes(path, clip, classnames, ctx, state.get("token_suffix"))
+    return ctx.detach().float()
+
+
+def read_cocoop(path: str | os.PathLike[str], clip: Clip) -> dict[str, Tensor]:
+    """Read the context and the network out of a CoCoOp checkpoint, as ``read_coop`` does.
+
+    Args:
+        path: The file.
+        clip: The CLIP that it was learned with.
+
+    Returns:
+        What ``CoCoOp.load_state_dict`` takes, float32 on the CPU.
+
+    Raises:
+        ValueError: As ``read_coop``; no network, or one of another shape.
+
+    Example:
+        >>> import clipnotes, tempfile
+        >>> path = tempfile.mkdtemp() + "/model.pth.tar-10"
+        >>> state = {"ctx": torch.zeros(4, 128)}
+        >>> for name, rows, columns in (("linear1", 8, 128), ("linear2", 128, 8)):
+        ...     state[f"meta_net.{name}.weight"] = torch.zeros(rows, columns)
+        ...     state[f"meta_net.{name}.bias"] = torch.zeros(rows)
+        >>> torch.save({"state_dict": state}, path)
+        >>> list(read_cocoop(path, clipnotes.load()))
+        ['ctx', 'meta_net.0.weight', 'meta_net.0.bias', 'meta_net.2.weight', 'meta_net.2.bias']
+    """
+    state = _read(path, clip)
+    _check_keys(path, state, COOP | set(NETWORK))
+    whole = all(isinstance(state.get(name), Tensor) for name in NETWORK)
+    if not whole or state["ctx"].dim() != 2:
+        raise ValueError(
+            f"{path} is no checkpoint of CoCoOp, which has one context and {', '.join(NETWORK)}; "
+            "one of CoOp is opened by PromptLearner.from_coop"
+        )
+    found = {"ctx": state["ctx"]} | {ours: state[theirs] for theirs, ours in NETWORK.items()}
+    wide, width = text_projection(clip.model).out_features, found["ctx"].shape[1]
+    narrow = max(1, wide // SHRINK)
+    wanted = [(narrow, wide), (narrow,), (width, narrow), (width,)]
+    if [tuple(found[name].shape) for name in NETWORK.values()] != wanted:
+        shapes = [tuple(found[name].shape) for name in NETWORK.values()]
+        raise ValueError(
+            f"the network in {path} has the shapes {shapes}, and for this model it needs {wanted}; "
+            "load the CLIP that it was learned with"
+        )
+    if not all(bool(value.isfinite().all()) for value in found.values()):
+        raise ValueError(f"the network in {path} is not finite; take another checkpoint")
+    return {name: value.detach().float() for name, value in found.items()}
+
+
+def _read(path: str | os.PathLike[str], clip: Clip) -> dict[str, Any]:
+    """Open a checkpoint; check its context, and that it was learned with this model."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise ValueError(f"no file {path}; give a checkpoint of CoOp, such as model.pth.tar-50")
@@ -83,18 +152,70 @@ def read_coop(path: str | os.PathLike[str], clip: Clip, classnames: Sequence[str
     if isinstance(prefix, Tensor) and prefix.shape[1:] == (1, table.shape[1]) and len(prefix):
         theirs = prefix[0, 0].float()
         mine = table[clip.tokenizer.bos_token_id].detach().float().cpu()
-        # CoOp computes in half precision; those of other CLIPs are not even alike.
-        if not bool((theirs - mine).norm() <= 0.05 * mine.norm()):
+        if not _alike(theirs, mine):
             raise ValueError(
                 f"the start token's vector in {path} is not this model's, so the context was "
                 "learned with another CLIP; load that one"
             )
-    if ctx.dim() == 3 and len(ctx) != len(classnames):
+    return state
+
+
+def _check_keys(path: str | os.PathLike[str], state: dict[str, Any], known: set[str]) -> None:
+    more = sorted(state.keys() - known)
+    if more:
+        say = "take what it learned out of it yourself, or learn with a method of this package"
+        if set(more) <= set(NETWORK):
+            say = "this is a checkpoint of CoCoOp: open it with CoCoOp.from_cocoop"
+        raise ValueError(
+            f"{path} holds more than CoOp learns ({', '.join(more[:5])}"
+            f"{', ...' * (len(more) > 5)}), and without it the prompts would be others; {say}"
+        )
+
+
+def _check_classes(
+    path: str | os.PathLike[str],
+    clip: Clip,
+    classnames: Sequence[str],
+    ctx: Tensor,
+    suffix: Any,
+) -> None:
+    """Check that each class's own context comes to that class."""
+    if len(ctx) != len(classnames):
         raise ValueError(
             f"{path} has a context for each of {len(ctx)} classes, and {len(classnames)} names "
             "were given; give its classes, in its order"
         )
-    return ctx.detach().float()
+    if suffix is None:  # nothing says which class is which
+        return
+    embeddings: Any = text_tower(clip.model).embeddings
+    table = embeddings.token_embedding.weight.detach().float().cpu()
+    shape = tuple(getattr(suffix, "shape", ()))
+    if len(shape) != 3 or shape[0] != len(ctx) or shape[2] != table.shape[1]:
+        raise ValueError(
+            f"the token_suffix in {path} has shape {shape} and the context {tuple(ctx.shape)}; "
+            "the file is damaged, or no checkpoint of CoOp"
+        )
+    end = clip.tokenizer.eos_token_id
+    prompts = token_ids(clip.tokenizer, [f"{name}." for name in classnames])
+    for i, (name, prompt) in enumerate(zip(classnames, prompts, strict=True)):
+        mine = table[[*prompt, end]]  # (n, D): the name, the full stop, the end
+        theirs = suffix[i, : len(mine)].float()
+        if len(theirs) == len(mine) and _alike(theirs, mine):
+            continue
+        # What stands there? The nearest tokens, up to the end.
+        nearest = torch.cdist(suffix[i].float(), table).argmin(dim=1).tolist()
+        upto = nearest.index(end) if end in nearest else len(nearest)
+        said = clip.tokenizer.decode(nearest[:upto]).strip().removesuffix(".").strip()
+        raise ValueError(
+            f"class {i} is {name!r}, and in {path} its context belongs to {said!r}; give the "
+            "classes of the training, in its order. CoOp had replaced the underscores in names by "
+            "spaces"
+        )
+
+
+def _alike(theirs: Tensor, mine: Tensor) -> bool:
+    # CoOp computes in half precision; the vectors of other tokens are not even alike.
+    return bool(((theirs - mine).norm(dim=-1) <= 0.05 * mine.norm(dim=-1)).all())
 
 
 def _stand_ins() -> list[Any]:

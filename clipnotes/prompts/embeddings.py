@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clipnotes.carried import end_rule
 from clipnotes.compat import text_tower
 from clipnotes.model import eos_positions
 from clipnotes.prompts.layout import check_n_ctx
@@ -38,7 +39,8 @@ def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[N
             as integers (n_ctx,) or (B, n_ctx), for a context in parts.
 
     Raises:
-        TypeError: No CLIP text tower, or an argument of another type.
+        TypeError: No CLIP text tower, one of a family of which it is not known where a text is read
+            out, or an argument of another type.
         ValueError: Vectors of another width, or places that are not there. While a text is
             encoded: it is too short, it ends at one of the places, or the batch has another size.
 
@@ -55,6 +57,7 @@ def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[N
     """
     tower: Any = text_tower(model)
     embeddings = tower.embeddings
+    end_rule(tower)  # raises if it is not known
     check_ctx(ctx, embeddings.token_embedding.embedding_dim)
     positions = places(start, ctx, embeddings.position_embedding.num_embeddings)
 
@@ -76,7 +79,7 @@ def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[N
 
 
 def _check_readable(tower: Any, input_ids: Tensor, positions: Tensor) -> None:
-    check_end(positions, eos_positions(input_ids, tower.eos_token_id))
+    check_end(positions, eos_positions(input_ids, *end_rule(tower)))
 
 
 class LearnableTextEmbeddings(nn.Module):
@@ -208,6 +211,7 @@ class LearnableTextEmbeddings(nn.Module):
             >>> learnable.restore()
         """
         tower: Any = text_tower(model)
+        end_rule(tower)  # raises if it is not known
         original = tower.embeddings
         if isinstance(original, LearnableTextEmbeddings):
             raise ValueError(

@@ -154,6 +154,9 @@ class PromptLearner(Learner):
         context (CSC), and where the name stands (``CLASS_TOKEN_POSITION``). It is read with
         ``weights_only``.
 
+        CoOp's program replaces the underscores in names by spaces. Names from its data sets are
+        made the same by ``[name.replace("_", " ") for name in names]``.
+
         Args:
             path: For instance ``prompt_learner/model.pth.tar-50``.
             clip: The CLIP that it was learned with.
@@ -161,8 +164,9 @@ class PromptLearner(Learner):
             position: As it was learned.
 
         Raises:
-            ValueError: No such file, one that holds more than tensors, or no context; a context
-                that is for another CLIP or another number of classes; names that do not fit.
+            ValueError: No such file, one that holds more than tensors, no context, or more than
+                CoOp learns, as a checkpoint of CoCoOp does; a context that is for another CLIP or
+                another number of classes, or for these in another order; names that do not fit.
 
         Example:
             >>> import clipnotes, tempfile, torch
