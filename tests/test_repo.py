@@ -154,6 +154,7 @@ FLOORS = {
     "clipnotes.model.encoder": 1.05,
     "clipnotes.data": 1,
     "clipnotes.directory": 1,
+    "clipnotes.names": 1,
     "clipnotes.model.checks": 1,
     "clipnotes.model.copying": 1,
     "clipnotes.model.masks": 1,
