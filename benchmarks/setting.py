@@ -30,8 +30,9 @@ import clipnotes
 from clipnotes.checkpoints import EMOJI_CLIP
 from clipnotes.compat import text_projection, text_tower
 from clipnotes.data import load_emoji
+from clipnotes.names import token_ids
 from clipnotes.prompts.encode import encode
-from clipnotes.prompts.layout import Layout, token_ids
+from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.substitute import random_ctx
 
 THREADS = 2

@@ -15,6 +15,7 @@ from clipnotes import compat
 from clipnotes.carried import check_here, text_ends
 from clipnotes.data import composite
 from clipnotes.directory import FILES, check_directory, check_parts_fit
+from clipnotes.names import check_classnames
 
 EMOJI_CLIP = Path(__file__).parent / "emoji_clip"
 CHOICES = (
@@ -206,8 +207,9 @@ class Clip:
             (n_images, n_classes) probabilities; each row sums to 1.
 
         Raises:
-            TypeError: a template or a class that is no string.
-            ValueError: a template without exactly one ``{}``, no class, or no picture.
+            TypeError: a template or a class that is no string, or one string for all classes.
+            ValueError: a template without exactly one ``{}``, no class, two classes with one name
+                or with the same tokens, or no picture.
 
         Example:
             >>> import clipnotes
@@ -223,12 +225,8 @@ class Clip:
             raise ValueError(
                 f"the template {template!r} has {template.count('{}')} places '{{}}'; it needs one"
             )
-        if isinstance(classnames, str) or len(classnames) == 0:
-            raise ValueError(f"classnames is {classnames!r}; give a list of at least one name")
-        for i, name in enumerate(classnames):
-            if not isinstance(name, str):
-                raise TypeError(f"class {i} is a {type(name).__name__}; strings are needed")
-        texts = self.encode_text([template.replace("{}", name) for name in classnames])
+        names = check_classnames(classnames, self.tokenizer)
+        texts = self.encode_text([template.replace("{}", name) for name in names])
         logits = self.model.logit_scale.exp() * self.encode_image(images) @ texts.T
         return logits.softmax(dim=-1)
 

@@ -8,8 +8,9 @@ import torch
 from transformers import CLIPTokenizer
 
 from clipnotes.checkpoints import EMOJI_CLIP
+from clipnotes.names import token_ids
 from clipnotes.prompts.encode import encode
-from clipnotes.prompts.layout import Layout, token_ids
+from clipnotes.prompts.layout import Layout
 from reference import assert_close
 from reference_prompts import prompt_clip
 

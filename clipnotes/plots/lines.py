@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from clipnotes.plots.fonts import as_text
 from clipnotes.plots.theme import ACCENT, INK, QUIET
 
 
@@ -49,7 +50,8 @@ def curves(
             ax.fill_between(x, y - by, y + by, color=colour, alpha=0.15, linewidth=0)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if len(lines) > 1:
-        ax.legend()
+        for text in ax.legend().get_texts():
+            text.set(**as_text(lines))
     return ax
 
 

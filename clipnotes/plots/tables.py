@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 from torch import Tensor
 
+from clipnotes.plots.fonts import as_text
 from clipnotes.plots.theme import HEAT, bare
 
 
@@ -50,7 +51,8 @@ def similarity(
         place = ax.inset_axes((-1.45, row - 0.43, 0.86, 0.86), transform=ax.transData)
         bare(place)
         place.imshow(np.asarray(image))
-    ax.set_xticks(range(columns), list(texts), rotation=45, ha="left", fontsize=8)
+    text = as_text(texts)
+    ax.set_xticks(range(columns), list(texts), rotation=45, ha="left", fontsize=8, **text)
     ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     return ax
 
@@ -87,8 +89,9 @@ def confusion(matrix: Tensor, names: Sequence[str], ax: Axes | None = None) -> A
     part = (matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)).cpu().numpy()
     ax.imshow(part, cmap=HEAT, vmin=0, vmax=1)
     size = max(3, min(9, 500 / n))
-    ax.set_xticks(range(n), names, rotation=90, fontsize=size)
-    ax.set_yticks(range(n), names, fontsize=size)
+    text = as_text(names)
+    ax.set_xticks(range(n), names, rotation=90, fontsize=size, **text)
+    ax.set_yticks(range(n), names, fontsize=size, **text)
     ax.set(xlabel="class said", ylabel="true class")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)

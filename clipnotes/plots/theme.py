@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from clipnotes.plots.fonts import as_text
+
 INK = "#24292f"  #: Text and lines
 ACCENT = "#c2410c"  #: What the reader should look at
 QUIET = "#9aa4ae"  #: Grid lines, the less important curve
@@ -53,11 +55,12 @@ def panels(n: int, columns: int, size: float, titles: Sequence[str] | None = Non
     rows = math.ceil(n / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(size * columns, size * rows), squeeze=False)
     figure.subplots_adjust(wspace=0.08, hspace=0.08 if titles is None else 0.32)
+    text = as_text(titles or ())
     for i, ax in enumerate(axes.flat):
         bare(ax)
         ax.set_visible(i < n)
         if titles is not None and i < n:
-            ax.set_title(titles[i], fontsize=8, pad=3)
+            ax.set_title(titles[i], fontsize=8, pad=3, **text)
     return axes.ravel()[:n]
 
 

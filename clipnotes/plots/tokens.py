@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from clipnotes.plots.fonts import as_text
 from clipnotes.plots.theme import ACCENT, HEAT, bare
 
 
@@ -40,8 +41,9 @@ def token_map(
         side = max(2.2, 0.36 * n)
         _, ax = plt.subplots(figsize=(side, side))
     ax.imshow(values.detach().float().cpu().numpy(), cmap=HEAT, vmin=0)
-    ax.set_xticks(range(n), tokens, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
-    ax.set_yticks(range(n), tokens, fontsize=8)
+    text = {"fontsize": 8, **as_text(tokens)}
+    ax.set_xticks(range(n), tokens, rotation=60, ha="right", rotation_mode="anchor", **text)
+    ax.set_yticks(range(n), tokens, **text)
     ax.tick_params(length=0)
     ax.set(xlabel="looks at", ylabel="this token")
     ax.spines[:].set_visible(False)
@@ -77,6 +79,7 @@ def prompt_layout(
     if ax is None:
         ax = plt.subplots(figsize=(0.6 * columns, 0.35 * rows))[1]
     bare(ax)
+    as_it_is = as_text([token for row in tokens for token in row])
     for y, (row, places, end) in enumerate(
         zip(tokens, ctx_positions.tolist(), eos.tolist(), strict=True)
     ):
@@ -87,6 +90,6 @@ def prompt_layout(
             elif x in (0, end):
                 text, colour = "end" if x else "start", "#d1d5db"
             ax.add_patch(Rectangle((x + 0.03, y + 0.06), 0.94, 0.88, facecolor=colour))
-            ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7)
+            ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7, **as_it_is)
     ax.set(xlim=(0, columns), ylim=(rows, 0))
     return ax

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from clipnotes.checkpoints import Clip
 from clipnotes.compat import text_projection
+from clipnotes.names import check_classnames
 from clipnotes.prompts.card import check_fits, damaged, make_card
-from clipnotes.prompts.layout import check_classnames
 from clipnotes.prompts.storage import FILE, read_prompt, write_prompt
 
 L = TypeVar("L", bound="Learner")
@@ -41,7 +41,7 @@ class Learner(nn.Module):
 
     Raises:
         TypeError: ``clip`` is of another type, or the names are.
-        ValueError: No class, or a name that is blank or there twice.
+        ValueError: No class, a name that is blank or there twice, or two with the same tokens.
     """
 
     method: ClassVar[str]
@@ -56,7 +56,7 @@ class Learner(nn.Module):
                 "clipnotes.Clip(model, tokenizer, image_processor) around your own"
             )
         self.clip = clip
-        self.classnames = check_classnames(classnames)
+        self.classnames = check_classnames(classnames, clip.tokenizer)
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Compare pictures with every class: what ``fit`` and ``evaluate`` call."""
@@ -167,7 +167,7 @@ class Learner(nn.Module):
             some = ", ".join(card["classnames"][:5]) + ", ..." * (len(card["classnames"]) > 5)
             raise ValueError(
                 f"what is in {folder} was learned for each of its {len(card['classnames'])} "
-                f"classes by itself ({some}), and nothing for others: leave classnames out, or "
+                f"classes by itself ({some}), and nothing for others: leave the classes out, or "
                 "learn something that all classes share"
             )
         learner = cls.blank(clip, names, options, tensors)

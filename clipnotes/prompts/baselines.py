@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipnotes.checkpoints import Clip
-from clipnotes.prompts.layout import check_classnames
+from clipnotes.names import check_classnames
 from clipnotes.prompts.samples import (
     Images,
     Labels,
@@ -58,7 +58,8 @@ class ZeroShot(_Cosine):
 
     Raises:
         TypeError: A name or a template that is no string.
-        ValueError: No or equal names, no template, or one without exactly one ``{}``.
+        ValueError: No names, names that are equal or have the same tokens, no template, or one
+            without exactly one ``{}``.
 
     Example:
         >>> import clipnotes
@@ -75,7 +76,7 @@ class ZeroShot(_Cosine):
         classnames: Sequence[str],
         templates: str | Sequence[str] = "a photo of a {}",
     ) -> None:
-        names = check_classnames(classnames)
+        names = check_classnames(classnames, clip.tokenizer)
         sentences = [templates] if isinstance(templates, str) else list(templates)
         if not sentences:
             raise ValueError("templates is empty; give at least one, such as 'a photo of a {}'")

@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from clipnotes.names import check_classnames, token_ids
+
 Position = Literal["end", "middle", "front"]
 
 
@@ -56,7 +58,7 @@ class Layout:
 
         Args:
             tokenizer: A CLIP tokenizer of transformers.
-            classnames: One name a class, none twice.
+            classnames: One name a class, none twice, neither for people nor for the tokenizer.
             n_ctx: Number of context tokens.
             limit: Tokens in the longest text that the model has positions for.
             position: Where the name stands.
@@ -64,9 +66,10 @@ class Layout:
 
         Raises:
             TypeError: A name or a template that is no string, or a single string for all names.
-            ValueError: No class; a name that is blank, given twice or holds a special token; an
-                unknown position; a template without exactly one ``{}``; no context token; a prompt
-                that does not fit; a context that would have to stand inside of a token.
+            ValueError: No class; a name that is blank, given twice or holds a special token; two
+                names with the same tokens; an unknown position; a template without exactly one
+                ``{}``; no context token; a prompt that does not fit; a context that would have to
+                stand inside of a token.
 
         Example:
             >>> import clipnotes
@@ -77,7 +80,7 @@ class Layout:
             >>> layout.ctx_positions.tolist(), layout.eos.tolist()
             ([[1, 2], [1, 2]], [5, 6])
         """
-        names = check_classnames(classnames)
+        names = check_classnames(classnames, tokenizer)
         check_n_ctx(n_ctx)
         _check_template(template)
         if position not in get_args(Position):
@@ -117,50 +120,6 @@ def _row(prompt: list[int], upto_name: int, n_ctx: int, position: Position) -> l
     if position == "middle":
         return [*half, *head, *rest, *tail]
     return [*head, *half, *rest, *tail]  # at the end, the head is empty
-
-
-def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Tokenize texts, without start and end.
-
-    Args:
-        tokenizer: A CLIP tokenizer of transformers.
-        texts: At least one.
-
-    Example:
-        >>> import clipnotes
-        >>> token_ids(clipnotes.load().tokenizer, ["a tulip", "x"])
-        [[320, 860, 1478], [343]]
-    """
-    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-
-
-def check_classnames(classnames: Sequence[str]) -> list[str]:
-    """Return the names as a list, if there is one a class.
-
-    Raises:
-        TypeError: A single string, or a name that is no string.
-        ValueError: No name, a blank one, or one that is there twice.
-
-    Example:
-        >>> check_classnames(("rose", "tulip"))
-        ['rose', 'tulip']
-    """
-    if isinstance(classnames, str):
-        raise TypeError(f"one name was given for all classes: give a list, [{classnames!r}]")
-    names, seen = list(classnames), dict[str, int]()
-    if not names:
-        raise ValueError("no class was given: give at least one name")
-    for i, name in enumerate(names):
-        if not isinstance(name, str):
-            raise TypeError(f"class {i} is a {type(name).__name__}: give strings")
-        if not name.strip():
-            raise ValueError(f"class {i} is {name!r}: give a name that is not blank")
-        if name in seen:
-            raise ValueError(
-                f"{name!r} is class {seen[name]} and class {i}: give every class a name of its own"
-            )
-        seen[name] = i
-    return names
 
 
 def check_n_ctx(n_ctx: int) -> None:

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from clipnotes.checkpoints import Clip
 from clipnotes.compat import text_projection, text_tower
+from clipnotes.names import check_classnames, token_ids
 from clipnotes.prompts.base import Learner
 from clipnotes.prompts.coop import read_coop
 from clipnotes.prompts.embeddings import N_CTX
 from clipnotes.prompts.encode import check_memory, encode
-from clipnotes.prompts.layout import Layout, Position, check_classnames, token_ids
+from clipnotes.prompts.layout import Layout, Position
 from clipnotes.prompts.substitute import random_ctx
 
 
