@@ -54,6 +54,12 @@ slow: $(INSTALLED) ## the tests that take minutes: each stage is broken, and a c
 matrix: $(INSTALLED) ## run all tests and chapters on each version of transformers (VERSIONS="4.49.0": on some)
 	$(BIN)/python book/matrix.py $(VERSIONS)
 
+# Numbers are compared as numbers: another processor, another place in memory, another number of
+# threads gives other last bits, and everything stays green.
+.PHONY: elsewhere
+elsewhere: $(INSTALLED) ## run all as other machines would compute it (MODES="offsets all": some; ONLY=chapters)
+	$(BIN)/python book/elsewhere.py $(MODES) $(if $(ONLY),--only "$(ONLY)")
+
 .PHONY: colab
 colab: $(INSTALLED) ## run each notebook as Colab would, from its first cell, in a bare environment
 	$(BIN)/python book/colab.py

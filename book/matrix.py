@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,10 +115,19 @@ def python(version: str) -> Path:
     return ENVIRONMENTS / version / "bin" / "python"
 
 
-def run(command: Sequence[str | Path], log: Path) -> int:
-    """Run a program in the repository, its output at the end of a file; return its exit code."""
+def run(
+    command: Sequence[str | Path], log: Path, changes: Mapping[str, str | None] | None = None
+) -> int:
+    """Run a program in the repository, its output at the end of a file; return its exit code.
+
+    Args:
+        command: the program and its arguments.
+        log: the file.
+        changes: environment variables to set; `None` for one that must not be set.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
-    settings = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    wanted = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **(changes or {})}
+    settings = {name: value for name, value in wanted.items() if value is not None}
     with log.open("a", encoding="utf-8") as file:
         print("$", *command, file=file, flush=True)
         return subprocess.run(
@@ -220,8 +229,25 @@ def pytest_said(text: str) -> str | None:
 
 def check(version: str, name: str) -> Step:
     """Run one of the `STEPS` in a version's environment."""
-    log, start = log_of(version, name), time.monotonic()
-    code = run([python(version), *STEPS[name]], log)
+    return carry_out(version, name, [python(version), *STEPS[name]])
+
+
+def carry_out(
+    who: str,
+    name: str,
+    command: Sequence[str | Path],
+    changes: Mapping[str, str | None] | None = None,
+) -> Step:
+    """Run a program that ends as pytest does.
+
+    Args:
+        who: whose line of the table this is for.
+        name: of the step.
+        command: the program and its arguments.
+        changes: environment variables, as for `run`.
+    """
+    log, start = log_of(who, name), time.monotonic()
+    code = run(command, log, changes)
     said = pytest_said(log.read_text(encoding="utf-8", errors="replace"))
     seconds = time.monotonic() - start
     if said is None:
@@ -229,10 +255,19 @@ def check(version: str, name: str) -> Step:
     return Step(code == 0, said, seconds, log)
 
 
-def table(results: dict[str, dict[str, Step]]) -> str:
-    """Lay the results out, a line a version."""
-    names = ["environment", *STEPS]
-    rows = [["transformers", *names, "seconds"]]
+def table(
+    results: dict[str, dict[str, Step]],
+    what: str = "transformers",
+    names: Sequence[str] = ("environment", *STEPS),
+) -> str:
+    """Lay the results out, a line a version.
+
+    Args:
+        results: version -> step -> what it gave.
+        what: the head of the first column.
+        names: the steps, a column each.
+    """
+    rows = [[what, *names, "seconds"]]
     for version, steps in results.items():
         said = []
         for name in names:
@@ -252,6 +287,19 @@ def failures(results: dict[str, dict[str, Step]]) -> list[tuple[str, str, Step]]
         for name, step in steps.items()
         if not step.passed
     ]
+
+
+def show_failures(results: dict[str, dict[str, Step]], what: str = "transformers") -> bool:
+    """Print the end of the log of each step that failed; say whether there is one."""
+    failed = failures(results)
+    for version, name, step in failed:
+        print(f"\n==> {what} {version}, {name}: {step.said}; the end of {step.log}:")
+        if step.log is not None and step.log.exists():
+            print(
+                *step.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:],
+                sep="\n",
+            )
+    return bool(failed)
 
 
 def tell(version: str, name: str, step: Step) -> Step:
@@ -298,14 +346,7 @@ def main(words: list[str]) -> int:
         return 2
     print(f"Logs: {LOGS.relative_to(ROOT)}/", flush=True)
     results = {version: (record if recording else test)(version) for version in wanted}
-    failed = failures(results)
-    for version, name, step in failed:
-        print(f"\n==> transformers {version}, {name}: {step.said}; the end of {step.log}:")
-        if step.log is not None and step.log.exists():
-            print(
-                *step.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:],
-                sep="\n",
-            )
+    failed = show_failures(results)
     if not recording:
         print("", table(results), sep="\n")
     return 1 if failed else 0
