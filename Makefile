@@ -59,6 +59,12 @@ matrix: $(INSTALLED) ## run all tests and chapters on each version of transforme
 newest: $(INSTALLED) ## test with the newest release of all that is allowed (TORCH=newest: of torch too; WITH=python3.13)
 	$(BIN)/python book/newest.py $(if $(TORCH),--torch $(TORCH)) $(if $(WITH),--python $(WITH))
 
+# Numbers are compared as numbers: another processor, another place in memory, another number of
+# threads gives other last bits, and everything stays green.
+.PHONY: elsewhere
+elsewhere: $(INSTALLED) ## run all as other machines would compute it (MODES="offsets all": some; ONLY=chapters)
+	$(BIN)/python book/elsewhere.py $(MODES) $(if $(ONLY),--only "$(ONLY)")
+
 .PHONY: colab
 colab: $(INSTALLED) ## run each notebook as Colab would, from its first cell, in a bare environment
 	$(BIN)/python book/colab.py

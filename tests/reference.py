@@ -78,6 +78,18 @@ def pixels(
     return torch.randn(batch, config.num_channels, height, width, generator=generator)
 
 
+def agree(ours: Tensor, theirs: Tensor, tolerance: float = TOLERANCE) -> bool:
+    """Say whether two computations gave the same, within ``tolerance`` of the largest number.
+
+    Only what was moved, copied or left alone is the same to the last bit (`torch.equal`): a
+    computation has other last bits where a tensor lies elsewhere in memory. Training multiplies
+    them: 1e-4 there.
+    """
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return False
+    return bool((ours - theirs).abs().max() <= tolerance * theirs.abs().max())
+
+
 def assert_close(
     stage: str, ours: Tensor, theirs: Tensor, tolerance: float = TOLERANCE, scale: float = 1.0
 ) -> None:

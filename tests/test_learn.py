@@ -13,6 +13,7 @@ from clipnotes.learn import Plan, Report, learn
 from clipnotes.pictures import encode_files
 from clipnotes.prompts import LinearProbe, NearestMean, PromptLearner, ZeroShot, evaluate, training
 from clipnotes.shots import split
+from reference import agree
 from some_folders import NAMES, make_folders
 
 QUICK = {"shots": 4, "epochs": 3, "n_ctx": 2}
@@ -86,7 +87,7 @@ def test_several_seeds_keep_the_first_prompt(clip, folder, tmp_path, monkeypatch
         for name, values in one.accuracies.items()
     )
     first = PromptLearner.load(tmp_path / "one", clip).ctx
-    assert torch.equal(PromptLearner.load(tmp_path / "two", clip).ctx, first)
+    assert agree(PromptLearner.load(tmp_path / "two", clip).ctx, first, 1e-4)
     six = learn(clip, folder, tmp_path / "six", Plan(**QUICK, seeds=[6]))
     second = {name: values[1:] for name, values in two.accuracies.items()}
     assert second == six.accuracies
@@ -156,7 +157,7 @@ def test_nothing_is_overwritten_unless_asked(clip, folder, tmp_path):
         learn(clip, folder, tmp_path, Plan(**QUICK, seeds=[1]))
     assert torch.equal(PromptLearner.load(tmp_path, clip).ctx, before)
     learn(clip, folder, tmp_path, Plan(**QUICK, seeds=[1]), force=True)
-    assert not torch.equal(PromptLearner.load(tmp_path, clip).ctx, before)
+    assert not agree(PromptLearner.load(tmp_path, clip).ctx, before, 1e-4)
 
 
 # A kill
@@ -185,7 +186,7 @@ def test_a_stopped_run_goes_on_and_keeps_the_old_prompt(clip, folder, tmp_path, 
     learn(clip, folder, tmp_path / "out", plan, force=True)
     assert written == [1, 2, 3, 4, 5, 6], "only what was missing"
     whole = PromptLearner.load(tmp_path / "whole", clip).ctx
-    assert torch.equal(PromptLearner.load(tmp_path / "out", clip).ctx, whole)
+    assert agree(PromptLearner.load(tmp_path / "out", clip).ctx, whole, 1e-4)
     assert not list((tmp_path / "out").glob(".training-*"))
 
 

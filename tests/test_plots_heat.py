@@ -40,7 +40,7 @@ def test_maps_may_differ_in_size():
 def test_maps_of_texts_lie_over_the_picture_in_grey():
     pixels, values = torch.rand(3, 8, 12), torch.tensor([[[0.5, -0.25, 0.0]], [[0.0, 1.0, 0.5]]])
     first, *others = plots.text_maps(pixels, values, ["a rose", "a bee"])
-    np.testing.assert_array_equal(drawn(first), plots.to_picture(pixels))
+    np.testing.assert_allclose(drawn(first), plots.to_picture(pixels), atol=1e-6)
     assert [ax.get_title() for ax in others] == ["a rose", "a bee"]
     for ax, each in zip(others, values, strict=True):
         below, above = ax.images

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from clipnotes.prompts import LinearProbe, NearestMean, ZeroShot, evaluate
 from few_pictures import CLASSES, fruits
+from reference import agree
 
 TEMPLATES = ["a photo of a {}", "an emoji of a {}", "{}, drawn."]
 
@@ -80,7 +81,7 @@ def test_regularisation_is_chosen_by_what_the_pictures_say(clip):
     chosen = LinearProbe(clip, CLASSES[:2], normalize(faint, dim=-1), few)
     assert chosen.C >= 1
     again = LinearProbe(clip, CLASSES[:2], normalize(faint, dim=-1), few)
-    assert chosen.C == again.C and torch.equal(chosen.weight, again.weight)
+    assert chosen.C == again.C and agree(chosen.weight, again.weight, 1e-4)
 
 
 @pytest.mark.parametrize(

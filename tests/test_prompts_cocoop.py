@@ -12,7 +12,7 @@ from clipnotes.prompts import encode as encoding
 from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.resume import digest
 from few_pictures import CLASSES
-from reference import assert_close
+from reference import agree, assert_close
 from reference_prompts import class_features, class_logits, prompt_clip
 from test_prompts_kgcoop import pictures
 
@@ -181,7 +181,7 @@ def test_there_and_back_and_for_other_classes(clip, tmp_path):
     learner.save(tmp_path, shots=2)
     features, _ = pictures(clip, 3)
     back = load_prompt(tmp_path, clip)
-    assert type(back) is CoCoOp and torch.equal(back.logits(features), learner.logits(features))
+    assert type(back) is CoCoOp and agree(back.logits(features), learner.logits(features))
     other = CoCoOp.load(tmp_path, clip, ["beetle", *CLASSES[:2]])
     assert_close("others", other.logits(features)[:, 1:], learner.logits(features)[:, :2], 1e-4)
     changed = copy.deepcopy(clip)

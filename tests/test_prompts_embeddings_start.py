@@ -6,6 +6,7 @@ from torch import nn
 
 from clipnotes.compat import text_tower
 from clipnotes.prompts import LearnableTextEmbeddings
+from reference import agree
 from test_prompts_embeddings import IDS, make, mixed_flags, run, table
 
 
@@ -42,7 +43,7 @@ def test_a_text_may_fill_all_positions():
     ids = torch.tensor([[1, 5, 7, 9, 4, 3, 2, 8, 19]])
     plain = run(model, ids)
     LearnableTextEmbeddings.replace(model, init=ids[0, 1:3])
-    assert torch.equal(run(model, ids), plain)
+    assert agree(run(model, ids), plain)
 
 
 def test_restore_leaves_a_parameter_that_came_meanwhile_as_it_is():

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from clipnotes.prompts import KgCoOp, PromptLearner, fit, training
 from few_pictures import CLASSES, small_learner
+from reference import agree
 from test_prompts_kgcoop import pictures
 from test_prompts_resume import RECIPE, Stops
 
@@ -60,7 +61,7 @@ def test_the_state_of_an_optimizer_of_one_s_own_comes_back(clip, tmp_path, monke
     whole, resumed = small_learner(clip), small_learner(clip)
     fit(whole, *given, **recipe)
     fit(resumed, *given, checkpoint=path, **recipe)
-    assert torch.equal(resumed.ctx, whole.ctx)
+    assert agree(resumed.ctx, whole.ctx, 1e-4)
 
 
 def test_the_time_before_a_stop_counts(clip, tmp_path, monkeypatch):

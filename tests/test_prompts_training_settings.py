@@ -11,6 +11,7 @@ from clipnotes.prompts import PromptLearner, fit, training
 from clipnotes.prompts.recipe import sgd
 from clipnotes.prompts.resume import digest
 from few_pictures import CLASSES, fruits, small_learner
+from reference import agree
 from test_prompts_kgcoop import pictures
 from test_prompts_resume import Counts
 
@@ -23,7 +24,7 @@ def test_what_is_not_given_is_coop_s(clip):
     history = quiet(learner, *given, epochs=2)
     recipe = {"lr": 0.002, "batch_size": 32, "schedule": "cosine", "seed": 0}
     assert quiet(twin, *given, epochs=2, **recipe).lr == history.lr
-    assert torch.equal(learner.ctx, twin.ctx)
+    assert agree(learner.ctx, twin.ctx, 1e-4)
 
 
 def test_the_gradient_is_of_the_mean_of_the_batch(clip):
@@ -43,7 +44,7 @@ def test_no_gradient_is_left_where_one_was(clip):
     twin = small_learner(clip)
     for each in (learner, twin):
         quiet(each, *pictures(clip, 5), epochs=2)
-    assert torch.equal(learner.ctx, twin.ctx) and learner.ctx.grad is None
+    assert agree(learner.ctx, twin.ctx, 1e-4) and learner.ctx.grad is None
 
 
 def test_a_parameter_that_wants_no_gradient_stays(clip):
@@ -132,7 +133,7 @@ def test_a_lazy_sequence_of_pictures_will_do(clip, tmp_path):
     learner, twin = small_learner(clip), small_learner(clip)
     quiet(learner, Lazy(images), names, epochs=2, checkpoint=tmp_path / "run")
     quiet(twin, images, names, epochs=2)
-    assert torch.equal(learner.ctx, twin.ctx)
+    assert agree(learner.ctx, twin.ctx, 1e-4)
 
 
 def test_one_picture_is_enough(clip, tmp_path):

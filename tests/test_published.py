@@ -11,6 +11,7 @@ from clipnotes import Clip, prompts
 from clipnotes.prompts import VPT, CoCoOp, KgCoOp, MaPLe, PromptLearner, TipAdapter, fit, fit_tip
 from clipnotes.published import METHODS, Plan, describe, doubts, make, train
 from clipnotes.shots import Folder
+from reference import agree
 from some_folders import NAMES, make_folders
 
 SENTENCE = "an emoji of a {}"  # that suits Emoji-CLIP
@@ -70,7 +71,7 @@ def test_as_by_hand(clip, pictures, name):
         assert getattr(trained.learner, option) == getattr(expected, option)
     found, wanted = trained.learner.state_dict(), expected.state_dict()
     assert found.keys() == wanted.keys()
-    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    assert all(agree(found[key], wanted[key], 1e-4) for key in wanted)
     assert trained.shots == 2 and trained.seconds > 0
     trained.recipe.pop("chosen_epoch", None)
     recipe = {"method": name, **METHODS[name].recipe, "epochs": 2, **EXTRA.get(name, {})}

@@ -81,7 +81,7 @@ def test_the_commands_of_the_steps_are_there():
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE))
     said = "\n".join(step.get("run", "") for _, step in steps())
     made = set(MADE.findall(said))
-    once = {"adopt", "book", "colab", "links", "lint", "matrix", "other-model", "pdf"}
+    once = {"adopt", "book", "colab", "elsewhere", "links", "lint", "matrix", "other-model", "pdf"}
     assert made == once | {"newest", "site", "slow", "test"}
     assert made <= targets
     programs = set(re.findall(r"python (\S+\.py)", said)) | set(re.findall(r"pytest (\S+)", said))

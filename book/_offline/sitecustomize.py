@@ -58,3 +58,6 @@ def block():
 
 if __name__ == "sitecustomize":
     block()
+    import other_machine  # stands beside this file, so Python finds it here
+
+    other_machine.begin()

@@ -74,7 +74,7 @@ class TextEmbeddings(nn.Module):
         >>> ids = torch.tensor([[1, 7, 8, 19]])
         >>> embed(ids).shape
         torch.Size([1, 4, 6])
-        >>> torch.equal(embed(inputs_embeds=embed.token_embedding(ids)), embed(ids))
+        >>> torch.allclose(embed(inputs_embeds=embed.token_embedding(ids)), embed(ids))
         True
     """
 

@@ -87,11 +87,11 @@ def fit(
     once and not augmented, which is much faster (``augment=random_crop_and_flip`` is CoOp's way),
     and the last batch of an epoch is used even if it is not full.
 
-    On a CPU, the same arguments give the same bits. Chance comes from ``seed`` alone; torch's own
-    random state is neither used nor changed. The model stays where it is and computes in the mode
-    that it is in; it gets no gradient. Under ``accelerate launch`` every process takes its part of
-    each batch, and the result is that of one process, up to rounding; each needs the same arguments
-    and its model on its own device.
+    On a CPU, the same arguments give the same numbers, up to rounding. Chance comes from ``seed``
+    alone; torch's own random state is neither used nor changed. The model stays where it is and
+    computes in the mode that it is in; it gets no gradient. Under ``accelerate launch`` every
+    process takes its part of each batch, and the result is that of one process, up to rounding;
+    each needs the same arguments and its model on its own device.
 
     Args:
         learner: A PromptLearner or another learner: a module with ``clip``, ``classnames`` and
@@ -120,7 +120,7 @@ def fit(
         seed: Of the order of pictures and of the augmentation.
         checkpoint: A file that keeps the state of training, written after an epoch, at most every
             two seconds, and after the last. If it is there, the run goes on from it and ends as if
-            it had not been stopped, on a CPU to the bit. It must be of the same run.
+            it had not been stopped, on a CPU up to rounding. It must be of the same run.
         progress: Show a bar with loss and accuracy on stderr.
 
     Returns:
