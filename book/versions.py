@@ -54,6 +54,13 @@ class Group:
 
 GROUPS = (
     Group(
+        "What it needs",
+        "From each version's own metadata. Python and huggingface-hub are looked at by pip. torch "
+        "is not, since it is optional there: with an older one pip says nothing, and newer "
+        "versions of transformers then go without PyTorch, as a line in their log says.",
+        (("{}", ("needs",)),),
+    ),
+    Group(
         "Classes that you import",
         "Listed by `dir(transformers)`. A class can be listed and still need a package that is "
         "not installed. Old names that only forward to new ones are not listed. For pictures, "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import transformers
 
-from facts import clip, layout, pictures, text, vision
+from facts import clip, layout, needs, pictures, text, vision
 
 __all__ = ["facts"]
 
@@ -21,4 +21,5 @@ def facts() -> dict[str, object]:
         **text.facts(),
         **pictures.facts(),
         **layout.facts(),
+        **needs.facts(),
     }

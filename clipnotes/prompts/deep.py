@@ -31,8 +31,8 @@ def in_layers(tower: Any, prompts: Tensor, positions: Tensor) -> Iterator[None]:
         positions: (n_ctx,) or (B, n_ctx), where they stand.
 
     Raises:
-        ValueError: The tower has fewer layers, or it would compute layers again after this context
-            is left, without the vectors (gradient checkpointing).
+        ValueError: The tower has fewer layers, or gradient checkpointing is on: in most versions of
+            transformers it computes layers again after this context is left, without the vectors.
 
     Example:
         >>> import clipnotes
@@ -47,8 +47,9 @@ def in_layers(tower: Any, prompts: Tensor, positions: Tensor) -> Iterator[None]:
     again = any(getattr(m, "gradient_checkpointing", False) and m.training for m in tower.modules())
     if again and torch.is_grad_enabled():
         raise ValueError(
-            "the tower is in training mode with gradient checkpointing, so backward would compute "
-            "its layers again, without the prompts: set model.eval()"
+            "the tower is in training mode with gradient checkpointing, and in most versions of "
+            "transformers backward would then compute its layers again without the prompts: set "
+            "model.eval()"
         )
     with ExitStack() as stack:
         for layer, prompt in zip(tower.encoder.layers[1 : len(prompts)], prompts[1:], strict=True):
