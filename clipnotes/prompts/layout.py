@@ -54,7 +54,8 @@ class Layout:
         - ``"front"``, the name in front: ``start name x x x x . end``
 
         Of an odd number of context tokens, the larger part goes behind the name. Words of the
-        template in front of ``{}`` stay with the name.
+        template in front of ``{}`` stay with the name, and so does a full stop that is one token
+        with the name's last sign, as in "kite (bird of prey).".
 
         Args:
             tokenizer: A CLIP tokenizer of transformers.
@@ -177,15 +178,21 @@ def _check_room(names: list[str], prompts: list[list[int]], n_ctx: int, limit: i
 def _count_upto_name(
     tokenizer: Any, names: list[str], prompts: list[list[int]], template: str
 ) -> list[int]:
-    """Count the tokens of each prompt up to the end of the name.
+    """Count the tokens of each prompt up to the end of the name, as CoOp does.
+
+    That is as many as the words up to there have alone. Signs at the end of a name may become one
+    token with those behind it: of "kite (bird of prey)." the last one is ").", and stays with the
+    name.
 
     Raises:
-        ValueError: A token reaches from the name into the words behind it.
+        ValueError: A token reaches from the name into a word behind it, or the signs in between
+            are fewer tokens than the name alone.
     """
     before, after = template.split("{}")
     heads = token_ids(tokenizer, [before + name for name in names])
     for name, head, prompt in zip(names, heads, prompts, strict=True):
-        if prompt[: len(head)] != head:
+        in_a_word = after[:1].isalnum() and prompt[: len(head)] != head
+        if in_a_word or len(prompt) < len(head):
             raise ValueError(
                 f"in the template {template!r}, {after!r} becomes one token with the end of class "
                 f"{name!r}, and the context should stand between: put a space behind the '{{}}', "
