@@ -52,26 +52,29 @@ def prepare(interpreter: str, torch: str) -> matrix.Step:
     snapshot(TREE)
     wanted = FOLDER / "constraints.txt"
     matrix.write_pins(wanted, held(torch))
-    made = matrix.finish(WHO, "venv", [interpreter, "-m", "venv", FOLDER / "environment"])
+    made = matrix.finish(WHO, "venv", [interpreter, "-m", "venv", str(PYTHON.parents[1])])
     if not made.passed:
         return made
     package = f"{TREE}{matrix.EXTRAS.removeprefix('.')}"
-    command = [PYTHON, "-m", "pip", "install", "--no-compile", "-c", wanted, "-e", package]
+    command = [str(PYTHON), "-m", "pip", "install", "--no-compile", "-c", str(wanted)]
+    command += ["-e", package]
     return matrix.finish(WHO, "environment", command)
 
 
 def moved(installed: dict[str, str]) -> list[tuple[str, str, str]]:
     """Name the packages that are not as pinned: name, pinned and installed version.
 
+    What is pinned and not there belongs to extras that are not installed here.
+
     Args:
         installed: canonical name -> version.
     """
     pins = matrix.pins(matrix.PINS)
-    found = {name: version.split("+")[0] for name, version in installed.items()}
+    found = {name: version.split("+")[0] for name, version in sorted(installed.items())}
     return [
-        (name, pins.get(name, "-"), found.get(name, "-"))
-        for name in sorted({*pins, *found} - matrix.OURS)
-        if pins.get(name) != found.get(name)
+        (name, pins.get(name, "-"), version)
+        for name, version in found.items()
+        if name not in matrix.OURS and pins.get(name) != version
     ]
 
 
@@ -115,7 +118,7 @@ def main(words: list[str]) -> int:
         return 1
     print(f"Logs: {(TREE / matrix.LOGS.relative_to(matrix.ROOT)).relative_to(matrix.ROOT)}/")
     sys.stdout.flush()
-    command = [PYTHON, TREE / "book" / "newest.py", "--inside"]
+    command = [str(PYTHON), str(TREE / "book" / "newest.py"), "--inside"]
     return subprocess.run(command, cwd=TREE, check=False).returncode
 
 
