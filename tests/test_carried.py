@@ -232,6 +232,7 @@ def added(clip):
     table = text_tower(model).embeddings.token_embedding.weight.detach()
     larger = torch.cat([table, table[100:101]])
     text_tower(model).embeddings.token_embedding = nn.Embedding.from_pretrained(larger)
+    model.eval()
     text_tower(model).eos_token_id = 2
     return clipnotes.Clip(model, tokenizer, clip.image_processor)
 
