@@ -53,10 +53,14 @@ def _families(texts: Iterable[str]) -> tuple[list[str], set[int]]:
     if not missing:
         return families, missing
     _add_new_fonts()
-    has: dict[str, set[int]] = {}
-    for entry in font_manager.fontManager.ttflist:
-        if entry.style == "normal" and not entry.name.startswith(BOXES):
-            has.setdefault(entry.name, set()).update(_drawn(entry.fname, missing))
+    installed = font_manager.fontManager.ttflist
+    names = {entry.name for entry in installed if _drawn(entry.fname, missing)}
+    # Of several files with one name matplotlib takes one, and so do we.
+    has = {
+        name: _drawn(font_manager.findfont(font_manager.FontProperties(family=[name])), missing)
+        for name in sorted(names)
+        if not name.startswith(BOXES)
+    }
     while has:
         best = max(has, key=lambda name: len(has[name] & missing))
         found = has.pop(best) & missing
@@ -72,7 +76,7 @@ def _drawn(path: str, wanted: set[int]) -> set[int]:
     try:
         font = FT2Font(path)
         return {code for code in wanted & set(font.get_charmap()) if font.load_char(code).height}
-    except (OSError, RuntimeError):  # a damaged font, or one of pictures only
+    except (OSError, RuntimeError, ValueError):  # damaged, or pictures only
         return set()
 
 
