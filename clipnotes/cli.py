@@ -21,7 +21,7 @@ from clipnotes.terminal import check_new, clear_errors, list_skipped, load_model
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from clipnotes.folders import Skipped
+    from clipnotes.pictures import Skipped
     from clipnotes.prompts.base import Learner
 
 app = typer.Typer(
@@ -221,7 +221,8 @@ def predict(
     with clear_errors():
         import torch
 
-        from clipnotes.folders import encode_files, list_files
+        from clipnotes.folders import list_files
+        from clipnotes.pictures import encode_files
         from clipnotes.prompts import load_prompt
         from clipnotes.prompts.storage import read_prompt
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from clipnotes.checkpoints import Clip
-from clipnotes.folders import Skipped
 from clipnotes.learn import percent
+from clipnotes.pictures import Skipped
 from clipnotes.prompts import LinearProbe, NearestMean, ZeroShot, evaluate
 from clipnotes.prompts.card import model_name
 from clipnotes.published import METHODS, Plan, doubts, make, sentence, train

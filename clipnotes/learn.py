@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clipnotes.atomic import remove_strays, write_atomically
 from clipnotes.checkpoints import Clip
-from clipnotes.folders import Skipped
+from clipnotes.pictures import Skipped
 from clipnotes.prompts import LinearProbe, NearestMean, ZeroShot, evaluate
 from clipnotes.prompts.card import text_tower_digest
 from clipnotes.prompts.resume import digest

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from clipnotes.checkpoints import Clip
 from clipnotes.data import few_shot
-from clipnotes.folders import Skipped, encode_files, image_folder, read_picture
+from clipnotes.folders import image_folder
+from clipnotes.pictures import Skipped, encode_files, read_picture
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from clipnotes.checkpoints import Clip
-    from clipnotes.folders import Skipped
+    from clipnotes.pictures import Skipped
 
 SMALL = 10_000_000  # parameters
 

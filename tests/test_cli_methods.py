@@ -6,7 +6,8 @@ import re
 import pytest
 import torch
 
-from clipnotes.folders import list_files, read_picture
+from clipnotes.folders import list_files
+from clipnotes.pictures import read_picture
 from clipnotes.prompts import METHODS as CLASSES
 from clipnotes.prompts import load_prompt
 from clipnotes.prompts.storage import read_prompt

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from clipnotes import Clip
-from clipnotes.folders import encode_files, list_files
+from clipnotes.folders import list_files
 from clipnotes.learn import Plan, Report, learn
+from clipnotes.pictures import encode_files
 from clipnotes.prompts import LinearProbe, NearestMean, PromptLearner, ZeroShot, evaluate, training
 from clipnotes.shots import split
 from some_folders import NAMES, make_folders

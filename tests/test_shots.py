@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 import torch
 
-from clipnotes.folders import list_files, read_picture
+from clipnotes.folders import list_files
+from clipnotes.pictures import read_picture
 from clipnotes.prompts import VPT, ZeroShot
 from clipnotes.shots import Folder, split
 from some_folders import NAMES, make_folders
