@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,18 @@ from PIL import Image
 from torch import Tensor
 
 from clipnotes import compat
+from clipnotes.batches import BATCH, encode_pixels
 from clipnotes.carried import check_here, text_ends
 from clipnotes.data import composite
 from clipnotes.directory import FILES, check_directory, check_parts_fit
 from clipnotes.names import check_classnames
+from clipnotes.upright import is_plain
 
 EMOJI_CLIP = Path(__file__).parent / "emoji_clip"
 CHOICES = (
     "clipnotes.load() for the embedded Emoji-CLIP; the path of a directory with "
     f"{FILES}; a hub id such as 'openai/clip-vit-base-patch32' (needs a network)"
 )
-BATCH = 256  # pictures or texts that go through a tower at once
 
 
 class Clip:
@@ -51,7 +52,10 @@ class Clip:
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures -> what the vision tower takes.
 
-        Transparent pictures are laid on white first.
+        Transparent pictures are laid on white first, and a photograph is turned as its EXIF note
+        says, as by :func:`clipnotes.data.composite`. Pictures without transparency and note are
+        given to the image processor as they are. One after the other is read and prepared, so a
+        lazy sequence may be larger than the memory.
 
         Args:
             images: PIL pictures of any size; modes "RGB", "RGBA", "L", "LA", "P", "1".
@@ -69,6 +73,10 @@ class Clip:
             >>> clipnotes.load().preprocess([Image.new("RGB", (100, 80))]).shape
             torch.Size([1, 3, 64, 64])
         """
+        return torch.cat(list(self._prepare(images)))
+
+    def _prepare(self, images: Sequence[Image.Image]) -> Iterator[Tensor]:
+        """Pixels (1, 3, H, W) of one picture after the other."""
         if isinstance(images, Image.Image):
             raise TypeError("one picture was given; give a list: [image]")
         if not hasattr(images, "__len__"):
@@ -82,8 +90,8 @@ class Clip:
                 raise ValueError(
                     f"picture {i} is {image.size[0]} x {image.size[1]} pixels; nothing to see"
                 )
-        ready = [composite(image) for image in images]
-        return self.image_processor(ready, return_tensors="pt")["pixel_values"]
+            ready = image if is_plain(image) else composite(image)
+            yield self.image_processor([ready], return_tensors="pt")["pixel_values"]
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Texts -> input_ids and attention_mask, padded to the longest.
@@ -165,6 +173,9 @@ class Clip:
     def encode_image(self, images: Sequence[Image.Image]) -> Tensor:
         """Encode pictures in the space shared with texts.
 
+        Photographs are turned as their EXIF note says, as the command line does it. A few at a time
+        are prepared and go through the tower, so a lazy sequence may be larger than the memory.
+
         Args:
             images: PIL pictures, as for :meth:`preprocess`.
 
@@ -181,13 +192,7 @@ class Clip:
             >>> clipnotes.load().encode_image([Image.new("RGB", (64, 64))]).shape
             torch.Size([1, 128])
         """
-        check_here(self.model)
-        pixel_values = self.preprocess(images)
-        parts = [
-            compat.image_features(self.model, batch.to(self.model.device, self.model.dtype))
-            for batch in pixel_values.split(BATCH)
-        ]
-        return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
+        return encode_pixels(self.model, self._prepare(images))
 
     @torch.no_grad()
     def classify(

@@ -235,8 +235,11 @@ def predict(
         # A learner that encodes pictures itself names them a few at a time, as they are read.
         look = _names_at_once(learner)
         with torch.no_grad():
-            encoded, rows, skipped = encode_files(clip, paths, sys.stderr.isatty(), look)
+            bars, notes = sys.stderr.isatty(), list[str]()
+            encoded, rows, skipped = encode_files(clip, paths, bars, look, notes.append)
             list_skipped(skipped)
+            for note in notes:
+                tell(f"note: {note}")
             if not rows:
                 raise ValueError(f"none of {len(paths)} files is a picture that can be read")
             logits = learner.logits(encoded) if look is None else encoded
@@ -279,9 +282,7 @@ def _print_predictions(
         typer.echo(f"{picture['path']:{width}}  {'  '.join(said)}".rstrip())
 
 
-def _names_at_once(learner: Learner) -> Callable[[Sequence[Any]], Tensor] | None:
+def _names_at_once(learner: Learner) -> Callable[[Tensor], Tensor] | None:
     from clipnotes.prompts.visual import VisualLearner
 
-    if not isinstance(learner, VisualLearner):
-        return None
-    return lambda pictures: learner.logits(learner.inputs(pictures))
+    return learner.logits if isinstance(learner, VisualLearner) else None

@@ -173,7 +173,8 @@ def compare(
         make(clip, names, plan, seeds[0])  # what cannot be made says so now
 
     pool = opened.read(clip, say, progress)
-    notes = [*pool.few(shots), *(doubt for plan in plans.values() for doubt in doubts(clip, plan))]
+    doubted = [doubt for plan in plans.values() for doubt in doubts(clip, plan)]
+    notes = [*pool.notes, *pool.few(shots), *doubted]
     about = {"model": model_name(clip), "template": hand_written, "shots": shots}
     found = Comparison({}, names, list(seeds), 0, 0, pool.skipped, notes, about)
     for seed in seeds:

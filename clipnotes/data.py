@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from clipnotes.upright import turn, turn_of
+
 FOLDER = Path(__file__).parent / "emoji"
 
 
@@ -161,10 +163,12 @@ def few_shot(
 def composite(
     image: Image.Image, background: str | tuple[int, int, int] | Image.Image = "white"
 ) -> Image.Image:
-    """Lay a picture with transparency over a background.
+    """Lay a picture with transparency over a background, and put a photograph upright.
 
     Dropping the alpha channel instead, as ``convert("RGB")`` does, shows whatever colour hides
-    under the transparent pixels (black, in the emoji data set).
+    under the transparent pixels (black, in the emoji data set). And a camera that was held on its
+    side does not turn the pixels, it notes in the file (EXIF) how they are to be turned; here they
+    are. A note that is damaged counts as none.
 
     Args:
         image: any mode with or without transparency ("RGBA", "LA", "P", "RGB", "L", "1").
@@ -172,7 +176,7 @@ def composite(
             size.
 
     Returns:
-        An RGB picture of the same size.
+        An RGB picture of the same size, or of the turned one.
 
     Raises:
         TypeError: something that is no PIL picture.
@@ -191,13 +195,21 @@ def composite(
             f"a picture of mode {image.mode!r}; {', '.join(allowed)} are allowed. "
             'Convert it first: image.convert("RGB")'
         )
+    image = turn(image, turn_of(image)[0])
     if isinstance(background, Image.Image):
+        background = turn(background, turn_of(background)[0])
         if background.size != image.size:
             raise ValueError(
                 f"the background has the size {background.size}, the picture {image.size}; "
                 "make them equal: background.resize(image.size)"
             )
         below = background.convert("RGBA")
+    elif image.mode in ("1", "L", "RGB") and "transparency" not in image.info:
+        made = image.convert("RGB")  # nothing shines through, and a photograph is large
+        made.info = {}
+        return made
     else:
         below = Image.new("RGBA", image.size, background)
-    return Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
+    made = Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
+    made.info = {}  # the notes were followed
+    return made

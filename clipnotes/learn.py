@@ -122,7 +122,8 @@ def learn(
     zero_shot = ZeroShot(clip, names, sentence(clip, plan.template))
 
     pool = opened.read(clip, say, progress)
-    report = Report(skipped=pool.skipped, notes=[*pool.few(plan.shots), *doubts(clip, plan)])
+    notes = [*pool.notes, *pool.few(plan.shots), *doubts(clip, plan)]
+    report = Report(skipped=pool.skipped, notes=notes)
     for seed, untrained in zip(plan.seeds, learners, strict=True):
         given, asked = pool.draw(plan.shots, seed)
         say(f"seed {seed}: learning from {len(given)} pictures, testing on {len(asked)}")

@@ -14,7 +14,7 @@ from clipnotes.prompts.base import Learner
 from clipnotes.prompts.card import EMBEDDED, model_name
 from clipnotes.prompts.layout import Position
 from clipnotes.prompts.recipe import learning_rates
-from clipnotes.prompts.samples import count_shots
+from clipnotes.prompts.samples import count_shots, may_keep
 from clipnotes.prompts.visual import VisualLearner
 from clipnotes.shots import Pictures
 
@@ -130,7 +130,8 @@ class Trained:
         learner: It.
         recipe: What it was trained with, for the card; ``method`` is the first.
         shots: Pictures of the class that has the fewest.
-        seconds: Of the training alone; pictures were encoded or prepared before.
+        seconds: Of the training alone; pictures were encoded or prepared before, unless their
+            pixels are too many to be kept.
     """
 
     learner: Learner
@@ -235,7 +236,7 @@ def train(
         return Trained(learner, {**said, **recipe, **chosen}, shots, time.monotonic() - started)
     penalty = _penalty(learner, plan) if plan.method == "kgcoop" else None
     inputs = pictures.suited(learner)
-    if isinstance(learner, VisualLearner):
+    if isinstance(learner, VisualLearner) and may_keep(learner, inputs):
         inputs = learner.inputs(inputs)  # opened once
     history = fit(
         learner,

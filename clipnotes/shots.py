@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +10,16 @@ from typing import Any
 
 import datasets
 import torch
-from PIL import Image
 from torch import Tensor
 
 from clipnotes.checkpoints import Clip
 from clipnotes.data import few_shot
 from clipnotes.folders import image_folder
-from clipnotes.pictures import Skipped, encode_files, read_picture
+from clipnotes.pictures import Files, Skipped, encode_files
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures(Sequence[Image.Image]):
+class Pictures(Files):
     """Pictures in files, each opened whenever it is asked for, and what is known of them.
 
     Attributes:
@@ -28,15 +28,8 @@ class Pictures(Sequence[Image.Image]):
         labels: (n,) int64, the class of each.
     """
 
-    paths: list[str]
     features: Tensor
     labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, i: Any) -> Any:
-        return read_picture(self.paths[i])
 
     def take(self, rows: Sequence[int]) -> Pictures:
         """Make a smaller one, of these rows."""
@@ -57,12 +50,14 @@ class Pool:
         pictures: To learn from; also to test on, unless there are others for it.
         others: Those of a folder of its own, to test on.
         skipped: Files that could not be read.
+        notes: What had to be assumed of others.
     """
 
     names: list[str]
     pictures: Pictures
     others: Pictures | None
     skipped: list[Skipped]
+    notes: list[str]
 
     def draw(self, shots: int, seed: int) -> tuple[Pictures, Pictures]:
         """Draw ``shots`` pictures a class to learn from; those to test on come second."""
@@ -138,27 +133,45 @@ class Folder:
             progress: Show bars on stderr.
 
         Raises:
-            ValueError: Of some class nothing can be read, or nothing is there to test on.
+            ValueError: Of some class, here or in the folder to test on, nothing can be read; or
+                nothing is left to test on.
         """
-        say(f"reading {len(self._table)} files of {len(self.names)} classes")
-        pictures, skipped = _encode(clip, self._table, progress)
+        n = len(self._table) + (0 if self._test_table is None else len(self._test_table))
+        of = f"{n} files of {len(self.names)} classes"
+        say(f"reading {of}")
+        started = time.monotonic()
+        notes: list[str] = []
+        pictures, skipped = self._encode(clip, self._table, progress, notes)
         others = None
         if self._test_table is not None:
-            others, more = _encode(clip, self._test_table, progress)
+            others, more = self._encode(clip, self._test_table, progress, notes)
             skipped += more
-        reasons = "; ".join(f"{one.path}: {one.reason}" for one in skipped[:3])
+        rate = n / max(time.monotonic() - started, 1e-3)
+        say(f"read {of}: {rate:.{0 if rate >= 10 else 1}f} pictures a second")
         counts = torch.bincount(pictures.labels, minlength=len(self.names)).tolist()
-        for name, count in zip(self.names, counts, strict=True):
-            if not count:
-                raise ValueError(f"none of the files of {name!r} can be read: {reasons}")
         if others is None and max(counts) == 1:
             raise ValueError(
                 f"every class in {self._folder} has a single picture, so none is left to test on; "
                 "add pictures, or give a folder to test on (--test)"
             )
-        if others is not None and not len(others):
-            raise ValueError(f"none of the files in {self._test} can be read: {reasons}")
-        return Pool(self.names, pictures, others, skipped)
+        return Pool(self.names, pictures, others, skipped, notes)
+
+    def _encode(
+        self, clip: Clip, table: datasets.Dataset, progress: bool, notes: list[str]
+    ) -> tuple[Pictures, list[Skipped]]:
+        unopened = table.cast_column("image", datasets.Image(decode=False))
+        paths = [image["path"] for image in unopened["image"]]
+        features, rows, skipped = encode_files(clip, paths, progress, note=notes.append)
+        given = torch.tensor(list(table["name"]))
+        labels = given[rows]
+        for i in sorted(set(given.tolist()) - set(labels.tolist())):
+            own = [path for path, label in zip(paths, given.tolist(), strict=True) if label == i]
+            said = [f"{one.path}: {one.reason}" for one in skipped if one.path in own[:3]]
+            where = self._folder if table is self._table else self._test
+            raise ValueError(
+                f"none of the files of {self.names[i]!r} in {where} can be read: {'; '.join(said)}"
+            )
+        return Pictures([paths[row] for row in rows], features, labels), skipped
 
 
 def split(
@@ -193,11 +206,3 @@ def split(
         train += few_shot(table, some, seed, label="class")["row"]
     left = set(range(len(labels))).difference(train)
     return sorted(train), sorted(left)
-
-
-def _encode(clip: Clip, table: datasets.Dataset, progress: bool) -> tuple[Pictures, list[Skipped]]:
-    unopened = table.cast_column("image", datasets.Image(decode=False))
-    paths = [image["path"] for image in unopened["image"]]
-    features, rows, skipped = encode_files(clip, paths, progress)
-    labels = torch.tensor(list(table["name"]))[rows]
-    return Pictures([paths[row] for row in rows], features, labels), skipped

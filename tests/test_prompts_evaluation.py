@@ -1,12 +1,11 @@
 """evaluate(): the numbers are scikit-learn's, and what cannot be measured is an error."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from PIL import Image
 from sklearn import metrics
 
+from clipnotes import compat
 from clipnotes.prompts import VPT, PromptLearner, evaluate
 from few_pictures import CLASSES, fruits, small_learner
 
@@ -71,12 +70,11 @@ def test_a_column_of_a_data_set_will_do_and_is_read_in_batches(clip, monkeypatch
     learner = small_learner(clip)
     whole = evaluate(learner, picked["image"], picked["name"])
     sizes = []
-    encode = clip.encode_image
-    spy = SimpleNamespace(
-        model=clip.model, encode_image=lambda images: (sizes.append(len(images)), encode(images))[1]
+    encode = compat.image_features
+    monkeypatch.setattr(
+        compat, "image_features", lambda model, x: (sizes.append(len(x)), encode(model, x))[1]
     )
-    learner.clip = spy
-    monkeypatch.setattr("clipnotes.prompts.samples.BATCH", 2)
+    monkeypatch.setattr("clipnotes.batches.BATCH", 2)
     parts = evaluate(learner, picked["image"], picked["name"])
     assert sizes == [2, 2, 1]
     assert torch.equal(whole.confusion, parts.confusion)
@@ -90,7 +88,7 @@ def test_the_pixels_of_all_pictures_are_never_held_at_once(clip, monkeypatch):
     monkeypatch.setattr(
         learner, "logits", lambda pixels: held.append(len(pixels)) or logits(pixels)
     )
-    monkeypatch.setattr("clipnotes.prompts.evaluation.BLOCK", 4)
+    monkeypatch.setattr("clipnotes.prompts.evaluation.BLOCK", 4 * 3 * 64 * 64 * 4 + 1)
     parts = evaluate(learner, images, names)
     assert held == [4, 4, 4, 3]
     assert torch.equal(whole.confusion, parts.confusion)
@@ -131,7 +129,7 @@ def test_what_cannot_be_measured(clip, images, labels, error, words):
 
 
 def test_a_picture_is_named_by_its_place_in_all(clip, monkeypatch):
-    monkeypatch.setattr("clipnotes.prompts.samples.BATCH", 1)
+    monkeypatch.setattr("clipnotes.batches.BATCH", 1)
     for bad, words in ((Image.new("RGB", (8, 0)), "1 is 8 x 0 pixels"), ("a.png", "1: a str")):
         with pytest.raises((TypeError, ValueError), match=f"picture {words}"):
             evaluate(Said(clip, [0, 0]), [Image.new("RGB", (8, 8)), bad], [0, 0])

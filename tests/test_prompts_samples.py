@@ -88,7 +88,7 @@ def test_a_picture_that_cannot_be_read_is_named_by_its_number(image, error, word
 def test_pictures_are_encoded_in_parts_and_stay_in_order(clip, monkeypatch):
     images, _ = fruits()
     whole = clip.encode_image(images[:5])
-    monkeypatch.setattr(samples, "BATCH", 2)
+    monkeypatch.setattr("clipnotes.batches.BATCH", 2)
     found = samples.encode_pictures(clip, images[:5])
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, whole, atol=1e-5, rtol=0)

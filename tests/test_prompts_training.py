@@ -3,7 +3,6 @@
 import copy
 import functools
 import random
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
+from clipnotes import compat
 from clipnotes.prompts import PromptLearner, evaluate, fit, random_crop_and_flip
 from clipnotes.prompts.augmentation import check_augment, inputs_for
 from clipnotes.prompts.recipe import batches, epochs_for, learning_rates
@@ -145,28 +145,26 @@ def test_same_seed_same_prompt_and_no_global_chance(clip, shots):
     assert not agree(learners[0].ctx, learners[2].ctx, 1e-4)
 
 
-def test_pictures_are_encoded_once_and_give_what_features_give(clip):
+def test_pictures_are_encoded_once_and_give_what_features_give(clip, monkeypatch):
     images, names = fruits()
     numbers = [CLASSES.index(name) for name in names]
     learner, other = small_learner(clip), small_learner(clip)
-    encoded = count_encoded(learner)
+    encoded = count_encoded(monkeypatch)
     quiet(learner, images, names, epochs=3)
     assert encoded == [15]
     quiet(other, clip.encode_image(images), torch.tensor(numbers), epochs=3)
     assert agree(learner.ctx, other.ctx, 1e-4)
 
 
-def count_encoded(learner):
-    """Give a learner a CLIP that writes down how many pictures it encodes at a time."""
-    clip, sizes = learner.clip, []
+def count_encoded(monkeypatch):
+    """Write down how many pictures are encoded at a time."""
+    encode, sizes = compat.image_features, []
 
-    def encode_image(images):
-        sizes.append(len(images))
-        return clip.encode_image(images)
+    def image_features(model, pixel_values):
+        sizes.append(len(pixel_values))
+        return encode(model, pixel_values)
 
-    learner.clip = SimpleNamespace(
-        model=clip.model, tokenizer=clip.tokenizer, encode_image=encode_image
-    )
+    monkeypatch.setattr(compat, "image_features", image_features)
     return sizes
 
 
@@ -210,10 +208,10 @@ def test_a_model_in_half_precision(clip, shots):
 # Augmentation
 
 
-def test_views_are_encoded_before_training_and_one_is_taken_an_epoch(clip):
+def test_views_are_encoded_before_training_and_one_is_taken_an_epoch(clip, monkeypatch):
     images, names = fruits()
     learner = small_learner(clip)
-    encoded = count_encoded(learner)
+    encoded = count_encoded(monkeypatch)
     quiet(learner, images, names, epochs=3, augment=random_crop_and_flip, views=2)
     assert encoded == [15, 15]
     draw = inputs_for(learner, images[:2], random_crop_and_flip, 3, 0)
@@ -235,10 +233,10 @@ def test_views_are_a_whole_number(views, allowed):
             check_augment(PICTURES, random_crop_and_flip, views)
 
 
-def test_without_views_every_step_augments_anew(clip):
+def test_without_views_every_step_augments_anew(clip, monkeypatch):
     images, names = fruits()
     learner, plain = small_learner(clip), small_learner(clip)
-    encoded = count_encoded(learner)
+    encoded = count_encoded(monkeypatch)
     recipe = {"epochs": 2, "batch_size": 8, "schedule": "constant", "seed": 3}
     quiet(learner, images, names, augment=random_crop_and_flip, **recipe)
     assert encoded == [8, 7, 8, 7]

@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import weakref
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -10,7 +12,16 @@ from transformers import CLIPTextModelWithProjection
 
 import clipnotes
 from clipnotes.compat import vision_tower
-from clipnotes.prompts import VPT, PromptLearner, ZeroShot, evaluate, fit, load_prompt
+from clipnotes.pictures import Files
+from clipnotes.prompts import (
+    VPT,
+    PromptLearner,
+    ZeroShot,
+    evaluate,
+    fit,
+    load_prompt,
+    random_crop_and_flip,
+)
 from clipnotes.prompts.storage import read_prompt, write_prompt
 from few_pictures import CLASSES, fruits
 from reference import agree, assert_close, pixels
@@ -82,7 +93,7 @@ def test_pictures_in_any_number_are_encoded_alike(clip, monkeypatch):
     vpt = VPT(tiny, NAMES, 2)
     images = pictures(tiny, 5)
     whole = vpt.logits(images)
-    monkeypatch.setattr("clipnotes.prompts.deep.BATCH", 2)
+    monkeypatch.setattr("clipnotes.batches.BATCH", 2)
     assert_close("in batches", vpt.logits(images), whole)
     assert vpt.inputs([]).shape == (0, *images.shape[1:])
     none = vpt.logits(images[:0])  # what a process computes that has no part of a batch
@@ -132,11 +143,75 @@ def test_fit_and_evaluate_take_pictures_or_their_pixels(clip, monkeypatch):
     assert agree(learners[0].ctx, learners[2].ctx, 1e-4)
     whole = evaluate(learners[0], images, names)
     assert whole.accuracy > 0.5
-    monkeypatch.setattr("clipnotes.prompts.evaluation.BLOCK", 4)
+    monkeypatch.setattr("clipnotes.prompts.evaluation.BLOCK", 4 * 4 * pixel_values[0].numel())
     for given in (images, pixel_values):
         assert torch.equal(evaluate(learners[0], given, names).confusion, whole.confusion)
     with pytest.raises(TypeError, match="picture 14: a str"):
         evaluate(learners[0], [*images[:14], "a.png"], names)
+
+
+class Lazy(Sequence):
+    """Pictures that are made when they are asked for, and how many are there at once."""
+
+    def __init__(self, images):
+        self.images, self.alive, self.most = images, weakref.WeakSet(), 0
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        image = self.images[i].copy()
+        self.alive.add(image)
+        self.most = max(self.most, len(self.alive))
+        return image
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize(
+    "augmentation",
+    [{}, {"augment": random_crop_and_flip}, {"augment": random_crop_and_flip, "views": 2}],
+)
+def test_no_more_pixels_are_kept_than_may_be(clip, monkeypatch, kept, augmentation):
+    """Read again or kept, the numbers are the same, and no two pictures are there at once."""
+    images, names = fruits()
+    recipe = {"epochs": 2, "batch_size": 8, "lr": 0.05, "schedule": "constant", **augmentation}
+    all_kept, learner = (VPT(clip, CLASSES, 2, 1) for _ in range(2))
+    history = quiet(all_kept, images, names, **recipe)
+    pixels, read = 4 * 3 * 64 * 64, learner.clip.image_processor
+    limit = len(images) * augmentation.get("views", 1) - (not kept)
+    monkeypatch.setattr("clipnotes.prompts.samples.KEPT", pixels * limit)
+    calls = []
+    monkeypatch.setattr(clip, "image_processor", lambda *a, **k: calls.append(1) or read(*a, **k))
+    lazy = Lazy(images)
+    assert quiet(learner, lazy, names, **recipe).loss == history.loss
+    assert torch.equal(learner.ctx, all_kept.ctx)
+    assert lazy.most <= 2  # the one that is read, while the last one's name is still bound
+    once = len(images) * augmentation.get("views", 1)
+    anew = 2 * len(images)
+    assert len(calls) == (once if kept and augmentation.keys() != {"augment"} else anew)
+    before = lazy.most = 0
+    monkeypatch.setattr("clipnotes.prompts.evaluation.BLOCK", 4 * pixels)
+    evaluate(learner, lazy, names)
+    assert before < lazy.most <= 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda clip: VPT(clip, CLASSES, 2, 1), lambda clip: PromptLearner(clip, CLASSES, n_ctx=2)],
+)
+def test_files_are_read_as_pictures_are(clip, tmp_path, make):
+    images, names = fruits()
+    for i, image in enumerate(images):
+        image.save(tmp_path / f"{i:02}.png")
+    files = Files([str(path) for path in sorted(tmp_path.iterdir())])
+    learners = make(clip), make(clip)
+    losses = [
+        quiet(learner, given, names, epochs=2, batch_size=8, lr=0.05, schedule="constant").loss
+        for learner, given in zip(learners, (images, files), strict=True)
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    found = [evaluate(learners[0], given, names).confusion for given in (images, files)]
+    assert torch.equal(*found)
 
 
 def test_a_run_goes_on_from_its_checkpoint(clip, tmp_path, monkeypatch):

@@ -1,10 +1,12 @@
 """The pictures of a folder: the draw, and what is known of each."""
 
+import re
 import shutil
 from collections import Counter
 
 import pytest
 import torch
+from PIL import Image
 
 from clipnotes.folders import list_files
 from clipnotes.pictures import read_picture
@@ -57,5 +59,27 @@ def test_a_folder_to_test_on_that_cannot_be_read(clip, folder, tmp_path):
     shutil.copytree(folder, tmp_path / "test")
     for path in list_files(tmp_path / "test"):
         path.write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"none of the files in .*test can be read: .*0\.png"):
+    with pytest.raises(ValueError, match=r"of 'fruit' in .*test can be read: .*0\.png: no pic"):
         Folder(folder, tmp_path / "test").read(clip)
+
+
+def test_a_class_of_which_nothing_can_be_read_is_named(clip, folder, tmp_path):
+    for name in ("in", "test"):
+        shutil.copytree(folder, tmp_path / name)
+        for path in list_files(tmp_path / name / "small_bird"):
+            path.write_bytes(b"x")
+        broken = rf"none of the files of 'small bird' in .*{name} can be read: .*small_bird.0\.png"
+        opened = Folder(*((folder, tmp_path / name) if name == "test" else (tmp_path / name,)))
+        with pytest.raises(ValueError, match=broken):
+            opened.read(clip)
+
+
+def test_reading_says_how_fast_it_was_and_what_it_assumed(clip, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "in")
+    Image.new("I;16", (40, 40), 3000).save(tmp_path / "in" / "fruit" / "0.png")
+    said = []
+    pool = Folder(tmp_path / "in", folder).read(clip, said.append)
+    assert said[0] == "reading 18 files of 3 classes"
+    assert re.fullmatch(r"read 18 files of 3 classes: [\d.]+ pictures a second", said[1])
+    (note,) = pool.notes
+    assert note.startswith(str(tmp_path / "in" / "fruit" / "0.png")) and "12 alone" in note

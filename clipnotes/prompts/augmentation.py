@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
-from clipnotes.prompts.samples import Images, inputs_of, picture
+from clipnotes.prompts.samples import Images, inputs_of, inputs_of_rows, may_keep, picture
 
 Augment = Callable[[Image.Image, random.Random], Image.Image]
 Draw = Callable[[int, Sequence[int]], Tensor]  # epoch, rows -> inputs, a row each
@@ -84,6 +84,10 @@ def inputs_for(
     augmented and prepared ``views`` times now, and every epoch takes one of them. With ``augment``
     alone, every step augments and prepares its pictures, as the reference does.
 
+    Pictures are read one after the other, and none is held. Of a learner that takes pixels,
+    ``samples.KEPT`` bytes of them at most are kept; if all would be more, none is, and each step
+    reads and prepares what it needs, which gives the same numbers, slowly.
+
     What a picture becomes depends on the seed, its row and the epoch (or the view), and on nothing
     else: not on the order, nor on how many processes share the work.
 
@@ -109,29 +113,61 @@ def inputs_for(
         >>> draw(0, [1, 0, 1]).shape
         torch.Size([3, 128])
     """
-    if augment is None:
+    keeps = may_keep(learner, images, views or 1)
+    if augment is None and keeps:
         inputs = inputs_of(learner, images)
         return lambda epoch, rows: inputs[list(rows)]
     pictures: Sequence[Image.Image] = images  # type: ignore[assignment]
-    augmented = augment
-
-    def prepare_augmented(rows: Sequence[int], what: str) -> Tensor:
-        made = [
-            augmented(picture(pictures, i), random.Random(f"{seed} {what} row {i}")) for i in rows
-        ]
-        return inputs_of(learner, made)
-
-    if views is None:
+    if views is None or not keeps:
         for i in range(len(pictures)):  # what cannot be read is found now, not in mid-training
             picture(pictures, i)
-        return lambda epoch, rows: prepare_augmented(rows, f"epoch {epoch}")
+    if augment is None:
+        return lambda epoch, rows: inputs_of_rows(learner, pictures, rows)
+    augmented = augment
 
+    def prepare(rows: Sequence[int], whats: Sequence[str]) -> Tensor:
+        return inputs_of(learner, Augmented(pictures, augmented, rows, whats, seed))
+
+    if views is None:
+        return lambda epoch, rows: prepare(rows, [f"epoch {epoch}"] * len(rows))
+    n_views = views
+
+    def views_of(epoch: int, rows: Sequence[int]) -> list[int]:
+        return [random.Random(f"{seed} epoch {epoch} row {i}").randrange(n_views) for i in rows]
+
+    if not keeps:
+        return lambda epoch, rows: prepare(rows, [f"view {k}" for k in views_of(epoch, rows)])
     everything = range(len(pictures))
-    # (views, n, ...)
-    cache = torch.stack([prepare_augmented(everything, f"view {k}") for k in range(views)])
+    first = prepare(everything, ["view 0"] * len(pictures))
+    cache = first.new_empty(views, *first.shape)  # (views, n, ...)
+    cache[0] = first
+    for k in range(1, views):
+        cache[k] = prepare(everything, [f"view {k}"] * len(pictures))
+    return lambda epoch, rows: cache[views_of(epoch, rows), list(rows)]
 
-    def draw(epoch: int, rows: Sequence[int]) -> Tensor:
-        chosen = [random.Random(f"{seed} epoch {epoch} row {i}").randrange(views) for i in rows]
-        return cache[chosen, list(rows)]
 
-    return draw
+@dataclass(frozen=True, eq=False)
+class Augmented(Sequence[Image.Image]):
+    """Some rows of pictures, each read and augmented when it is asked for.
+
+    Attributes:
+        pictures: All of them.
+        augment: As for :func:`inputs_for`.
+        rows: Which ones.
+        whats: What each is made for; other words, another chance.
+        seed: Of chance.
+    """
+
+    pictures: Sequence[Image.Image]
+    augment: Augment
+    rows: Sequence[int]
+    whats: Sequence[str]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, j: Any) -> Any:
+        i = self.rows[j]
+        chance = random.Random(f"{self.seed} {self.whats[j]} row {i}")
+        return self.augment(picture(self.pictures, i), chance)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipnotes.checkpoints import BATCH
+from clipnotes.batches import at_once
 from clipnotes.compat import image_features, vision_tower, visual_projection
 from clipnotes.model import unit_length
 from clipnotes.prompts.substitute import substitute
@@ -130,7 +130,7 @@ def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Te
         stack.callback(tower.embeddings.register_forward_hook(insert).remove)
         parts = [
             image_features(model, batch.to(model.device, model.dtype))
-            for batch in pixel_values.split(BATCH)
+            for batch in pixel_values.split(at_once(model))
         ]
     features = torch.cat(parts)  # (B, P)
     return unit_length(features.to(torch.promote_types(features.dtype, prompts.dtype)))

@@ -15,10 +15,11 @@ from clipnotes.prompts.samples import (
     check_inputs,
     check_labels,
     inputs_of,
-    picture,
+    inputs_of_rows,
+    pictures_in,
 )
 
-BLOCK = 512  # pictures whose pixels are held at once: 300 MB at 224 x 224
+BLOCK = 128 * 2**20  # bytes of pixels that are held at once: 222 pictures of 224 x 224
 
 
 class Classifier(Protocol):
@@ -110,11 +111,8 @@ def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
 def _logits(classifier: Classifier, images: Images) -> Tensor:
     if isinstance(images, Tensor) or not hasattr(classifier, "inputs"):
         return classifier.logits(inputs_of(classifier, images))
-    n = len(images)
-    blocks = [range(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK)]
+    n, several = len(images), pictures_in(classifier.clip, BLOCK)
+    blocks = [range(i, min(i + several, n)) for i in range(0, n, several)]
     return torch.cat(
-        [
-            classifier.logits(inputs_of(classifier, [picture(images, i) for i in block]))
-            for block in blocks
-        ]
+        [classifier.logits(inputs_of_rows(classifier, images, block)) for block in blocks]
     )

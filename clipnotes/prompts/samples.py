@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from clipnotes.checkpoints import BATCH, Clip
+from clipnotes.batches import encode_pixels
+from clipnotes.checkpoints import Clip
 from clipnotes.data import composite
+from clipnotes.pictures import Files
 
 Images = Sequence[Image.Image] | Tensor  # pictures, or what a learner takes in their place
 Labels = Sequence[int] | Sequence[str] | Tensor
+
+KEPT = 384 * 2**20  # bytes of pixels that are held: 668 pictures of 224 x 224
 
 _FEATURES = "give PIL pictures, or the (n, {width}) tensor that clip.encode_image(pictures) returns"
 _PIXELS = "give PIL pictures, or the (n, {}) tensor that clip.preprocess(pictures) returns"
@@ -47,18 +52,21 @@ def picture(images: Sequence[Image.Image], i: int) -> Image.Image:
 def encode_pictures(clip: Clip, images: Sequence[Image.Image]) -> Tensor:
     """Pictures -> (n, P) float32 features of unit length, on the model's device; n may be 0.
 
-    A batch at a time is read and prepared, so a lazy sequence may be larger than the memory.
+    One after the other is read and prepared, so a lazy sequence may be larger than the memory.
 
     Raises:
         TypeError, ValueError: As :func:`picture`.
     """
     if len(images) == 0:
         return torch.zeros(0, clip.model.config.projection_dim, device=clip.model.device)
-    parts = [
-        clip.encode_image([picture(images, j) for j in range(i, min(i + BATCH, len(images)))])
-        for i in range(0, len(images), BATCH)
-    ]
-    return torch.cat(parts).float()
+    return encode_pixels(clip.model, _prepare(clip, images)).float()
+
+
+def _prepare(clip: Clip, images: Sequence[Image.Image]) -> Iterator[Tensor]:
+    """Pixels (1, 3, H, W) of one picture after the other; of files, in a few threads."""
+    if isinstance(images, Files):
+        return images.pixels(clip)
+    return (clip.preprocess([picture(images, i)]) for i in range(len(images)))
 
 
 def check_images(clip: Clip, images: Images) -> Images:
@@ -166,7 +174,7 @@ def _check_many(images: Images, wanted: str) -> None:
 def pixels_of(clip: Clip, images: Images) -> Tensor:
     """Pictures -> (n, 3, height, width) float32 pixels; n may be 0. A tensor is checked and stays.
 
-    A batch at a time is read and prepared; the pixels stay on the CPU.
+    One after the other is read and prepared; their pixels stay on the CPU.
 
     Raises:
         TypeError, ValueError: As :func:`check_pixels` and :func:`picture`.
@@ -181,11 +189,10 @@ def pixels_of(clip: Clip, images: Images) -> Tensor:
     images = check_pixels(clip, images)
     if isinstance(images, Tensor):
         return images
-    parts = [
-        clip.preprocess([picture(images, j) for j in range(i, min(i + BATCH, len(images)))])
-        for i in range(0, len(images), BATCH)
-    ]
-    return torch.cat(parts).float()
+    pixels = torch.empty(len(images), *_pixel_shape(clip))
+    for i, one in enumerate(_prepare(clip, images)):
+        pixels[i] = one[0]
+    return pixels
 
 
 def check_inputs(learner: Any, images: Images) -> Images:
@@ -229,6 +236,41 @@ def inputs_of(learner: Any, images: Images) -> Tensor:
     if hasattr(learner, "inputs"):
         return learner.inputs(images)
     return encode_pictures(learner.clip, images)
+
+
+def may_keep(learner: Any, images: Images, views: int = 1) -> bool:
+    """Tell whether what a learner takes of all these pictures may be held at once.
+
+    Features may; the pixels of many pictures are too large, and these are read again whenever they
+    are needed.
+
+    Example:
+        >>> import clipnotes
+        >>> from clipnotes.prompts import VPT, PromptLearner
+        >>> clip, pictures = clipnotes.load(), [Image.new("RGB", (80, 60))] * 10_000
+        >>> [may_keep(kind(clip, ["rose"]), pictures) for kind in (VPT, PromptLearner)]
+        [False, True]
+    """
+    if isinstance(images, Tensor) or not hasattr(learner, "inputs"):
+        return True
+    return views * len(images) <= pictures_in(learner.clip, KEPT)
+
+
+def pictures_in(clip: Clip, size: int) -> int:
+    """Say how many pictures have pixels of so many bytes, in float32; at least one."""
+    return max(1, size // (4 * math.prod(_pixel_shape(clip))))
+
+
+def inputs_of_rows(learner: Any, images: Sequence[Image.Image], rows: Sequence[int]) -> Tensor:
+    """Read these rows of the pictures, and make of them what a learner with ``inputs`` takes.
+
+    Raises:
+        TypeError, ValueError: As :func:`picture`.
+    """
+    if isinstance(images, Files):
+        return inputs_of(learner, Files([images.paths[i] for i in rows]))
+    made = [inputs_of(learner, [picture(images, i)]) for i in rows]
+    return torch.cat(made) if made else inputs_of(learner, [])
 
 
 def check_labels(labels: Labels, classnames: Sequence[str], n: int) -> Tensor:
