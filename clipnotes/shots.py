@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clipnotes.checkpoints import Clip
 from clipnotes.data import few_shot
-from clipnotes.folders import image_folder
+from clipnotes.folders import class_files
 from clipnotes.pictures import Skipped, encode_files, read_picture
 
 
@@ -90,6 +90,7 @@ class Folder:
     Args:
         folder: The pictures.
         test: Another one with the same classes, to test on. None: what is left over of the first.
+        nested: As for ``image_folder``.
 
     Attributes:
         names: The classes.
@@ -108,14 +109,15 @@ class Folder:
         (tensor([0, 1]), tensor([0]), 1, (64, 64))
     """
 
-    def __init__(self, folder: str | Path, test: str | Path | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, test: str | Path | None = None, nested: bool = False
+    ) -> None:
         self._folder = folder
-        self._table = image_folder(folder)
-        self.names: list[str] = self._table.features["name"].names
+        self.names, self._files = class_files(folder, nested)
         self._test = test
-        self._test_table = None if test is None else image_folder(test)
-        if self._test_table is not None:
-            theirs = self._test_table.features["name"].names
+        self._test_files: list[list[Path]] | None = None
+        if test is not None:
+            theirs, self._test_files = class_files(test, nested)
             if theirs != self.names:
                 more = sorted(set(theirs) - set(self.names))
                 less = sorted(set(self.names) - set(theirs))
@@ -140,11 +142,11 @@ class Folder:
         Raises:
             ValueError: Of some class nothing can be read, or nothing is there to test on.
         """
-        say(f"reading {len(self._table)} files of {len(self.names)} classes")
-        pictures, skipped = _encode(clip, self._table, progress)
+        say(f"reading {sum(map(len, self._files))} files of {len(self.names)} classes")
+        pictures, skipped = _encode(clip, self._files, progress)
         others = None
-        if self._test_table is not None:
-            others, more = _encode(clip, self._test_table, progress)
+        if self._test_files is not None:
+            others, more = _encode(clip, self._test_files, progress)
             skipped += more
         reasons = "; ".join(f"{one.path}: {one.reason}" for one in skipped[:3])
         counts = torch.bincount(pictures.labels, minlength=len(self.names)).tolist()
@@ -195,9 +197,8 @@ def split(
     return sorted(train), sorted(left)
 
 
-def _encode(clip: Clip, table: datasets.Dataset, progress: bool) -> tuple[Pictures, list[Skipped]]:
-    unopened = table.cast_column("image", datasets.Image(decode=False))
-    paths = [image["path"] for image in unopened["image"]]
+def _encode(clip: Clip, files: list[list[Path]], progress: bool) -> tuple[Pictures, list[Skipped]]:
+    paths = [str(file) for own in files for file in own]
     features, rows, skipped = encode_files(clip, paths, progress)
-    labels = torch.tensor(list(table["name"]))[rows]
+    labels = torch.tensor([i for i, own in enumerate(files) for _ in own])[rows]
     return Pictures([paths[row] for row in rows], features, labels), skipped
