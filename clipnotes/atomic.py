@@ -1,6 +1,7 @@
 """Write a file whole or not at all."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -15,7 +16,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         content: All of it.
 
     Raises:
-        OSError: The system refuses; what was there before is still there.
+        OSError: The system refuses; it names the file, and what was there before is still there.
 
     Example:
         >>> import tempfile
@@ -31,9 +32,45 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # of a full disk it names nothing, else what is beside
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
+
+
+def check_writable(folder: Path, size: int) -> None:
+    """Write so many bytes into a folder and take them away, before hours are spent on what follows.
+
+    Args:
+        folder: Need not be there, and is not there afterwards if it was not.
+        size: In bytes.
+
+    Raises:
+        OSError: The folder cannot be made or written to, or the disk has too little room.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp(), "new", "prompt")
+        >>> check_writable(folder, 1000)
+        >>> folder.parent.exists()
+        False
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    trial = folder / ".clipnotes-trial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(trial, bytes(size))
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{error.strerror}; nothing has been learned yet", str(folder)
+        ) from error
+    finally:
+        with suppress(OSError):
+            trial.unlink(missing_ok=True)
+            for path in made:
+                path.rmdir()
 
 
 def remove_strays(path: Path) -> None:

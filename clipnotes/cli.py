@@ -6,7 +6,7 @@ that need them, so that ``--help`` comes at once.
 
 from __future__ import annotations
 
-import json
+import csv
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from clipnotes import terminal
-from clipnotes.terminal import check_new, clear_errors, list_skipped, load_model, tell
+from clipnotes.terminal import (
+    check_new,
+    clear_errors,
+    list_skipped,
+    load_model,
+    print_json,
+    shown,
+    tell,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,18 +43,19 @@ app = typer.Typer(
 @app.command()
 def doctor() -> None:
     """Look at the installation; say what is missing and the command that mends it."""
-    from clipnotes.doctor import examine
+    with clear_errors():
+        from clipnotes.doctor import examine
 
-    findings = examine()
-    width = max(len(finding.what) for finding in findings)
-    for finding in findings:
-        mark = "!!" if finding.problem else "ok"
-        said = ": ".join(part for part in (finding.found, finding.problem) if part)
-        typer.echo(f"{mark}  {finding.what:{width}}  {said}")
-        if finding.mend:
-            typer.echo(f"    {'':{width}}  -> {finding.mend}")
-    if any(finding.problem for finding in findings):
-        raise typer.Exit(1)
+        findings = examine()
+        width = max(len(finding.what) for finding in findings)
+        for finding in findings:
+            mark = "!!" if finding.problem else "ok"
+            said = ": ".join(part for part in (finding.found, finding.problem) if part)
+            typer.echo(f"{mark}  {finding.what:{width}}  {said}")
+            if finding.mend:
+                typer.echo(f"    {'':{width}}  -> {finding.mend}")
+        if any(finding.problem for finding in findings):
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -93,6 +102,7 @@ def learn(
     model: terminal.Model = None,
     shots: terminal.Shots = 16,
     test: terminal.Test = None,
+    nested: terminal.Nested = False,
     seed: terminal.Seed = 0,
     seeds: Annotated[
         int, typer.Option(min=1, help="Repeat with so many seeds; the first one's prompt is saved.")
@@ -127,7 +137,7 @@ def learn(
         import matplotlib as mpl
 
         mpl.use("Agg")  # draw into files, also where there is a screen
-        from clipnotes.learn import PICTURE
+        from clipnotes.learn import PICTURE, Report
         from clipnotes.learn import learn as run
         from clipnotes.published import Plan, describe
 
@@ -143,19 +153,35 @@ def learn(
             epochs=epochs,
             lr=lr,
         )
-        bars = sys.stderr.isatty()
+        told: list[str] = []
+
+        def show(report: Report) -> None:
+            list_skipped(report.skipped)
+            told.extend(report.notes)
+            for note in told:
+                tell(f"note: {note}")
+            typer.echo(_accuracy_on(report.n_test, seeds))
+            for line in report.lines():
+                typer.echo(f"  {line}")
+            typer.echo(f"Learned by {describe(report.recipe)}.")
+
         report = run(
-            load_model(model), folder, out, plan, test=test, force=force, say=tell, progress=bars
+            load_model(model),
+            folder,
+            out,
+            plan,
+            test=test,
+            nested=nested,
+            force=force,
+            say=tell,
+            show=show,
+            progress=sys.stderr.isatty(),
         )
-        list_skipped(report.skipped)
-        for note in report.notes:
+        for note in report.notes[len(told) :]:
             tell(f"note: {note}")
-        typer.echo(_accuracy_on(report.n_test, seeds))
-        for line in report.lines():
-            typer.echo(f"  {line}")
-        typer.echo(f"Learned by {describe(report.recipe)}.")
-        typer.echo(f"The prompt is in {out}; what is taken for what, in {out / PICTURE}. Try:")
-        typer.echo(f"  clipnotes predict {shlex.quote(str(out))} IMAGE")
+        drawn = f"; what is taken for what, in {out / PICTURE}" * (out / PICTURE).exists()
+        typer.echo(shown(f"The prompt is in {out}{drawn}. Try:"))
+        typer.echo(shown(f"  clipnotes predict {shlex.quote(str(out))} IMAGE"))
 
 
 @app.command()
@@ -168,6 +194,7 @@ def compare(
     model: terminal.Model = None,
     shots: terminal.Shots = 16,
     test: terminal.Test = None,
+    nested: terminal.Nested = False,
     seed: terminal.Seed = 0,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")] = 3,
     template: terminal.Template = None,
@@ -192,6 +219,7 @@ def compare(
             template=template,
             epochs=epochs,
             test=test,
+            nested=nested,
             say=tell,
             progress=sys.stderr.isatty(),
         )
@@ -199,7 +227,7 @@ def compare(
         for note in found.notes:
             tell(f"note: {note}")
         if as_json:
-            typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+            print_json(found.to_dict())
             return
         typer.echo(_accuracy_on(found.n_test, seeds))
         for line in found.lines():
@@ -213,6 +241,13 @@ def predict(
     model: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="A directory or a hub id. Default: the one it was learned with."),
+    ] = None,
+    classes: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Other classes, as in rose,tulip; quote a name that has a comma in it: "
+            "'\"salt, pepper\",rose'. Not for csc and tip, which learn each class by itself."
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 3,
     as_json: terminal.AsJson = False,
@@ -228,7 +263,7 @@ def predict(
 
         _, card = read_prompt(prompt)
         clip = load_model(model) if model else terminal.load_model_of(card)
-        learner = load_prompt(prompt, clip)
+        learner = load_prompt(prompt, clip, None if classes is None else _names_in(classes))
         paths = [
             str(file) for path in images for file in (list_files(path) if path.is_dir() else [path])
         ]
@@ -273,13 +308,19 @@ def _print_predictions(
     if as_json:
         missing = [vars(one) for one in skipped]
         answer = {"model": card["model"], "pictures": pictures, "skipped": missing}
-        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        print_json(answer)
         return
-    width = max(len(picture["path"]) for picture in pictures)
+    paths = [shown(picture["path"]) for picture in pictures]
+    width = max(map(len, paths))
     name = max(len(one["name"]) for picture in pictures for one in picture["classes"])
-    for picture in pictures:
+    for path, picture in zip(paths, pictures, strict=True):
         said = (f"{one['name']:{name}} {one['probability']:6.1%}" for one in picture["classes"])
-        typer.echo(f"{picture['path']:{width}}  {'  '.join(said)}".rstrip())
+        typer.echo(f"{path:{width}}  {'  '.join(said)}".rstrip())
+
+
+def _names_in(given: str) -> list[str]:
+    (names,) = csv.reader([given], skipinitialspace=True)
+    return [name.strip() for name in names]
 
 
 def _names_at_once(learner: Learner) -> Callable[[Tensor], Tensor] | None:

@@ -122,6 +122,7 @@ def compare(
     template: str | None = None,
     epochs: int | None = None,
     test: str | Path | None = None,
+    nested: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: bool = False,
 ) -> Comparison:
@@ -139,6 +140,7 @@ def compare(
         template: The hand-written sentence. None: one that suits the model.
         epochs: The same for all methods. None: for each as published.
         test: The pictures to test on, instead of those that are left over.
+        nested: Sub-folders are classes even where they look like parts of a data set.
         say: Is told what happens, a line each.
         progress: Show bars on stderr.
 
@@ -165,7 +167,7 @@ def compare(
         if name in names_of_methods[:i]:
             raise ValueError(f"the method {name} was given twice; give it once")
     plans = {name: Plan(name, shots, seeds, template, epochs=epochs) for name in names_of_methods}
-    opened = Folder(folder, test)
+    opened = Folder(folder, test, nested)
     names = opened.names
     hand_written = sentence(clip, template)
     zero_shot = ZeroShot(clip, names, hand_written)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import statistics
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from clipnotes.atomic import remove_strays, write_atomically
+from clipnotes.atomic import check_writable, remove_strays, write_atomically
 from clipnotes.checkpoints import Clip
 from clipnotes.pictures import Skipped
 from clipnotes.prompts import LinearProbe, NearestMean, ZeroShot, evaluate
@@ -22,6 +24,7 @@ from clipnotes.published import Plan, doubts, make, sentence, train
 from clipnotes.shots import Folder
 
 PICTURE = "confusion.png"
+MARGIN = 1_000_000  # bytes, for the picture and the card
 
 
 @dataclass
@@ -72,8 +75,10 @@ def learn(
     plan: Plan | None = None,
     *,
     test: str | Path | None = None,
+    nested: bool = False,
     force: bool = False,
     say: Callable[[str], None] = lambda line: None,
+    show: Callable[[Report], None] = lambda report: None,
     progress: bool = False,
 ) -> Report:
     """Learn from a folder with a sub-folder for each class, by the plan's method, and save it.
@@ -87,18 +92,21 @@ def learn(
     Args:
         clip: The model.
         folder: The pictures.
-        out: The folder for the prompt and ``confusion.png``.
+        out: The folder for the prompt and ``confusion.png``; not among the pictures.
         plan: How to learn.
         test: The pictures to test on, instead of those that are left over.
+        nested: Sub-folders are classes even where they look like parts of a data set.
         force: Replace a prompt that is there.
         say: Is told what happens, a line each.
+        show: Is given the report as soon as it has all numbers. What can fail afterwards takes
+            them from nobody. The figure is drawn last, and if it cannot be, that is a note.
         progress: Show bars on stderr.
 
     Raises:
         ValueError: Folders, names or plan that do not fit, or a method that the model cannot carry;
             nothing has been written then.
         FloatingPointError: Training diverged.
-        OSError: The system refuses to write.
+        OSError: The system refuses to write. Whether it does is tried before anything is read.
 
     Example:
         >>> import clipnotes, tempfile
@@ -116,10 +124,15 @@ def learn(
     out = check_folder(out, force)
     if (out / PICTURE).exists() and not force:
         raise ValueError(f"{out} already holds {PICTURE}; give another folder, or force")
-    opened = Folder(folder, test)
+    for pictures in (folder, test):
+        if pictures is not None:
+            check_outside(out, pictures)
+    opened = Folder(folder, test, nested)
     names = opened.names
     learners = [make(clip, names, plan, seed) for seed in plan.seeds]  # everything is checked
     zero_shot = ZeroShot(clip, names, sentence(clip, plan.template))
+    # The prompt and its checkpoints: what is learned, momentum, and a copy while it is replaced.
+    check_writable(out, MARGIN + 4 * sum(p.nbytes for p in learners[0].parameters()))
 
     pool = opened.read(clip, say, progress)
     notes = [*pool.notes, *pool.few(plan.shots), *doubts(clip, plan)]
@@ -146,29 +159,73 @@ def learn(
         if seed == plan.seeds[0]:
             report.n_train, report.n_test = len(given), len(asked)
             report.recipe = trained.recipe
-            trained.learner.save(
+            first = scores["learned"].confusion
+            save = partial(
+                trained.learner.save,
                 out,
                 shots=trained.shots,
                 seed=seed,
                 scores={name: score.accuracy for name, score in scores.items()},
                 recipe=trained.recipe,
-                force=force,
             )
-            _draw(out / PICTURE, scores["learned"].confusion, names)
+            try:
+                save(force=force)
+                saved = True
+            except OSError as error:  # the numbers of all seeds come first
+                say(f"not saved, and tried again at the end: {error}")
+                saved = False
+    show(report)
+    if not saved:
+        save(force=True)  # what may be there is our own
+    report.notes += _draw(out / PICTURE, first, names)
     for checkpoint in out.glob(".training-*.safetensors"):
         checkpoint.unlink(missing_ok=True)
     return report
 
 
-def _draw(path: Path, matrix: Tensor, names: list[str]) -> None:
-    import matplotlib.pyplot as plt
+def check_outside(out: Path, pictures: str | Path) -> None:
+    """Raise if a folder lies among pictures, where the next run would take it for a class.
 
-    from clipnotes import plots
+    Args:
+        out: The folder; it need not be there.
+        pictures: Another one, with a sub-folder for each class. Links are followed.
 
-    plots.style()
-    figure: Any = plots.confusion(matrix, names).figure
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=110, bbox_inches="tight")
-    plt.close(figure)
-    remove_strays(path)
-    write_atomically(path, content.getvalue())
+    Raises:
+        ValueError: It does, or is the same.
+
+    Example:
+        >>> check_outside(Path("pictures/prompt"), "pictures")
+        Traceback (most recent call last):
+        ValueError: pictures/prompt lies among the pictures in pictures, and the next run would...
+    """
+    top = Path(pictures).expanduser()
+    inner = [path for path in top.iterdir() if path.is_dir()] if top.is_dir() else []
+    if any(out.resolve().is_relative_to(path.resolve()) for path in (top, *inner)):
+        beside = top.absolute().parent / "prompt"
+        raise ValueError(
+            f"{out} lies among the pictures in {top}, and the next run would take it for a class; "
+            f"give a folder outside of them, for instance {beside}"
+        )
+
+
+def _draw(path: Path, matrix: Tensor, names: list[str]) -> list[str]:
+    """Draw what is taken for what; return what is to be said about it."""
+    try:
+        import matplotlib.pyplot as plt
+
+        from clipnotes import plots
+        from clipnotes.plots.fonts import lacking
+
+        plots.style()
+        content = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one for each letter without a glyph
+            figure: Any = plots.confusion(matrix, names).figure
+            figure.savefig(content, format="png", dpi=110, bbox_inches="tight")
+        plt.close(figure)
+        remove_strays(path)
+        write_atomically(path, content.getvalue())
+        missing = lacking(names)
+        return [f"{PICTURE}: {missing}"] if missing else []
+    except Exception as error:  # whatever a font or a disk makes of it: the prompt is saved
+        return [f"{path} could not be drawn: {str(error) or type(error).__name__}"]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clipnotes.checkpoints import Clip
 from clipnotes.data import few_shot
-from clipnotes.folders import image_folder
+from clipnotes.folders import class_files
 from clipnotes.pictures import Files, Skipped, encode_files
 
 
@@ -85,6 +85,7 @@ class Folder:
     Args:
         folder: The pictures.
         test: Another one with the same classes, to test on. None: what is left over of the first.
+        nested: As for ``image_folder``.
 
     Attributes:
         names: The classes.
@@ -103,14 +104,15 @@ class Folder:
         (tensor([0, 1]), tensor([0]), 1, (64, 64))
     """
 
-    def __init__(self, folder: str | Path, test: str | Path | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, test: str | Path | None = None, nested: bool = False
+    ) -> None:
         self._folder = folder
-        self._table = image_folder(folder)
-        self.names: list[str] = self._table.features["name"].names
+        self.names, self._files = class_files(folder, nested)
         self._test = test
-        self._test_table = None if test is None else image_folder(test)
-        if self._test_table is not None:
-            theirs = self._test_table.features["name"].names
+        self._test_files: list[list[Path]] | None = None
+        if test is not None:
+            theirs, self._test_files = class_files(test, nested)
             if theirs != self.names:
                 more = sorted(set(theirs) - set(self.names))
                 less = sorted(set(self.names) - set(theirs))
@@ -136,15 +138,15 @@ class Folder:
             ValueError: Of some class, here or in the folder to test on, nothing can be read; or
                 nothing is left to test on.
         """
-        n = len(self._table) + (0 if self._test_table is None else len(self._test_table))
+        n = sum(map(len, self._files + (self._test_files or [])))
         of = f"{n} files of {len(self.names)} classes"
         say(f"reading {of}")
         started = time.monotonic()
         notes: list[str] = []
-        pictures, skipped = self._encode(clip, self._table, progress, notes)
+        pictures, skipped = self._encode(clip, self._files, progress, notes)
         others = None
-        if self._test_table is not None:
-            others, more = self._encode(clip, self._test_table, progress, notes)
+        if self._test_files is not None:
+            others, more = self._encode(clip, self._test_files, progress, notes)
             skipped += more
         rate = n / max(time.monotonic() - started, 1e-3)
         say(f"read {of}: {rate:.{0 if rate >= 10 else 1}f} pictures a second")
@@ -157,17 +159,15 @@ class Folder:
         return Pool(self.names, pictures, others, skipped, notes)
 
     def _encode(
-        self, clip: Clip, table: datasets.Dataset, progress: bool, notes: list[str]
+        self, clip: Clip, files: list[list[Path]], progress: bool, notes: list[str]
     ) -> tuple[Pictures, list[Skipped]]:
-        unopened = table.cast_column("image", datasets.Image(decode=False))
-        paths = [image["path"] for image in unopened["image"]]
+        paths = [str(file) for own in files for file in own]
         features, rows, skipped = encode_files(clip, paths, progress, note=notes.append)
-        given = torch.tensor(list(table["name"]))
-        labels = given[rows]
-        for i in sorted(set(given.tolist()) - set(labels.tolist())):
-            own = [path for path, label in zip(paths, given.tolist(), strict=True) if label == i]
-            said = [f"{one.path}: {one.reason}" for one in skipped if one.path in own[:3]]
-            where = self._folder if table is self._table else self._test
+        labels = torch.tensor([i for i, own in enumerate(files) for _ in own])[rows]
+        for i in sorted(set(range(len(files))) - set(labels.tolist())):
+            first = [str(file) for file in files[i][:3]]
+            said = [f"{one.path}: {one.reason}" for one in skipped if one.path in first]
+            where = self._folder if files is self._files else self._test
             raise ValueError(
                 f"none of the files of {self.names[i]!r} in {where} can be read: {'; '.join(said)}"
             )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +36,12 @@ Shots = Annotated[int, typer.Option(min=1, help="Pictures a class to learn from.
 Test = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(help="Another folder with the same classes, to test on."),
+]
+Nested = Annotated[
+    bool,
+    typer.Option(
+        "--nested", help="The folders are classes, even if they look like parts of a data set."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Of the draw and of training.")]
 Template = Annotated[
@@ -91,6 +101,32 @@ def check_new(path: Path, force: bool) -> None:
         raise ValueError(f"{path} is there already; give another name, or --force to replace it")
 
 
+def shown(text: str) -> str:
+    r"""Write what would disturb a line, such as a line break in a file's name, as Python does.
+
+    Example:
+        >>> print(shown("two\nlines, 茶"), shown("caf\udce9"))
+        two\nlines, 茶 caf\udce9
+    """
+    disturbs = {"Cc", "Cs", "Zl", "Zp"}  # control characters, bytes that are no text, breaks
+    return "".join(
+        letter.encode("unicode_escape").decode()
+        if unicodedata.category(letter) in disturbs
+        else letter
+        for letter in text
+    )
+
+
+def print_json(answer: Any) -> None:
+    """Print JSON that any terminal and any pipe can carry."""
+    text = json.dumps(answer, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(answer, indent=2)
+    typer.echo(text)
+
+
 def list_skipped(skipped: Sequence[Skipped]) -> None:
     """Name the files that cannot be read, on stderr."""
     if skipped:
@@ -101,14 +137,22 @@ def list_skipped(skipped: Sequence[Skipped]) -> None:
 
 def tell(line: str) -> None:
     """Write a line to stderr: stdout is for results."""
-    typer.echo(line, err=True)
+    typer.echo(shown(line), err=True)
 
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Make of what the user can mend a line, not a traceback."""
+    """Make of what the user can mend a line, not a traceback; and let no letter stop a list."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
+    except BrokenPipeError:
+        raise  # whoever reads has read enough; typer ends quietly
     except (ValueError, OSError, FloatingPointError) as error:
-        tell(f"clipnotes: {error}")
+        said = str(error)
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            said = f"{os.fsdecode(error.filename)}: {error.strerror}"
+        tell(f"clipnotes: {said}")
         raise typer.Exit(1) from None

@@ -124,6 +124,7 @@ def test_learn_hands_every_option_on(folder, tmp_path, monkeypatch):
         "o",
         "--test",
         "t",
+        "--nested",
         "--force",
         *options.split(),
         "--template",
@@ -145,7 +146,7 @@ def test_learn_hands_every_option_on(folder, tmp_path, monkeypatch):
         "epochs": 7,
         "lr": 0.5,
     }
-    assert (str(keywords["test"]), keywords["force"]) == ("t", True)
+    assert (str(keywords["test"]), keywords["nested"], keywords["force"]) == ("t", True, True)
 
 
 def test_learn_says_the_spread_and_the_notes(folder, tmp_path):

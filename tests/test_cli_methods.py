@@ -121,13 +121,14 @@ def test_compare_hands_every_option_on(folder, monkeypatch):
 
     seen = []
     monkeypatch.setattr(clipnotes.compare, "compare", lambda *a, **k: seen.append((a, k)) or 1 / 0)
-    options = "--shots 3 --seed 4 --seeds 2 --test t --epochs 7 --methods coop,tip"
+    options = "--shots 3 --seed 4 --seeds 2 --test t --nested --epochs 7 --methods coop,tip"
     run("compare", folder, *options.split(), "--template", "one {}")
     ((_, *where), keywords) = seen[0]
     assert [str(one) for one in where] == [str(folder), "['coop', 'tip']"]
     for name in ("say", "progress"):
         keywords.pop(name)
     expected = {"shots": 3, "seeds": range(4, 6), "template": "one {}", "epochs": 7}
+    expected["nested"] = True
     assert {**keywords, "test": str(keywords["test"])} == {**expected, "test": "t"}
     run("compare", folder)
     assert seen[1][0][2] is None and seen[1][1]["seeds"] == range(3)

@@ -35,7 +35,7 @@ def check_folder(folder: str | os.PathLike[str], force: bool) -> Path:
         'prompt'
     """
     path = Path(folder).expanduser()
-    if path.exists() and not path.is_dir():
+    if os.path.lexists(path) and not path.is_dir():
         raise ValueError(f"{path} is a file; a prompt is a folder, so give another name")
     there = [name for name in (FILE, COPY) if (path / name).exists()]
     if there and not force:
