@@ -154,16 +154,20 @@ class Lazy(Sequence):
     """Pictures that are made when they are asked for, and how many are there at once."""
 
     def __init__(self, images):
-        self.images, self.alive, self.most = images, weakref.WeakSet(), 0
+        self.images, self.alive, self.most = images, 0, 0
 
     def __len__(self):
         return len(self.images)
 
     def __getitem__(self, i):
         image = self.images[i].copy()
-        self.alive.add(image)
-        self.most = max(self.most, len(self.alive))
+        weakref.finalize(image, self.gone)
+        self.alive += 1
+        self.most = max(self.most, self.alive)
         return image
+
+    def gone(self):
+        self.alive -= 1
 
 
 @pytest.mark.parametrize("kept", [True, False])
