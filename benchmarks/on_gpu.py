@@ -125,7 +125,7 @@ def speed(device: torch.device, plan: Plan) -> Iterator[Row]:
                 for way in ("fast", "reference"):
                     try:
                         taken = timed(there.way(way), there.ctx, plan.rounds)
-                    except torch.OutOfMemoryError:
+                    except torch.cuda.OutOfMemoryError:
                         row["not_run"] = f"{way}: the device's memory is too small"
                         torch.cuda.empty_cache()
                         continue

@@ -280,6 +280,7 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
             f"kept names patches {int(kept.min())} to {int(kept.max())}; there are 0 to {N - 2}"
         )
     # The class token stays in front.
+    kept = kept.to(tokens.device)
     places = torch.cat([kept.new_zeros(B, 1), kept + 1], dim=1)  # (B, K + 1)
     tokens = tokens.gather(1, places[..., None].expand(-1, -1, D))  # (B, K + 1, D)
     last = tower.encoder(inputs_embeds=tower.pre_layrnorm(tokens))[0]

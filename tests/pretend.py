@@ -2,11 +2,13 @@
 
 Whatever a graphics processor refuses because of where a tensor lies, this one refuses too: tensors
 of two devices in one operation, ``numpy()`` of a tensor over there, random numbers over there from
-a generator here. What it computes is what the CPU computes.
+a generator here. What it computes is what the CPU computes, but for gradients: torch's engine
+knows no such device, so a gradient is a small constant there.
 """
 
 from contextlib import contextmanager
 from functools import cache
+from unittest.mock import patch
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -39,6 +41,10 @@ class Far(torch.Tensor):
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         return compute(func, args, kwargs or {})
 
+    def __getitem__(self, key):
+        """As any tensor's; of a list torch would make a tensor over there, in its own way."""
+        return super().__getitem__(torch.tensor(key) if isinstance(key, list) else key)
+
     def tolist(self):
         """As any tensor's; torch has none for classes of one's own."""
         return self.near.tolist()
@@ -69,8 +75,12 @@ def compute(func, args, kwargs):
     if not there:
         return found
     return tree_map(
-        lambda one: known.get(id(one)) or Far(one) if isinstance(one, torch.Tensor) else one, found
+        lambda one: _outside(one, known) if isinstance(one, torch.Tensor) else one, found
     )
+
+
+def _outside(near, known):
+    return known[id(near)] if id(near) in known else Far(near)
 
 
 class Pretend(TorchDispatchMode):
@@ -80,9 +90,19 @@ class Pretend(TorchDispatchMode):
         return compute(func, args, kwargs or {})
 
 
+def gradients(outputs, inputs, **kwargs):
+    """Stand in for ``torch.autograd.grad``."""
+    if not any(isinstance(one, Far) for one in (outputs, *inputs)):
+        return GRAD(outputs, inputs, **kwargs)
+    return tuple(torch.full_like(one, 1e-3) for one in inputs)
+
+
+GRAD = torch.autograd.grad
+
+
 @cache
 def _register():
-    # The engine starts a thread for each device that it finds on its first run: this one has none.
+    # The engine starts a thread for each device that it finds on its first run, which is now.
     torch.ones(1, requires_grad=True).sum().backward()
     _setup_privateuseone_for_python_backend(NAME)
 
@@ -91,5 +111,5 @@ def _register():
 def pretended():
     """Inside, there is a device: its name is yielded."""
     _register()
-    with Pretend(), torch.autograd.set_multithreading_enabled(False):
+    with Pretend(), patch.object(torch.autograd, "grad", gradients):
         yield torch.device(NAME, 0)

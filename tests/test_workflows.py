@@ -124,3 +124,24 @@ def test_the_forms_for_issues_ask_for_what_helps():
     ids = [field["id"] for field in form["body"]]
     assert ids == ["place", "says", "should", "doctor"]
     assert [field["validations"]["required"] for field in form["body"][:3]] == [True] * 3
+
+
+def test_a_book_with_a_failed_page_goes_nowhere():
+    """`make book` builds it and ends with an error: nothing may go on after that."""
+    jobs = WORKFLOWS["publish.yml"]["jobs"]
+    steps = jobs["build"]["steps"]
+    commands = [step.get("run", step.get("uses", "").split("@")[0]) for step in steps]
+    assert commands[-2:] == ["make book", "actions/upload-pages-artifact"]
+    assert jobs["deploy"]["needs"] == "build"
+    for job in jobs.values():
+        assert not {"if", "continue-on-error"} & job.keys()
+        assert not any({"if", "continue-on-error"} & step.keys() for step in job["steps"])
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "set -euo pipefail" in script
+    assert re.search(r"^make book$", script, flags=re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in ("site", "pdf", "links"):
+        needs = re.search(rf"^{target}: ([^#\n]*)", makefile, flags=re.MULTILINE)
+        assert "book" in needs[1].split(), target
+    (recipe,) = re.findall(r"^book: .*\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)
+    assert recipe == "\t$(BIN)/python book/build.py\n"  # no dash in front: its exit code counts

@@ -38,7 +38,8 @@ class _Cosine:
     @torch.no_grad()
     def logits(self, image_features: Tensor) -> Tensor:
         """(n, P) features of unit length -> (n, n_classes)."""
-        scale = self.clip.model.logit_scale.exp().float()
+        # To where the features are: the model may have moved since these were made.
+        scale = self.clip.model.logit_scale.exp().to(self.class_features)
         return scale * image_features.to(self.class_features) @ self.class_features.T
 
 

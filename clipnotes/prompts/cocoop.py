@@ -84,11 +84,12 @@ class CoCoOp(Learner):
         self.layout = shared.layout
         width, wide = self.ctx.shape[1], text_projection(clip.model).out_features
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # Not torch.manual_seed, which seeds graphics processors too, and nobody puts them back.
+            torch.default_generator.manual_seed(seed)
             self.meta_net = nn.Sequential(
-                nn.Linear(wide, max(1, wide // SHRINK)),
+                nn.Linear(wide, max(1, wide // SHRINK), device="cpu"),
                 nn.ReLU(),
-                nn.Linear(max(1, wide // SHRINK), width),
+                nn.Linear(max(1, wide // SHRINK), width, device="cpu"),
             ).to(self.ctx.device)
         self.n_ctx = shared.n_ctx
         self.position = position

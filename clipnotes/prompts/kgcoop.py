@@ -80,7 +80,8 @@ class KgCoOp:
                 f"the class features have shape {tuple(class_features.shape)} and those of the "
                 f"template {tuple(self.anchors.shape)}: make the penalty for this learner"
             )
-        cosines = (class_features.float() * self.anchors).sum(dim=-1)  # (n_classes,)
+        anchors = self.anchors.to(class_features.device)  # the model may have moved
+        cosines = (class_features.float() * anchors).sum(dim=-1)  # (n_classes,)
         return self.weight * (1 - cosines).mean()
 
 

@@ -107,9 +107,9 @@ class Layout:
         ]
         places = [[i for i, token in enumerate(row, 1) if token is None] for row in rows]
         return cls(
-            input_ids=torch.tensor(ids),
-            ctx_positions=torch.tensor(places),
-            eos=torch.tensor([1 + len(row) for row in rows]),
+            input_ids=torch.tensor(ids, device="cpu"),
+            ctx_positions=torch.tensor(places, device="cpu"),
+            eos=torch.tensor([1 + len(row) for row in rows], device="cpu"),
         )
 
 

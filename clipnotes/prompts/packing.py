@@ -111,6 +111,11 @@ def pack(layout: Layout, per_class: bool, max_tokens: int, device: torch.device)
         >>> tokenizer.convert_ids_to_tokens(chunk.rest.ids.tolist()[chunk.rest.n_common :])
         ['dog</w>', '.</w>', '<|endoftext|>', 'tu', 'lip</w>', '.</w>', '<|endoftext|>']
     """
+    with torch.device("cpu"):  # worked out there, whatever the default device is
+        return _pack(layout, per_class, max_tokens, device)
+
+
+def _pack(layout: Layout, per_class: bool, max_tokens: int, device: torch.device) -> Packing:
     check_end(layout.ctx_positions, layout.eos)
     index = _number_ctx(layout, per_class)  # (n_classes, length)
     n_common = _count_common(layout, index)

@@ -317,7 +317,7 @@ def check_labels(labels: Labels, classnames: Sequence[str], n: int) -> Tensor:
             found.append(value)
         else:
             raise TypeError(f"label {i} is {value!r}; give the number or the name of a class")
-    return torch.tensor(found)
+    return torch.tensor(found, device="cpu")
 
 
 def count_shots(labels: Tensor, classnames: Sequence[str]) -> int:

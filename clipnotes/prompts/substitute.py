@@ -147,4 +147,5 @@ def random_ctx(*shape: int, seed: int) -> Tensor:
         >>> random_ctx(16, 512, seed=0).shape
         torch.Size([16, 512])
     """
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * INITIAL_STD
+    generator = torch.Generator().manual_seed(seed)  # the CPU's, whatever the default device is
+    return torch.randn(*shape, generator=generator, device="cpu") * INITIAL_STD

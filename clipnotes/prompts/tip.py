@@ -118,7 +118,8 @@ class TipAdapter(Learner):
         """
         self.check_features(image_features)
         rows = max(1, MEMORY // (3 * self.keys.element_size() * len(self.keys)))
-        zero_shot = self.clip.model.logit_scale.detach().exp().float() * self.class_features
+        scale = self.clip.model.logit_scale.detach().exp().to(self.class_features)
+        zero_shot = scale * self.class_features
         parts = image_features.to(self.keys).split(rows)
         return torch.cat([part @ zero_shot.T + self.alpha * self.cached(part) for part in parts])
 

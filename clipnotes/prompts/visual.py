@@ -170,4 +170,4 @@ def uniform(*shape: int, limit: float, seed: int) -> Tensor:
         tensor(True)
     """
     generator = torch.Generator().manual_seed(seed)
-    return (2 * torch.rand(*shape, generator=generator) - 1) * limit
+    return (2 * torch.rand(*shape, generator=generator, device="cpu") - 1) * limit
