@@ -15,7 +15,7 @@ from clipnotes.atomic import remove_strays, write_atomically
 from clipnotes.checkpoints import Clip
 from clipnotes.folders import Skipped
 from clipnotes.prompts import LinearProbe, NearestMean, ZeroShot, evaluate
-from clipnotes.prompts.card import text_tower_digest
+from clipnotes.prompts.identity import text_tower_digest
 from clipnotes.prompts.resume import digest
 from clipnotes.prompts.storage import check_folder
 from clipnotes.published import Plan, doubts, make, sentence, train

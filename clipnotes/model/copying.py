@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from clipnotes.attention import refuse_foreign_attention
+
 Tower = TypeVar("Tower", bound=nn.Module)
 
 
@@ -21,8 +23,9 @@ def copy_tower(build: Callable[..., Tower], theirs: Any, config_names: tuple[str
         Our tower, with their dtype, device and training or evaluation mode.
 
     Raises:
-        ValueError: As in ``build``.
+        ValueError: As in ``build``; or their attention is a function of somebody's own.
     """
+    refuse_foreign_attention(theirs, "a copy of it")
     with torch.device("meta"):  # shapes only: no memory, and no random numbers are drawn
         ours: Any = build(**{name: getattr(theirs.config, name) for name in config_names})
     weights = {name: weight.clone() for name, weight in theirs.state_dict().items()}
