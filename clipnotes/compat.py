@@ -25,6 +25,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from clipnotes.attention import refuse_foreign_attention
+from clipnotes.compiled import refuse_compiled
+
 
 class TowerStates(NamedTuple):
     """What one tower computed, complete in every version of transformers.
@@ -87,10 +90,12 @@ def _find_tower(model: nn.Module, kind: str, *parts: str) -> nn.Module:
             return candidate
         candidate = getattr(candidate, f"{kind}_model", None)
     title = kind.capitalize()
+    wrapped = isinstance(getattr(model, "module", None), nn.Module)
+    hint = " Of a model that is wrapped, give what is inside: its `.module`." * wrapped
     raise TypeError(
         f"no CLIP {kind} tower in a {type(model).__name__}. Give a CLIPModel, CLIP{title}Model or "
         f"CLIP{title}ModelWithProjection of transformers, or the tower inside one (a module with "
-        f"{', '.join(parts)}). Of a larger model, give the part that is CLIP."
+        f"{', '.join(parts)}). Of a larger model, give the part that is CLIP.{hint}"
     )
 
 
@@ -319,6 +324,7 @@ def vision_states(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Towe
 
     Raises:
         TypeError: The model has no vision tower.
+        ValueError: A layer is compiled, or attention is a function of somebody's own.
         RuntimeError: A layer gave no attention weights (its attention module was replaced).
 
     Example:
@@ -344,7 +350,7 @@ def text_states(
         **kwargs: Passed to the tower.
 
     Raises:
-        TypeError, RuntimeError: As in ``vision_states``.
+        TypeError, ValueError, RuntimeError: As in ``vision_states``.
 
     Example:
         >>> import torch
@@ -358,11 +364,14 @@ def text_states(
 
 
 def _states(tower: Any, **inputs: Any) -> TowerStates:
+    refuse_foreign_attention(tower, "what shows its weights")
+    layers = tower.encoder.layers
+    refuse_compiled(tower, [layer.self_attn for layer in layers], "what records its states")
     with eager_attention(tower):
         output = tower(**inputs, output_hidden_states=True, output_attentions=True)
     # All four were asked for, so every version has them in this order.
     states = TowerStates(*(output if isinstance(output, tuple) else output.to_tuple()))
-    n_layers = len(tower.encoder.layers)
+    n_layers = len(layers)
     if len(states.attentions) != n_layers or any(weights is None for weights in states.attentions):
         raise RuntimeError(
             f"not all {n_layers} layers of {type(tower).__name__} gave attention weights. "

@@ -17,7 +17,7 @@ from clipnotes.atomic import check_writable, remove_strays, write_atomically
 from clipnotes.checkpoints import Clip
 from clipnotes.pictures import Skipped
 from clipnotes.prompts import LinearProbe, NearestMean, ZeroShot, evaluate
-from clipnotes.prompts.card import text_tower_digest
+from clipnotes.prompts.identity import text_tower_digest
 from clipnotes.prompts.resume import digest
 from clipnotes.prompts.storage import check_folder
 from clipnotes.published import Plan, doubts, make, sentence, train

@@ -90,10 +90,10 @@ CHANGES = {
     ),
 }
 REASONS = {
-    "lora": r"encoder\.layers\.1\.self_attn\.v_proj is of type Lora",
-    "subclass": r"encoder\.layers\.0\.mlp\.fc1 is of type Shifted",
-    "activation": "the activation of layer 0 is of type Doubled",
-    "norm": "final_layer_norm is of type RMSNorm",
+    "lora": r"encoder\.layers\.1\.self_attn\.v_proj is of type test_prompts_known\.Lora",
+    "subclass": r"encoder\.layers\.0\.mlp\.fc1 is of type test_prompts_known\.Shifted",
+    "activation": r"the activation of layer 0 is of type test_prompts_known\.Doubled",
+    "norm": r"final_layer_norm is of type torch\.nn\.modules\.normalization\.RMSNorm",
     "forward": r"the forward of encoder\.layers\.1\.mlp\.fc2 was replaced",
     "max_norm": "an embedding has max_norm",
     "hook on a layer": r"encoder\.layers\.0 has a hook",
@@ -139,7 +139,7 @@ def test_a_changed_projection_takes_the_plain_path(clip):
     model = copy.deepcopy(clip.model)
     wrap(model, "text_projection", Lora)
     model.text_projection.out_features = 128
-    with pytest.warns(UserWarning, match="text_projection is of type Lora"):
+    with pytest.warns(UserWarning, match=r"text_projection is of type test_prompts_known\.Lora"):
         found = learner_of(clip, model)()
     assert_close("features", found, learner_of(clip, model, fast=False)())
 
@@ -204,7 +204,9 @@ def test_a_context_around_the_learner_is_not_lost(clip):
     assert (found - alone).abs().max() > 1e-3
     replaced = LearnableTextEmbeddings.replace(model, n_ctx=1, start=0)
     learner.fast = True
-    with pytest.warns(UserWarning, match="embeddings is of type LearnableTextEmbeddings"):
+    with pytest.warns(
+        UserWarning, match=r"embeddings is of type clipnotes\.prompts\.embeddings\.Learnable"
+    ):
         learner()
     replaced.restore()
 

@@ -7,7 +7,7 @@ import torch
 
 from clipnotes.compat import vision_tower
 from clipnotes.prompts import METHODS, PromptLearner, load_prompt
-from clipnotes.prompts.card import vision_tower_digest
+from clipnotes.prompts.identity import vision_tower_digest
 from clipnotes.prompts.storage import read_prompt, write_prompt
 from few_pictures import small_learner
 from reference import agree

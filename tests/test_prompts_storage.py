@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 import clipnotes
 from clipnotes.compat import text_tower, vision_tower
 from clipnotes.prompts import PromptLearner, load_prompt, storage
-from clipnotes.prompts.card import FIELDS, model_name, text_tower_digest
+from clipnotes.prompts.card import FIELDS, model_name
+from clipnotes.prompts.identity import text_tower_digest
 from few_pictures import CLASSES, small_learner
 from reference import agree
 
@@ -229,8 +230,8 @@ OPTIONS = {"n_ctx": 2, "position": "end", "per_class": False, "template": "{}."}
         ({"options": {**OPTIONS, "n_ctx": 3}}, r"\(2, 128\)}, and by its card .*\(3, 128\)}"),
         ({"options": {**OPTIONS, "per_class": True}}, r"by its card .*\(5, 2, 128\)}"),
         ({"method": "other"}, "by the method 'other', and PromptLearner loads 'coop'"),
-        ({"classnames": []}, "no class was given"),
-        ({"classnames": ["x " * 40]}, "leaving room for 0 context tokens"),
+        ({"classnames": [], "tokens": None}, "no class was given"),
+        ({"classnames": ["x " * 40], "tokens": None}, "leaving room for 0 context tokens"),
     ],
 )
 def test_a_card_that_is_wrong(clip, tmp_path, card, words):

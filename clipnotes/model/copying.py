@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from clipnotes.attention import refuse_foreign_attention
+
 Tower = TypeVar("Tower", bound=nn.Module)
 
 
@@ -24,8 +26,9 @@ def copy_tower(
         Our tower, with their dtype, device and training or evaluation mode.
 
     Raises:
-        ValueError: As in ``build``.
+        ValueError: As in ``build``; or their attention is a function of somebody's own.
     """
+    refuse_foreign_attention(theirs, "a copy of it")
     with torch.device("meta"):  # shapes only: no memory, and no random numbers are drawn
         sizes = {name: getattr(theirs.config, name) for name in config_names}
         ours: Any = build(**sizes, **others)

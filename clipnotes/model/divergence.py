@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clipnotes.compat import text_tower, vision_tower
+from clipnotes.compiled import refuse_compiled
 
 # The fields of an output in the order in which they are computed.
 _FIELDS = [
@@ -65,7 +66,8 @@ def first_divergence(
         The first divergence, or ``None`` if there is none.
 
     Raises:
-        ValueError: No module's name and no field of the output is in both models.
+        ValueError: No module's name and no field of the output is in both models; or one of them
+            is compiled.
 
     Example:
         >>> from transformers import CLIPTextConfig, CLIPTextModel
@@ -134,6 +136,7 @@ def _stages(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
         name = stage if calls[stage] == 1 else f"{stage}, call {calls[stage]}"
         seen[name] = tensor.detach().double().cpu().clone()  # somebody may write into it later
 
+    refuse_compiled(model, model.modules(), "what watches the stages")
     with ExitStack() as hooks:
         for path, module in model.named_modules():
             if not path:

@@ -15,6 +15,7 @@ from clipnotes.compat import text_projection
 from clipnotes.names import check_classnames
 from clipnotes.prompts.card import check_fits, damaged, make_card
 from clipnotes.prompts.storage import FILE, read_prompt, write_prompt
+from clipnotes.prompts.weights import check_at_hand
 
 L = TypeVar("L", bound="Learner")
 
@@ -41,7 +42,8 @@ class Learner(nn.Module):
 
     Raises:
         TypeError: ``clip`` is of another type, or the names are.
-        ValueError: No class, a name that is blank or there twice, or two with the same tokens.
+        ValueError: No class, a name that is blank or there twice, or two with the same tokens; the
+            model is offloaded.
     """
 
     method: ClassVar[str]
@@ -55,6 +57,7 @@ class Learner(nn.Module):
                 f"clip is a {type(clip).__name__}: give what clipnotes.load() returns, or "
                 "clipnotes.Clip(model, tokenizer, image_processor) around your own"
             )
+        check_at_hand(clip.model)
         self.clip = clip
         self.classnames = check_classnames(classnames, clip.tokenizer)
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import platform
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from clipnotes.checkpoints import EMOJI_CLIP, Clip
-from clipnotes.compat import text_projection, text_tower, vision_tower, visual_projection
+from clipnotes.compat import text_tower, vision_tower
+from clipnotes.prompts import identity
+from clipnotes.prompts.weights import token_table
 
 FORMAT = 2
 EMBEDDED = "Emoji-CLIP"  # its path is another one on every machine
@@ -27,6 +26,9 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "model": (str,),
     "text_tower": (str,),
     "vision_tower": (str, type(None)),
+    "settings": (dict,),
+    "probe": (dict,),
+    "tokens": (str, type(None)),
     "width": (int,),
     "classnames": (list,),
     "shots": (int, type(None)),
@@ -37,56 +39,14 @@ FIELDS: dict[str, tuple[type, ...]] = {
 }
 # Format 1 knew one method, and had its options among the fields.
 OLD_OPTIONS = ("n_ctx", "position", "per_class", "template")
+# What cards had not at first; what they do not say is not compared.
+LATER: dict[str, Any] = {"recipe": {}, "settings": {}, "probe": {}, "tokens": None}
 
-
-def text_tower_digest(model: nn.Module) -> str:
-    """SHA-256 of the text tower's weights and its projection, by name and value.
-
-    The same weights give the same digest in every version of transformers, on every device, and in
-    every dtype that holds the values: names count from the tower on, values count as float32.
-
-    Args:
-        model: ``CLIPModel`` or ``CLIPTextModelWithProjection``.
-
-    Raises:
-        TypeError: The model has no text tower, or no text projection.
-
-    Example:
-        >>> import clipnotes
-        >>> text_tower_digest(clipnotes.load().model)[:8]
-        'e1cc1e9f'
-    """
-    weights: dict[str, Tensor] = dict(text_tower(model).named_parameters())
-    weights["text_projection.weight"] = text_projection(model).weight
-    return _digest(weights)
-
-
-def vision_tower_digest(model: nn.Module) -> str:
-    """SHA-256 of the vision tower's weights and its projection, as ``text_tower_digest``.
-
-    Args:
-        model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
-
-    Raises:
-        TypeError: The model has no vision tower, or no visual projection.
-
-    Example:
-        >>> import clipnotes
-        >>> len(vision_tower_digest(clipnotes.load().model))
-        64
-    """
-    weights: dict[str, Tensor] = dict(vision_tower(model).named_parameters())
-    weights["visual_projection.weight"] = visual_projection(model).weight
-    return _digest(weights)
-
-
-def _digest(weights: Mapping[str, Tensor]) -> str:
-    total = hashlib.sha256()
-    for name, weight in sorted(weights.items()):
-        total.update(f"{name} {tuple(weight.shape)}\0".encode())
-        values = weight.detach().to("cpu", torch.float32).contiguous().numpy()
-        total.update(values.astype("<f4", copy=False).data)
-    return total.hexdigest()
+# How far the probes of the same weights may be apart, by the dtype: other devices, and TF32, round
+# otherwise. Of other weights, that are told to compute the same, less.
+SAME_WEIGHTS = {"float64": 5e-3, "float32": 5e-3}  # others are in half precision
+HALF = 5e-2
+OTHER_WEIGHTS = 1e-4
 
 
 def model_name(clip: Clip) -> str:
@@ -167,8 +127,11 @@ def make_card(
         "method": method,
         "options": dict(options),
         "model": model_name(clip),
-        "text_tower": text_tower_digest(clip.model),
-        "vision_tower": vision_tower_digest(clip.model) if vision else None,
+        "text_tower": identity.text_tower_digest(clip.model),
+        "vision_tower": identity.vision_tower_digest(clip.model) if vision else None,
+        "settings": _settings(clip, vision),
+        "probe": _probe(clip, vision),
+        "tokens": identity.tokens_digest(clip.tokenizer, classnames),
         "width": _width(clip),
         "classnames": list(classnames),
         "shots": shots,
@@ -180,7 +143,11 @@ def make_card(
 
 
 def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
-    """Raise unless a prompt was learned with this model's towers, those that it depends on.
+    """Raise unless a prompt was learned with a model that computes what this one does.
+
+    Weights, settings and tokenizer must be those on the card, as far as the prompt depends on them,
+    and the probe's features equal. Other weights with the same features, as a merged adapter gives,
+    are taken with a warning.
 
     Args:
         clip: The model.
@@ -188,7 +155,7 @@ def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: The model has no such tower, or no projection of it.
-        ValueError: Its token vectors have another width, or its weights are others.
+        ValueError: Its token vectors have another width, or it computes something else.
 
     Example:
         >>> import clipnotes
@@ -203,15 +170,59 @@ def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
             f"the prompt has vectors of {card['width']} numbers (learned with {theirs}), and the "
             f"tokens of {mine} have {width}; load the model that it was learned with"
         )
-    digests = {"text tower": (card["text_tower"], text_tower_digest(clip.model))}
-    if card["vision_tower"] is not None:
-        digests["vision tower"] = (card["vision_tower"], vision_tower_digest(clip.model))
-    for tower, (wanted, found) in digests.items():
-        if wanted != found:
+    vision = card["vision_tower"] is not None
+    digests = {"text": identity.text_tower_digest(clip.model)}
+    if vision:
+        digests["vision"] = identity.vision_tower_digest(clip.model)
+    wanted = {kind: card[f"{kind}_tower"] for kind in digests}
+    other = {kind for kind in digests if digests[kind] != wanted[kind]}
+    said = {
+        kind: f"the prompt was learned with the {kind} tower {wanted[kind][:12]} of {theirs}; "
+        f"that of {mine} is {digests[kind][:12]}"
+        for kind in digests
+    }
+    refused = (
+        "Load the model that it was learned with; one in half precision counts as another, so "
+        "load the prompt before you call half()"
+    )
+    probe = _probe(clip, vision) if card["probe"] else {}
+    for kind in sorted(digests):
+        if kind in other and kind not in card["probe"]:
+            raise ValueError(f"{said[kind]}. {refused}")
+        _check_settings(kind, _tower(clip, kind), card["settings"].get(kind, {}))
+        if kind not in card["probe"]:
+            continue
+        off = identity.distance(probe[kind], card["probe"][kind])
+        limits = [SAME_WEIGHTS.get(p.get("dtype"), HALF) for p in (probe, card["probe"])]
+        if not off <= (OTHER_WEIGHTS if kind in other else max(limits)):
+            if kind in other:
+                raise ValueError(f"{said[kind]}. {refused}")
             raise ValueError(
-                f"the prompt was learned with the {tower} {wanted[:12]} of {theirs}; that of "
-                f"{mine} is {found[:12]}. Load the model that it was learned with; one in half "
-                "precision counts as another, so load the prompt before you call half()"
+                f"the {kind} tower of {mine} has the weights that the prompt was learned with, and "
+                f"computes something else: its features differ by {off:.1g} of their length. Set "
+                "what changes them as it was: adapters on or off, LoRA's alpha, a module that was "
+                "replaced, a hook"
+            )
+    if card["tokens"] not in (None, identity.tokens_digest(clip.tokenizer, card["classnames"])):
+        raise ValueError(
+            f"the tokenizer of {mine} makes other tokens of the class names, or of two sentences, "
+            f"than that of {theirs}, with which the prompt was learned; load that one"
+        )
+    for kind in sorted(other):
+        warnings.warn(
+            f"{said[kind]}. Both compute the same, as when an adapter was merged, so the prompt is "
+            "taken",
+            stacklevel=3,
+        )
+
+
+def _check_settings(kind: str, tower: Any, wanted: Mapping[str, Any]) -> None:
+    found = identity.settings(tower)
+    for name, value in wanted.items():
+        if name in found and found[name] != value:
+            raise ValueError(
+                f"the {kind} tower computes with {name} {found[name]!r}, and the prompt was "
+                f"learned with {value!r}: load the model with the configuration that it had then"
             )
 
 
@@ -245,13 +256,18 @@ def check_card(file: Path, card: Any) -> dict[str, Any]:
         options = {name: card[name] for name in OLD_OPTIONS if name in card}
         card = {name: value for name, value in card.items() if name not in OLD_OPTIONS}
         card |= {"format": FORMAT, "method": "coop", "options": options, "vision_tower": None}
-    card = {"recipe": {}} | card  # cards had none at first
+    card = LATER | card
     for name, types in FIELDS.items():
         value = card.get(name)
         if name not in card or not isinstance(value, types):
             raise damaged(file, f"its card says {name} {value!r}")
     if not all(isinstance(name, str) for name in card["classnames"]):
         raise damaged(file, "a class name on its card is no text")
+    for kind in ("text", "vision"):
+        numbers, of_tower = card["probe"].get(kind, []), card["settings"].get(kind, {})
+        finite = isinstance(numbers, list) and all(type(n) in (int, float) for n in numbers)
+        if not finite or not isinstance(of_tower, dict):
+            raise damaged(file, f"its card says {numbers!r} and {of_tower!r} of the {kind} tower")
     return card
 
 
@@ -266,8 +282,25 @@ def damaged(file: Path, what: str) -> ValueError:
 
 
 def _width(clip: Clip) -> int:
-    embeddings: Any = text_tower(clip.model).embeddings
-    return embeddings.token_embedding.embedding_dim
+    return token_table(text_tower(clip.model)).embedding_dim
+
+
+def _tower(clip: Clip, kind: str) -> Any:
+    return text_tower(clip.model) if kind == "text" else vision_tower(clip.model)
+
+
+def _settings(clip: Clip, vision: bool) -> dict[str, Any]:
+    kinds = ("text", "vision") if vision else ("text",)
+    return {kind: identity.settings(_tower(clip, kind)) for kind in kinds}
+
+
+def _probe(clip: Clip, vision: bool) -> dict[str, Any]:
+    table = token_table(text_tower(clip.model))
+    found: dict[str, Any] = {"dtype": str(table.weight.dtype).removeprefix("torch.")}
+    found["text"] = identity.text_probe(clip.model)
+    if vision:
+        found["vision"] = identity.vision_probe(clip.model)
+    return found
 
 
 def _versions() -> dict[str, str]:

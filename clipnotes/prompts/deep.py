@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from clipnotes.batches import at_once
 from clipnotes.compat import image_features, vision_tower, visual_projection
+from clipnotes.compiled import refuse_compiled
 from clipnotes.model import unit_length
 from clipnotes.prompts.substitute import substitute
 
@@ -31,8 +32,9 @@ def in_layers(tower: Any, prompts: Tensor, positions: Tensor) -> Iterator[None]:
         positions: (n_ctx,) or (B, n_ctx), where they stand.
 
     Raises:
-        ValueError: The tower has fewer layers, or gradient checkpointing is on: in most versions of
-            transformers it computes layers again after this context is left, without the vectors.
+        ValueError: The tower has fewer layers; or gradient checkpointing is on: in most versions of
+            transformers it computes layers again after this context is left, without the vectors;
+            or a layer is compiled, and would not see them.
 
     Example:
         >>> import clipnotes
@@ -51,8 +53,10 @@ def in_layers(tower: Any, prompts: Tensor, positions: Tensor) -> Iterator[None]:
             "transformers backward would then compute its layers again without the prompts: set "
             "model.eval()"
         )
+    layers = tower.encoder.layers[1 : len(prompts)]
+    refuse_compiled(tower, layers, "the prompts")
     with ExitStack() as stack:
-        for layer, prompt in zip(tower.encoder.layers[1 : len(prompts)], prompts[1:], strict=True):
+        for layer, prompt in zip(layers, prompts[1:], strict=True):
             stack.callback(layer.register_forward_pre_hook(_put(prompt, positions)).remove)
         yield
 
@@ -126,6 +130,7 @@ def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Te
         first = prompts[0].to(tokens).expand(len(tokens), -1, -1)  # (B, n_ctx, D)
         return torch.cat([tokens[:, :1], first, tokens[:, 1:]], dim=1)  # (B, N + n_ctx, D)
 
+    refuse_compiled(tower, [tower.embeddings], "the prompts")
     with in_layers(tower, prompts, torch.arange(1, 1 + n_ctx)), frozen(model), ExitStack() as stack:
         stack.callback(tower.embeddings.register_forward_hook(insert).remove)
         parts = [

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from clipnotes.carried import end_rule
 from clipnotes.compat import text_tower
+from clipnotes.compiled import refuse_compiled
 from clipnotes.model import eos_positions
 from clipnotes.prompts.layout import check_n_ctx
 from clipnotes.prompts.substitute import check_ctx, check_end, places, random_ctx, substitute
+from clipnotes.prompts.weights import class_of, token_table
 
 N_CTX = 16  # CoOp's default
 
@@ -41,8 +43,9 @@ def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[N
     Raises:
         TypeError: No CLIP text tower, one of a family of which it is not known where a text is read
             out, or an argument of another type.
-        ValueError: Vectors of another width, or places that are not there. While a text is
-            encoded: it is too short, it ends at one of the places, or the batch has another size.
+        ValueError: Vectors of another width, places that are not there, or a model that is
+            compiled and would not see them. While a text is encoded: it is too short, it ends at
+            one of the places, or the batch has another size.
 
     Example:
         >>> import clipnotes
@@ -58,8 +61,9 @@ def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[N
     tower: Any = text_tower(model)
     embeddings = tower.embeddings
     end_rule(tower)  # raises if it is not known
-    check_ctx(ctx, embeddings.token_embedding.embedding_dim)
+    check_ctx(ctx, token_table(tower).embedding_dim)
     positions = places(start, ctx, embeddings.position_embedding.num_embeddings)
+    refuse_compiled(model, [embeddings.token_embedding], "the context")
 
     def hook(module: nn.Module, args: tuple[Any, ...], tokens: Tensor) -> Tensor:
         mixed = substitute(tokens, ctx, positions)
@@ -103,7 +107,8 @@ class LearnableTextEmbeddings(nn.Module):
 
     Raises:
         TypeError: Something of another type.
-        ValueError: Places, vectors or ids that the tables do not have, or two numbers of vectors.
+        ValueError: Places, vectors or ids that the tables do not have, or two numbers of vectors;
+            a table that computes more than it holds, as with LoRA.
 
     Example:
         >>> import clipnotes
@@ -129,6 +134,8 @@ class LearnableTextEmbeddings(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        for kind in ("token", "position"):
+            _check_table(getattr(embeddings, f"{kind}_embedding"))
         ctx = _initial(embeddings.token_embedding.weight, n_ctx, init, seed)
         positions = places(start, ctx, embeddings.position_embedding.num_embeddings)
         self.token_embedding = _frozen_copy(embeddings.token_embedding)
@@ -258,6 +265,15 @@ class LearnableTextEmbeddings(nn.Module):
         for name, weight in model.named_parameters():
             weight.requires_grad_(self._flags.get(name, weight.requires_grad))
         self._replaced = []
+
+
+def _check_table(table: nn.Module) -> None:
+    if type(table) is not nn.Embedding or table.max_norm is not None:
+        raise ValueError(
+            f"an embedding is a {class_of(table)}, and a copy of its weights would not compute the "
+            "same: give a plain nn.Embedding without max_norm; of a model of PEFT, what "
+            "merge_and_unload() returns"
+        )
 
 
 def _frozen_copy(table: nn.Embedding) -> nn.Embedding:

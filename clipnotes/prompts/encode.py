@@ -18,6 +18,7 @@ from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.packed import bytes_per_token, run_chunk
 from clipnotes.prompts.packing import pack
 from clipnotes.prompts.substitute import check_ctx, places
+from clipnotes.prompts.weights import check_at_hand, token_table
 
 MEMORY = 2**30  # bytes
 
@@ -56,8 +57,8 @@ def encode(
     Raises:
         TypeError: No text tower, or one without projection; ``memory`` is no integer.
         ValueError: The context does not fit the layout or the tower; ``memory`` is not positive;
-            or, on the plain path, the model would compute layers again after this function is
-            left, with weights that want a gradient.
+            the model is offloaded; or, on the plain path, it is compiled, or would compute layers
+            again after this function is left, with weights that want a gradient.
 
     Example:
         >>> import clipnotes
@@ -71,6 +72,7 @@ def encode(
     tower: Any = text_tower(model)
     project = text_projection(model)
     budget = check_memory(memory)
+    check_at_hand(tower)
     if fast and _may_be_fast(tower, project):
         _check_places(tower, layout, ctx)
         vectors = ctx.flatten(0, -2).unsqueeze(1)  # (K, 1, D)
@@ -116,7 +118,8 @@ def encode_each(
     tower: Any = text_tower(model)
     project = text_projection(model)
     budget = check_memory(memory)
-    check_ctx(ctxs, tower.embeddings.token_embedding.embedding_dim)
+    check_at_hand(tower)
+    check_ctx(ctxs, token_table(tower).embedding_dim)
     if fast and _may_be_fast(tower, project):
         _check_places(tower, layout, ctxs[0])
         vectors = ctxs.transpose(0, 1)  # (n_ctx, G, D)
@@ -128,7 +131,7 @@ def encode_each(
 
 def _plain(model: nn.Module, tower: Any, project: nn.Module, layout: Layout, ctx: Tensor) -> Tensor:
     _check_checkpointing(tower)
-    device = tower.embeddings.token_embedding.weight.device
+    device = token_table(tower).weight.device
     with inject(model, ctx, layout.ctx_positions):
         # Not the pooled output: by the rule for old configs it would stand at the largest id, and
         # the layout knows where each prompt ends.
@@ -138,7 +141,7 @@ def _plain(model: nn.Module, tower: Any, project: nn.Module, layout: Layout, ctx
 
 
 def _check_places(tower: Any, layout: Layout, ctx: Tensor) -> None:
-    check_ctx(ctx, tower.embeddings.token_embedding.embedding_dim)
+    check_ctx(ctx, token_table(tower).embedding_dim)
     limit = tower.embeddings.position_embedding.num_embeddings
     places(layout.ctx_positions, ctx, limit)
     if int(layout.eos.max()) >= limit:

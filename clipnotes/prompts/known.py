@@ -2,15 +2,20 @@
 
 The fast path uses the weights of a tower and calls none of its modules but the activation. That is
 right only while the modules are those of transformers and nobody changed what they do: by other
-linears (LoRA, quantised ones), a hook, a ``forward`` of one's own, or dropout.
+linears (LoRA), weights that are more than tensors (quantised ones), a hook, a ``forward`` or an
+attention of one's own, or dropout. Compiled, they compute the same.
 """
 
 from typing import Any
 
 from torch import nn
+from torch.nn.modules import module as nn_module
 from transformers.activations import ACT2FN
 
+from clipnotes.attention import foreign_attention
 from clipnotes.compat import changes_nothing
+from clipnotes.compiled import original
+from clipnotes.prompts.weights import class_of, is_plain
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3")  # the same numbers
@@ -34,11 +39,20 @@ def why_not(tower: Any, project: nn.Module) -> str | None:
         True
         >>> model.text_model.encoder.layers[0].mlp.fc1 = nn.Identity()
         >>> why_not(model.text_model, model.text_projection)
-        'encoder.layers.0.mlp.fc1 is of type Identity'
+        'encoder.layers.0.mlp.fc1 is of type torch.nn.modules.linear.Identity'
     """
-    modules = {**dict(tower.named_modules()), "text_projection": project}
-    modules["the text tower"] = modules.pop("")
-    return _of_another_kind(modules) or _changed(modules) or _set_otherwise(tower)
+    found = [*tower.named_modules(), ("text_projection", project)]
+    modules: dict[str, nn.Module] = {}
+    for path, module in found:
+        name = ".".join(part for part in path.split(".") if part != "_orig_mod")
+        modules[name or "the text tower"] = original(module)
+    around = [(path or "the text tower", m) for path, m in found if original(m) is not m]
+    return (
+        _of_another_kind(modules)
+        or _changed(modules)
+        or _hooked([*modules.items(), *around])
+        or _set_otherwise(tower)
+    )
 
 
 def _of_another_kind(modules: dict[str, nn.Module]) -> str | None:
@@ -54,11 +68,15 @@ def _of_another_kind(modules: dict[str, nn.Module]) -> str | None:
     for names, kind in ((tables, nn.Embedding), (norms, nn.LayerNorm), (linears, nn.Linear)):
         for name in names:
             # A subclass may compute anything.
-            if type(modules.get(name)) is not kind:
-                return f"{name} is of type {type(modules.get(name)).__name__}"
+            module = modules.get(name)
+            if module is None or type(module) is not kind:
+                return f"{name} is of type {class_of(module)}"
+            for which, weight in module.named_parameters():
+                if not is_plain(weight):
+                    return f"the {which} of {name} is of type {class_of(weight)}"
     for name in ours:
         if type(modules.get(name)).__module__ != CLIP:
-            return f"{name} is of type {type(modules.get(name)).__name__}, not CLIP's"
+            return f"{name} is of type {class_of(modules.get(name))}, not CLIP's"
     return None
 
 
@@ -69,6 +87,13 @@ def _changed(modules: dict[str, nn.Module]) -> str | None:
             forward is not None and forward.__module__ != type(module).__module__
         ):
             return f"the forward of {name} was replaced"
+    return None
+
+
+def _hooked(modules: list[tuple[str, nn.Module]]) -> str | None:
+    if any(getattr(nn_module, f"_global{kind}") for kind in HOOKS):
+        return "a hook is registered for all modules"
+    for name, module in modules:
         hooks = [hook for kind in HOOKS for hook in getattr(module, kind).values()]
         if not all(map(changes_nothing, hooks)):
             return f"{name} has a hook"
@@ -79,10 +104,12 @@ def _set_otherwise(tower: Any) -> str | None:
     expected = type(ACT2FN[tower.config.hidden_act])
     if any(table.max_norm is not None for table in tower.embeddings.children()):
         return "an embedding has max_norm"
+    if found := foreign_attention(tower):
+        return f"the attention is {found.removesuffix(',')}"
     for i, layer in enumerate(tower.encoder.layers):
         attention, activation = layer.self_attn, layer.mlp.activation_fn
         if type(activation) is not expected or any(True for _ in activation.parameters()):
-            return f"the activation of layer {i} is of type {type(activation).__name__}"
+            return f"the activation of layer {i} is of type {class_of(activation)}"
         if attention.config._attn_implementation not in ATTENTIONS:
             return f"the attention is {attention.config._attn_implementation!r}"
         if attention.dropout and attention.training:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from clipnotes.checkpoints import Clip
@@ -15,6 +16,7 @@ from clipnotes.prompts.embeddings import N_CTX
 from clipnotes.prompts.encode import check_memory, encode
 from clipnotes.prompts.layout import Layout, Position
 from clipnotes.prompts.substitute import random_ctx
+from clipnotes.prompts.weights import token_table
 
 
 class PromptLearner(Learner):
@@ -88,14 +90,17 @@ class PromptLearner(Learner):
             position=position,
             template=template,
         )
-        table = embeddings.token_embedding.weight.detach()
+        table = token_table(text_tower(clip.model)).weight.detach()
         shape = [n_ctx, table.shape[1]]
         if per_class:
             shape = [len(self.classnames), *shape]
         if ids is None:
             ctx = random_ctx(*shape, seed=seed).to(table.device)
         else:
-            ctx = table[ids].float().expand(shape).clone()
+            # Not rows of the table: what stands in their place may be more than that, with LoRA.
+            with torch.no_grad():
+                start = embeddings.token_embedding(torch.tensor(ids, device=table.device))
+            ctx = start.float().expand(shape).clone()
         self.ctx = nn.Parameter(ctx)
         self.n_ctx = n_ctx
         self.position = position

@@ -7,10 +7,10 @@ import threading
 from collections import Counter
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from clipnotes.compiled import how_compiled
 from clipnotes.trace.calls import Call, Trace
 from clipnotes.trace.describe import Describer, forward_function, source_of
 
@@ -98,7 +98,7 @@ def _modules(model: Any) -> dict[str, nn.Module]:
         raise TypeError(f"trace runs a torch.nn.Module, not {given}. {hint}")
     modules = dict(model.named_modules())
     for path, module in modules.items():
-        if remedy := _compiled(module):
+        if remedy := how_compiled(module, "Trace"):
             name = f"the module {path!r}" if path else "the model"
             raise ValueError(
                 f"{name} is compiled, and compiled code makes no calls that could be seen. {remedy}"
@@ -109,25 +109,6 @@ def _modules(model: Any) -> dict[str, nn.Module]:
             "that uses it, or one of the modules in it."
         )
     return modules
-
-
-def _compiled(module: nn.Module) -> str | None:
-    """Say what to trace instead of a module that is compiled; ``None`` if it is not."""
-    if isinstance(module, torch.jit.ScriptModule):
-        return "Trace the module that it was made from."
-    if "_orig_mod" in module._modules:
-        return (
-            "Trace the original, which torch.compile keeps as `_orig_mod`: it has the same weights "
-            "and computes the same."
-        )
-    if module._compiled_call_impl is not None:
-        return "Trace the model before its `compile()`, or a copy.deepcopy of it."
-    if hasattr(module.forward, "_torchdynamo_orig_callable"):
-        return (
-            "Trace the model before its forward is compiled, or set TORCHDYNAMO_DISABLE=1 in the "
-            "environment before Python starts."
-        )
-    return None
 
 
 def _check_arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
