@@ -146,13 +146,25 @@ def check_here(module: nn.Module) -> None:
     """
     for name, weight in module.named_parameters():
         if weight.is_meta:
-            raise ValueError(
-                f"the weights of this {type(module).__name__} are not in memory ({name} is on the "
-                "meta device): accelerate keeps them elsewhere and brings each when its layer "
-                "runs, or they were never loaded. Load the model without device_map and "
-                "offloading; one that accelerate has offloaded gets its weights back with "
-                "accelerate.hooks.remove_hook_from_module(model, recurse=True)"
-            )
+            raise elsewhere(f"{name} of this {type(module).__name__}")
+
+
+def elsewhere(what: str) -> ValueError:
+    """Make the error for weights that are not in memory.
+
+    Args:
+        what: Which weights.
+
+    Example:
+        >>> str(elsewhere("weights of this model"))
+        'weights of this model: not in memory (on the meta device), because accelerate keeps ...'
+    """
+    return ValueError(
+        f"{what}: not in memory (on the meta device), because accelerate keeps them elsewhere and "
+        "brings each when its layer runs, or because they were never loaded. Load the model "
+        "without device_map and offloading; one that accelerate has offloaded gets its weights "
+        "back with accelerate.hooks.remove_hook_from_module(model, recurse=True)"
+    )
 
 
 def _computes(module: nn.Module) -> type:

@@ -380,7 +380,7 @@ def test_an_offloaded_model_says_so_and_comes_back(twin):
         lambda: VisionTower.from_transformers(twin.model),
         lambda: CLIP.from_transformers(twin.model),
     ):
-        with pytest.raises(ValueError, match=r"are not in memory.*meta.*remove_hook_from_module"):
+        with pytest.raises(ValueError, match=r"not in memory.*meta.*remove_hook_from_module"):
             use()
     accelerate.hooks.remove_hook_from_module(twin.model, recurse=True)  # as the message says
     assert_close("texts", twin.encode_text(["a tulip"]), before[0])
@@ -401,7 +401,7 @@ def test_a_model_of_shapes_alone_is_copied_as_one_and_computes_nothing(twin):
     with torch.device("meta"):
         model = CLIPModel(tiny_clip(0).config)
     assert TextTower.from_transformers(model).final_layer_norm.weight.is_meta
-    with pytest.raises(ValueError, match="logit_scale is on the meta device"):
+    with pytest.raises(ValueError, match=r"logit_scale of this .* not in memory"):
         check_here(model)
     twin.model = model
     with pytest.raises(ValueError, match="or they were never loaded"):

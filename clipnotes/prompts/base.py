@@ -10,12 +10,12 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
+from clipnotes.carried import check_here
 from clipnotes.checkpoints import Clip
 from clipnotes.compat import text_projection
 from clipnotes.names import check_classnames
 from clipnotes.prompts.card import check_fits, damaged, make_card
 from clipnotes.prompts.storage import FILE, read_prompt, write_prompt
-from clipnotes.prompts.weights import check_at_hand
 
 L = TypeVar("L", bound="Learner")
 
@@ -57,7 +57,7 @@ class Learner(nn.Module):
                 f"clip is a {type(clip).__name__}: give what clipnotes.load() returns, or "
                 "clipnotes.Clip(model, tokenizer, image_processor) around your own"
             )
-        check_at_hand(clip.model)
+        check_here(clip.model)
         self.clip = clip
         self.classnames = check_classnames(classnames, clip.tokenizer)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from clipnotes.carried import check_here
 from clipnotes.compat import text_projection, text_tower
 from clipnotes.model import unit_length
 from clipnotes.prompts.embeddings import inject
@@ -18,7 +19,7 @@ from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.packed import bytes_per_token, run_chunk
 from clipnotes.prompts.packing import pack
 from clipnotes.prompts.substitute import check_ctx, places
-from clipnotes.prompts.weights import check_at_hand, token_table
+from clipnotes.prompts.weights import token_table
 
 MEMORY = 2**30  # bytes
 
@@ -72,7 +73,7 @@ def encode(
     tower: Any = text_tower(model)
     project = text_projection(model)
     budget = check_memory(memory)
-    check_at_hand(tower)
+    check_here(tower)
     if fast and _may_be_fast(tower, project):
         _check_places(tower, layout, ctx)
         vectors = ctx.flatten(0, -2).unsqueeze(1)  # (K, 1, D)
@@ -118,7 +119,7 @@ def encode_each(
     tower: Any = text_tower(model)
     project = text_projection(model)
     budget = check_memory(memory)
-    check_at_hand(tower)
+    check_here(tower)
     check_ctx(ctxs, token_table(tower).embedding_dim)
     if fast and _may_be_fast(tower, project):
         _check_places(tower, layout, ctxs[0])

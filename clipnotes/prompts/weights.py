@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clipnotes.carried import elsewhere
 from clipnotes.compiled import original
 
 
@@ -71,33 +72,5 @@ def plain(weight: Tensor) -> Tensor:
             "without it, for instance before it was quantised"
         )
     if values.is_meta:
-        raise offloaded()
+        raise elsewhere("weights of this model")
     return values.to("cpu", torch.float32).contiguous()
-
-
-def check_at_hand(model: nn.Module) -> None:
-    """Check that a model's weights are in memory.
-
-    Raises:
-        ValueError: The model is offloaded.
-
-    Example:
-        >>> import clipnotes
-        >>> check_at_hand(clipnotes.load().model)
-    """
-    if any(weight.is_meta for weight in model.parameters()):
-        raise offloaded()
-
-
-def offloaded() -> ValueError:
-    """Make the error for a model whose weights are elsewhere.
-
-    Example:
-        >>> str(offloaded())
-        'weights of this model are not in memory (device "meta"), because it is offloaded ...'
-    """
-    return ValueError(
-        'weights of this model are not in memory (device "meta"), because it is offloaded by '
-        "accelerate or was never filled: load it without device_map and cpu_offload, or call "
-        "accelerate.hooks.remove_hook_from_module(model, recurse=True)"
-    )
