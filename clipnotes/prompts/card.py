@@ -193,7 +193,7 @@ def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
         if kind not in card["probe"]:
             continue
         off = identity.distance(probe[kind], card["probe"][kind])
-        limits = [SAME_WEIGHTS.get(p.get("dtype"), HALF) for p in (probe, card["probe"])]
+        limits = [SAME_WEIGHTS.get(str(p.get("dtype")), HALF) for p in (probe, card["probe"])]
         if not off <= (OTHER_WEIGHTS if kind in other else max(limits)):
             if kind in other:
                 raise ValueError(f"{said[kind]}. {refused}")

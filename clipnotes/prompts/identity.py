@@ -15,20 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipnotes.compat import (
-    image_features,
-    text_projection,
-    text_tower,
-    vision_tower,
-    visual_projection,
-)
+from clipnotes.compat import text_projection, text_tower, vision_tower, visual_projection
 from clipnotes.compiled import how_compiled
+from clipnotes.looking import features_from
 from clipnotes.prompts.layout import token_ids
 from clipnotes.prompts.weights import plain, token_table
 
 # What the arithmetic depends on beside the weights, under the names of a configuration.
 SETTINGS = ("hidden_act", "num_attention_heads", "layer_norm_eps")
-LENGTH = 16  # tokens of the probe's text
+LENGTH = 16  # tokens of the probe's text, and patches of its picture at most
 KEPT = 32  # numbers of its features
 # Texts that two tokenizers cut alike only if they fold, split and merge alike.
 SENTENCES = ("a photo of a cat.", "A Photo, 12 of 2024: the naïve café's x (bird of prey)!")
@@ -133,7 +128,7 @@ def text_probe(model: nn.Module) -> list[float]:
 
 
 def vision_probe(model: nn.Module) -> list[float]:
-    """Compute some numbers of the features of one fixed picture.
+    """Compute some numbers of the features of some patches of one fixed picture.
 
     Args:
         model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
@@ -151,8 +146,12 @@ def vision_probe(model: nn.Module) -> list[float]:
     counted = torch.arange(shape[1] * shape[2] * shape[3], dtype=torch.float64)
     pixel_values = counted.pow(1.1).sin().view(shape)  # no two patches alike
     weight = tower.embeddings.class_embedding
+    n_patches = tower.embeddings.num_patches
+    length = min(LENGTH, n_patches)  # of all, a large tower would take long
+    kept = [[i * n_patches // length for i in range(length)]]
     with _as_in_use(model, weight.device):
-        return _numbers(image_features(model, pixel_values.to(weight)))
+        kept_patches = torch.tensor(kept, device=weight.device)
+        return _numbers(features_from(model, pixel_values.to(weight), kept_patches))
 
 
 @contextmanager
