@@ -99,7 +99,7 @@ def test_the_bare_products_are_those_of_the_step(clip, monkeypatch):
     small = tiny_setting(clip)
     products = arithmetic.Products(small)
     ticks = iter([0.0, 2.0])
-    monkeypatch.setattr(arithmetic.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(setting.time, "perf_counter", lambda: next(ticks))
     with FlopCounterMode(display=False) as counter:
         said = products.speed()
     assert 2 * said == counter.get_total_flops()
