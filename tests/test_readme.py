@@ -108,7 +108,7 @@ def test_every_command_of_the_makefile_is_there_and_no_other():
     named = set(re.findall(r"\bmake ([a-z][a-z-]*)", README))
     # For those who work on the book: CONTRIBUTING.md tells about them.
     assert commands - named <= {"install", "record", "links", "adopt"}
-    assert named - {"elsewhere", "newest"} <= commands  # these two come with their programs
+    assert named <= commands
 
 
 def test_the_four_ways_and_conda_are_told():
