@@ -298,10 +298,11 @@ def checkpoint_layers(model: Any, **how: Any) -> None:
 
 
 def changes_nothing(hook: Callable[..., Any]) -> bool:
-    """Tell whether a hook on a module is one of transformers' own, which change no number.
+    """Tell whether a hook is one of transformers' or torch's own, which change no number.
 
     Since 5.2 the hooks that record hidden states stay where they were first wanted, and in every
-    version ``enable_input_require_grads`` leaves one at the token table.
+    version ``enable_input_require_grads`` leaves one at the token table. While torch counts
+    operations (``FlopCounterMode``), a tracker of it has hooks on all modules.
 
     Args:
         hook: What was registered.
@@ -310,8 +311,11 @@ def changes_nothing(hook: Callable[..., Any]) -> bool:
         >>> changes_nothing(print)
         False
     """
-    own = ("transformers.utils.output_capturing", "transformers.modeling_utils")
-    return getattr(hook, "__module__", None) in own
+    return getattr(hook, "__module__", None) in (
+        "transformers.utils.output_capturing",
+        "transformers.modeling_utils",
+        "torch.utils.module_tracker",
+    )
 
 
 def vision_states(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> TowerStates:

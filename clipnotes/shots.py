@@ -95,6 +95,7 @@ class Folder:
 
     Example:
         >>> import clipnotes, tempfile
+        >>> from PIL import Image
         >>> top = Path(tempfile.mkdtemp())
         >>> for name, colour in (("blue", "blue"), ("blue", "navy"), ("red", "red")):
         ...     (top / name).mkdir(exist_ok=True)

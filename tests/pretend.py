@@ -6,14 +6,19 @@ a generator here. What it computes is what the CPU computes, but for gradients: 
 knows no such device, so a gradient is a small constant there.
 """
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from unittest.mock import patch
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import (
+    _DummyBackendModule,
+    _setup_privateuseone_for_python_backend,
+)
+
+from clipnotes.prompts import known, weights
 
 NAME = "pretend"
 aten = torch.ops.aten
@@ -100,16 +105,32 @@ def gradients(outputs, inputs, **kwargs):
 GRAD = torch.autograd.grad
 
 
+def is_plain(weight):
+    """Stand in for the package's own."""
+    return type(weight.detach()) in (torch.Tensor, Far)
+
+
+class Module(_DummyBackendModule):
+    """What torch asks about a device over there."""
+
+    def get_amp_supported_dtype(self):
+        return [torch.float16, torch.bfloat16]
+
+
 @cache
 def _register():
     # The engine starts a thread for each device that it finds on its first run, which is now.
     torch.ones(1, requires_grad=True).sum().backward()
-    _setup_privateuseone_for_python_backend(NAME)
+    _setup_privateuseone_for_python_backend(NAME, Module())
 
 
 @contextmanager
 def pretended():
     """Inside, there is a device: its name is yielded."""
     _register()
-    with Pretend(), patch.object(torch.autograd, "grad", gradients):
+    with ExitStack() as stack:
+        stack.enter_context(Pretend())
+        stack.enter_context(patch.object(torch.autograd, "grad", gradients))
+        for module in (known, weights):  # a real device has tensors of no class of its own
+            stack.enter_context(patch.object(module, "is_plain", is_plain))
         yield torch.device(NAME, 0)

@@ -404,5 +404,5 @@ def test_a_model_of_shapes_alone_is_copied_as_one_and_computes_nothing(twin):
     with pytest.raises(ValueError, match=r"logit_scale of this .* not in memory"):
         check_here(model)
     twin.model = model
-    with pytest.raises(ValueError, match="or they were never loaded"):
+    with pytest.raises(ValueError, match="or because they were never loaded"):
         twin.encode_text(["a tulip"])

@@ -17,6 +17,7 @@ from clipnotes import cli, terminal
 from clipnotes.folders import list_files
 from clipnotes.pictures import encode_files, read_picture
 from clipnotes.prompts import VPT, PromptLearner
+from clipnotes.prompts.storage import read_prompt
 from some_folders import make_folders
 
 QUICK = ["--shots", "4", "--epochs", "3", "--n-ctx", "2"]
@@ -96,10 +97,10 @@ def test_help_is_light(root):
 
 def test_learn_prints_four_numbers_and_what_to_do_next(prompt):
     out, result = prompt
-    assert result.stderr.splitlines() == [
-        "reading 18 files of 3 classes",
-        "seed 0: learning from 12 pictures, testing on 6",
-    ]
+    reading, read, *rest = result.stderr.splitlines()
+    assert reading == "reading 18 files of 3 classes"
+    assert re.fullmatch(r"read 18 files of 3 classes: \d+(\.\d)? pictures a second", read)
+    assert rest == ["seed 0: learning from 12 pictures, testing on 6"]
     first, *lines = result.stdout.splitlines()
     assert first == "Accuracy on 6 pictures that were not learnt from:"
     scores = json.loads((out / "card.json").read_text(encoding="utf-8"))["scores"]
@@ -220,7 +221,9 @@ def test_predict_refuses(folder, prompt, tmp_path, monkeypatch):
     refused("its card names none", "predict", other, picture)
     model = ["--model", str(cli.Path(cli.__file__).parent / "emoji_clip")]
     assert run("predict", other, picture, *model).exit_code == 0
-    rewrite(other, text_tower="0" * 64)
+    computed = read_prompt(other)[1]["probe"]["text"]
+    changed = {"dtype": "float32", "text": [2 * number for number in computed]}
+    rewrite(other, text_tower="0" * 64, probe=changed)
     refused("text tower 000000000000", "predict", other, picture, *model)
 
 

@@ -61,6 +61,11 @@ def test_any_name_works_or_is_listed(tmp_path, root):
     assert sum(os.path.exists(path) for path in paths) == 8, "the very names, also the odd ones"
     done = command("predict", out, folder, "--json", root=root, PYTHONIOENCODING="utf-8")
     assert [one["path"] for one in json.loads(done.stdout)["pictures"]] == paths
+    assert "茶 🍇" not in done.stdout, "the lost name is no text, so this list is in ascii"
+    text = [path for path in paths if path.isprintable()]
+    assert text, "some names are"
+    done = command("predict", out, *text, "--json", root=root, PYTHONIOENCODING="utf-8")
+    assert [one["path"] for one in json.loads(done.stdout)["pictures"]] == text
     assert "茶 🍇" in done.stdout
 
 

@@ -82,8 +82,13 @@ def test_the_arguments_count(clip, folder, tmp_path, monkeypatch):
     assert list(found.rows) == [*BASELINES, "tip", "coop"]
     assert (found.n_train, found.n_test, found.notes) == (12, 6, [])
     assert found.about == {"model": "Emoji-CLIP", "template": "one {}", "shots": 4}
-    assert said[0] == "reading 12 files of 3 classes"
-    assert [line.split(":")[0] for line in said[1:4]] == ["seed 7", "  tip", "  coop"]
+    assert said[0] == "reading 18 files of 3 classes"  # those to test on too
+    assert [line.split(":")[0] for line in said[1:5]] == [
+        "read 18 files of 3 classes",
+        "seed 7",
+        "  tip",
+        "  coop",
+    ]
 
 
 def test_each_is_measured_on_what_it_did_not_learn(clip, folder, monkeypatch):

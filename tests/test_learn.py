@@ -116,7 +116,7 @@ def test_few_and_unreadable_pictures(clip, folder, tmp_path):
     (note,) = report.notes
     assert "for 6 shots: fruit (1), on wheels (6), small bird (6); one of each is kept" in note
     list_files(tmp_path / "in" / "fruit")[0].write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"none of the files of 'fruit' can be read: .*0\.png"):
+    with pytest.raises(ValueError, match=r"of 'fruit' in .* can be read: .*0\.png"):
         learn(clip, tmp_path / "in", tmp_path / "more", plan)
     assert not (tmp_path / "more").exists()
 

@@ -121,9 +121,10 @@ def text_probe(model: nn.Module) -> list[float]:
     tower: Any = text_tower(model)
     table = token_table(tower)
     length = min(LENGTH, tower.embeddings.position_embedding.num_embeddings)
-    ids = [i * table.num_embeddings // length for i in range(length)]
-    with _as_in_use(model, table.weight.device):
-        states = tower(input_ids=torch.tensor([ids], device=table.weight.device))[0]  # (1, N, D)
+    counted = [[i * table.num_embeddings // length for i in range(length)]]
+    input_ids = torch.tensor(counted, device="cpu").to(table.weight.device)
+    with _as_in_use(model, input_ids.device):
+        states = tower(input_ids=input_ids)[0]  # (1, N, D)
         return _numbers(text_projection(model)(states[:, -1]))
 
 
@@ -143,14 +144,14 @@ def vision_probe(model: nn.Module) -> list[float]:
     """
     tower: Any = vision_tower(model)
     shape = (1, tower.config.num_channels, tower.config.image_size, tower.config.image_size)
-    counted = torch.arange(shape[1] * shape[2] * shape[3], dtype=torch.float64)
+    counted = torch.arange(shape[1] * shape[2] * shape[3], dtype=torch.float64, device="cpu")
     pixel_values = counted.pow(1.1).sin().view(shape)  # no two patches alike
     weight = tower.embeddings.class_embedding
     n_patches = tower.embeddings.num_patches
     length = min(LENGTH, n_patches)  # of all, a large tower would take long
     kept = [[i * n_patches // length for i in range(length)]]
     with _as_in_use(model, weight.device):
-        kept_patches = torch.tensor(kept, device=weight.device)
+        kept_patches = torch.tensor(kept, device="cpu").to(weight.device)
         return _numbers(features_from(model, pixel_values.to(weight), kept_patches))
 
 

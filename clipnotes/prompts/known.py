@@ -91,7 +91,8 @@ def _changed(modules: dict[str, nn.Module]) -> str | None:
 
 
 def _hooked(modules: list[tuple[str, nn.Module]]) -> str | None:
-    if any(getattr(nn_module, f"_global{kind}") for kind in HOOKS):
+    of_all = [hook for kind in HOOKS for hook in getattr(nn_module, f"_global{kind}").values()]
+    if not all(map(changes_nothing, of_all)):
         return "a hook is registered for all modules"
     for name, module in modules:
         hooks = [hook for kind in HOOKS for hook in getattr(module, kind).values()]

@@ -99,7 +99,7 @@ class PromptLearner(Learner):
         else:
             # Not rows of the table: what stands in their place may be more than that, with LoRA.
             with torch.no_grad():
-                start = embeddings.token_embedding(torch.tensor(ids, device=table.device))
+                start = embeddings.token_embedding(torch.tensor(ids, device="cpu").to(table.device))
             ctx = start.float().expand(shape).clone()
         self.ctx = nn.Parameter(ctx)
         self.n_ctx = n_ctx
