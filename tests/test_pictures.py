@@ -145,9 +145,14 @@ def open_bytes(clip, monkeypatch):
     Image.core.set_block_size(BLOCK)
     seen, real = [], clip.image_processor
 
-    def look(images, **arguments):
+    def blocks():
         stats = Image.core.get_stats()
-        seen.append((stats["allocated_blocks"] - stats["freed_blocks"]) * BLOCK)
+        return stats["allocated_blocks"] - stats["freed_blocks"]
+
+    others = blocks()  # what other tests keep open
+
+    def look(images, **arguments):
+        seen.append((blocks() - others) * BLOCK)
         return real(images, **arguments)
 
     monkeypatch.setattr(clip, "image_processor", look)

@@ -27,6 +27,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "text_tower": (str,),
     "vision_tower": (str, type(None)),
     "settings": (dict,),
+    "tables": (dict,),
     "probe": (dict,),
     "tokens": (str, type(None)),
     "width": (int,),
@@ -40,7 +41,7 @@ FIELDS: dict[str, tuple[type, ...]] = {
 # Format 1 knew one method, and had its options among the fields.
 OLD_OPTIONS = ("n_ctx", "position", "per_class", "template")
 # What cards had not at first; what they do not say is not compared.
-LATER: dict[str, Any] = {"recipe": {}, "settings": {}, "probe": {}, "tokens": None}
+LATER: dict[str, Any] = {"recipe": {}, "settings": {}, "tables": {}, "probe": {}, "tokens": None}
 
 # How far the probes of the same weights may be apart, by the dtype: other devices, and TF32, round
 # otherwise. Of other weights, that are told to compute the same, less.
@@ -130,6 +131,7 @@ def make_card(
         "text_tower": identity.text_tower_digest(clip.model),
         "vision_tower": identity.vision_tower_digest(clip.model) if vision else None,
         "settings": _settings(clip, vision),
+        "tables": _tables(clip, vision),
         "probe": _probe(clip, vision),
         "tokens": identity.tokens_digest(clip.tokenizer, classnames),
         "width": _width(clip),
@@ -146,8 +148,8 @@ def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
     """Raise unless a prompt was learned with a model that computes what this one does.
 
     Weights, settings and tokenizer must be those on the card, as far as the prompt depends on them,
-    and the probe's features equal. Other weights with the same features, as a merged adapter gives,
-    are taken with a warning.
+    and the probe's features equal. Other weights in the layers with the same features, as a merged
+    adapter gives, are taken with a warning.
 
     Args:
         clip: The model.
@@ -186,8 +188,10 @@ def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
         "load the prompt before you call half()"
     )
     probe = _probe(clip, vision) if card["probe"] else {}
+    tables = _tables(clip, vision)
     for kind in sorted(digests):
-        if kind in other and kind not in card["probe"]:
+        seen = kind in card["probe"] and card["tables"].get(kind) == tables[kind]
+        if kind in other and not seen:  # the probe would not tell
             raise ValueError(f"{said[kind]}. {refused}")
         _check_settings(kind, _tower(clip, kind), card["settings"].get(kind, {}))
         if kind not in card["probe"]:
@@ -292,6 +296,11 @@ def _tower(clip: Clip, kind: str) -> Any:
 def _settings(clip: Clip, vision: bool) -> dict[str, Any]:
     kinds = ("text", "vision") if vision else ("text",)
     return {kind: identity.settings(_tower(clip, kind)) for kind in kinds}
+
+
+def _tables(clip: Clip, vision: bool) -> dict[str, str]:
+    kinds = ("text", "vision") if vision else ("text",)
+    return {kind: identity.tables_digest(_tower(clip, kind)) for kind in kinds}
 
 
 def _probe(clip: Clip, vision: bool) -> dict[str, Any]:

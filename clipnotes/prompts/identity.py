@@ -15,15 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipnotes.compat import text_projection, text_tower, vision_tower, visual_projection
+from clipnotes.compat import (
+    image_features,
+    text_projection,
+    text_tower,
+    vision_tower,
+    visual_projection,
+)
 from clipnotes.compiled import how_compiled
-from clipnotes.looking import features_from
 from clipnotes.prompts.layout import token_ids
 from clipnotes.prompts.weights import plain, token_table
 
 # What the arithmetic depends on beside the weights, under the names of a configuration.
 SETTINGS = ("hidden_act", "num_attention_heads", "layer_norm_eps")
-LENGTH = 16  # tokens of the probe's text, and patches of its picture at most
+LENGTH = 16  # tokens of the probe's text
 KEPT = 32  # numbers of its features
 # Texts that two tokenizers cut alike only if they fold, split and merge alike.
 SENTENCES = ("a photo of a cat.", "A Photo, 12 of 2024: the naïve café's x (bird of prey)!")
@@ -71,6 +76,23 @@ def vision_tower_digest(model: nn.Module) -> str:
     weights: dict[str, Tensor] = dict(vision_tower(model).named_parameters())
     weights["visual_projection.weight"] = visual_projection(model).weight
     return _digest(weights)
+
+
+def tables_digest(tower: Any) -> str:
+    """SHA-256 of what is in front of a tower's layers: a probe sees few of the tokens and places.
+
+    Args:
+        tower: As ``compat.text_tower`` or ``compat.vision_tower`` finds it.
+
+    Raises:
+        ValueError: A weight cannot be read.
+
+    Example:
+        >>> import clipnotes
+        >>> len(tables_digest(clipnotes.load().model.text_model))
+        64
+    """
+    return _digest(dict(tower.embeddings.named_parameters()))
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:
@@ -129,7 +151,7 @@ def text_probe(model: nn.Module) -> list[float]:
 
 
 def vision_probe(model: nn.Module) -> list[float]:
-    """Compute some numbers of the features of some patches of one fixed picture.
+    """Compute some numbers of the features of one fixed picture.
 
     Args:
         model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
@@ -147,12 +169,8 @@ def vision_probe(model: nn.Module) -> list[float]:
     counted = torch.arange(shape[1] * shape[2] * shape[3], dtype=torch.float64, device="cpu")
     pixel_values = counted.pow(1.1).sin().view(shape)  # no two patches alike
     weight = tower.embeddings.class_embedding
-    n_patches = tower.embeddings.num_patches
-    length = min(LENGTH, n_patches)  # of all, a large tower would take long
-    kept = [[i * n_patches // length for i in range(length)]]
     with _as_in_use(model, weight.device):
-        kept_patches = torch.tensor(kept, device="cpu").to(weight.device)
-        return _numbers(features_from(model, pixel_values.to(weight), kept_patches))
+        return _numbers(image_features(model, pixel_values.to(weight)))
 
 
 @contextmanager
