@@ -188,10 +188,8 @@ def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
         "load the prompt before you call half()"
     )
     probe = _probe(clip, vision) if card["probe"] else {}
-    tables = _tables(clip, vision)
     for kind in sorted(digests):
-        seen = kind in card["probe"] and card["tables"].get(kind) == tables[kind]
-        if kind in other and not seen:  # the probe would not tell
+        if kind in other and not _probe_tells(clip, kind, card):
             raise ValueError(f"{said[kind]}. {refused}")
         _check_settings(kind, _tower(clip, kind), card["settings"].get(kind, {}))
         if kind not in card["probe"]:
@@ -218,6 +216,13 @@ def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
             "taken",
             stacklevel=3,
         )
+
+
+def _probe_tells(clip: Clip, kind: str, card: Mapping[str, Any]) -> bool:
+    """Say whether what the probe does not see, the tables, is the same."""
+    if kind not in card["probe"]:
+        return False
+    return bool(card["tables"].get(kind) == identity.tables_digest(_tower(clip, kind)))
 
 
 def _check_settings(kind: str, tower: Any, wanted: Mapping[str, Any]) -> None:
