@@ -127,10 +127,10 @@ def check_copyable(module: nn.Module, what: str, families: set[str] | None = Non
     for name, part in module.named_modules():
         path = f"{what}.{name}" if name else what
         if not _computes(part).__module__.startswith(_BUILT_BY) or _forward_replaced(part):
-            raise _foreign(path, f"computes with {_name(part)}")
+            raise _foreign(path, f"computes with {class_of(part)}")
         for weight in part.parameters(recurse=False):
             if type(weight) not in (nn.Parameter, Tensor):
-                raise _foreign(path, f"has weights of type {_name(weight)}")
+                raise _foreign(path, f"has weights of type {class_of(weight)}")
     if any(hasattr(part, "_hf_hook") for part in module.modules()):
         check_here(module)
 
@@ -167,6 +167,16 @@ def elsewhere(what: str) -> ValueError:
     )
 
 
+def class_of(thing: Any) -> str:
+    """Name the class of an object with its module: "Linear" is what several libraries call theirs.
+
+    Example:
+        >>> class_of(nn.Linear(2, 2))
+        'torch.nn.modules.linear.Linear'
+    """
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
 def _computes(module: nn.Module) -> type:
     """Return the class whose ``forward`` a module runs, be it of a subclass without its own."""
     return next(cls for cls in type(module).__mro__ if "forward" in vars(cls))
@@ -177,10 +187,6 @@ def _forward_replaced(module: nn.Module) -> bool:
     # accelerate puts its hooks there, and leaves the old one there when they are gone.
     old = getattr(forward, "__func__", None) is type(module).forward
     return forward is not None and not old and not hasattr(module, "_hf_hook")
-
-
-def _name(thing: Any) -> str:
-    return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
 def _foreign(path: str, said: str) -> TypeError:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipnotes.carried import elsewhere
+from clipnotes.carried import class_of, elsewhere
 from clipnotes.compiled import original
 
 
@@ -24,16 +24,6 @@ def token_table(tower: Any) -> nn.Embedding:
     """
     table: Any = original(tower.embeddings.token_embedding)
     return getattr(table, "base_layer", table)
-
-
-def class_of(thing: Any) -> str:
-    """Name the class of an object with its module: "Linear" is what several libraries call theirs.
-
-    Example:
-        >>> class_of(nn.Linear(2, 2))
-        'torch.nn.modules.linear.Linear'
-    """
-    return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
 def is_plain(weight: Tensor) -> bool:
