@@ -11,6 +11,7 @@ from functools import cache
 from unittest.mock import patch
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import (
@@ -95,6 +96,17 @@ class Pretend(TorchDispatchMode):
         return compute(func, args, kwargs or {})
 
 
+class Numbers(TorchFunctionMode):
+    """Lets `torch.tensor` make its tensors here first: a device in Python gets no numbers."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        device = kwargs.get("device")
+        if func is torch.tensor and device is not None and torch.device(device).type == NAME:
+            return func(*args, **{**kwargs, "device": "cpu"}).to(device)
+        return func(*args, **kwargs)
+
+
 def gradients(outputs, inputs, **kwargs):
     """Stand in for ``torch.autograd.grad``."""
     if not any(isinstance(one, Far) for one in (outputs, *inputs)):
@@ -130,6 +142,7 @@ def pretended():
     _register()
     with ExitStack() as stack:
         stack.enter_context(Pretend())
+        stack.enter_context(Numbers())
         stack.enter_context(patch.object(torch.autograd, "grad", gradients))
         for module in (known, weights):  # a real device has tensors of no class of its own
             stack.enter_context(patch.object(module, "is_plain", is_plain))

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import elsewhere
 import matrix
@@ -22,9 +21,16 @@ def logs(tmp_path, monkeypatch):
     return tmp_path / "logs"
 
 
-def lines_of(program, mode):
-    """Run a program as a mode would, and return the lines that it prints."""
-    changes = {**elsewhere.MODES[mode], "PYTHONPATH": elsewhere.HOOKS}
+@pytest.fixture(autouse=True)
+def no_mode(monkeypatch):
+    """These tests also run in each mode, and choose their own."""
+    for name in {name for settings in elsewhere.MODES.values() for name in settings}:
+        monkeypatch.delenv(name, raising=False)
+
+
+def lines_of(program, mode=None):
+    """Run a program as a mode would, or without one, and return the lines that it prints."""
+    changes = {**elsewhere.MODES.get(mode, {}), "PYTHONPATH": elsewhere.HOOKS}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **changes}
     environment = {name: value for name, value in environment.items() if value is not None}
     command = [sys.executable, "-c", program]
@@ -114,7 +120,7 @@ def test_a_mode_changes_what_it_says(mode, monkeypatch):
     assert threads == ("4" if mode in ("four-threads", "all") else "1")
     assert usual == str(mode not in ("offsets", "all"))
     assert cbwr == {"kernels": "COMPATIBLE", "offsets": "None", "all": "None"}.get(mode, "AVX2")
-    here = torch.backends.cpu.get_cpu_capability()
+    here = lines_of(STATE)[0].split()[0]
     assert capability == ("DEFAULT" if mode in ("kernels", "all") else here)
 
 

@@ -7,6 +7,7 @@ the network without a red result. Loopback stays open: a notebook talks to its k
 
 import ipaddress
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -26,10 +27,10 @@ class NetworkBlocked(RuntimeError):
 
 
 def is_local(host):
-    """Say whether a host is this machine: no name, `localhost`, or a loopback address."""
+    """Say whether a host is this machine: no name, a name of its own, or a loopback address."""
     if isinstance(host, bytes):
         host = host.decode()
-    if host in (None, "", "localhost"):
+    if host in (None, "", "localhost", socket.gethostname()):
         return True
     try:
         return ipaddress.ip_address(host.split("%")[0]).is_loopback
