@@ -31,8 +31,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 # Looks for what people cannot read; the only thing that the tests need and PyPI has not.
-$(AXE): $(INSTALLED) tests/axe.py
-	$(BIN)/python tests/axe.py
+$(AXE): $(INSTALLED) tests/helpers/axe.py
+	$(BIN)/python tests/helpers/axe.py
 	@touch $@
 
 .PHONY: install
@@ -41,7 +41,7 @@ install: $(INSTALLED) ## make .venv with the tested versions
 .PHONY: test
 test: $(INSTALLED) ## run the unit tests, then every chapter
 	$(call say,Testing the package and the repository)
-	$(BIN)/python -m pytest -n 2 --ignore-glob='tests/test_built_*'
+	$(BIN)/python -m pytest -n 2 --ignore=tests/site
 	$(call say,Running the chapters)
 	$(BIN)/python book/execute.py
 
@@ -82,12 +82,6 @@ record: $(INSTALLED) ## write down again what each version of transformers does
 bench: $(INSTALLED) ## measure speed and memory again, 20 minutes on a quiet machine
 	$(BIN)/python benchmarks/speed.py
 
-.PHONY: mutants
-mutants: $(INSTALLED) ## change the code in small ways: which tests notice? (ONLY=clipnotes.model SAMPLE=300 SEED=0)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[mutants]"
-	$(BIN)/python tests/mutate.py $(if $(ONLY),--only $(ONLY)) $(if $(SAMPLE),--sample $(SAMPLE)) \
-		$(if $(SEED),--seed $(SEED)) $(if $(AGAIN),--again) $(if $(LIST),--list)
-
 .PHONY: book
 book: $(INSTALLED) ## build the book; chapters that have run already are not run again
 	$(BIN)/python book/build.py
@@ -95,7 +89,7 @@ book: $(INSTALLED) ## build the book; chapters that have run already are not run
 .PHONY: site
 site: book $(AXE) ## build the book, then try every page, button and link of it in a browser
 	$(call say,Trying the book in a browser)
-	$(BIN)/python -m pytest tests/test_built_*.py
+	$(BIN)/python -m pytest tests/site
 
 .PHONY: links
 links: book ## follow the book's links to other hosts

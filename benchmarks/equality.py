@@ -25,9 +25,9 @@ from clipnotes.data import load_emoji
 from clipnotes.explorer import explore, explore_text
 from clipnotes.learn import learn
 from clipnotes.prompts import KgCoOp, PromptLearner, TipAdapter, fit
-from clipnotes.prompts.base import Learner
+from clipnotes.prompts.classifier import Learner
+from clipnotes.prompts.inputs import features_of, pixels_of
 from clipnotes.prompts.methods import load_prompt
-from clipnotes.prompts.samples import features_of, pixels_of
 from clipnotes.published import METHODS, Plan, make
 from text_step import difference
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import few_shot
-from clipnotes.prompts.samples import features_of, pixels_of
+from clipnotes.prompts.inputs import features_of, pixels_of
 from one_step import forget_peak, peak
 from teach import FITTED, METHODS, teach
 

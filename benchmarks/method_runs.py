@@ -9,7 +9,7 @@ import torch
 
 import few_shot
 from clipnotes.prompts import evaluate
-from clipnotes.prompts.samples import pixels_of
+from clipnotes.prompts.inputs import pixels_of
 from few_shot import BASE, NEW
 from method_tables import HARMONIC, harmonic_mean
 from teach import FITTED, Taught, moved, teach

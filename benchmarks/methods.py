@@ -43,7 +43,7 @@ from tqdm import tqdm
 import clipnotes
 import few_shot
 import method_runs
-from clipnotes.atomic import write_atomically
+from clipnotes.files import write_atomically
 from method_runs import Run, with_harmonic_mean
 from method_tables import tables
 from report import dumps

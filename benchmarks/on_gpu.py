@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 import equality
-from clipnotes.atomic import write_atomically
+from clipnotes.files import write_atomically
 from setting import TOWERS, about, make_setting, step
 from text_step import difference
 

@@ -29,7 +29,7 @@ COMPARE = "from clipnotes.cli import app; app()"
 MODEL = """
 import sys
 import clipnotes.compare
-from clipnotes.terminal import load_model
+from clipnotes.cli.terminal import load_model
 clip = load_model(sys.argv[1] if len(sys.argv) > 1 else None)
 """
 

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 import clipnotes
 from clipnotes.checkpoints import EMOJI_CLIP
+from clipnotes.classnames import token_ids
 from clipnotes.compat import text_projection, text_tower
 from clipnotes.data import load_emoji
-from clipnotes.names import token_ids
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.substitute import random_ctx

@@ -25,7 +25,7 @@ from typing import Any
 from tqdm import tqdm
 
 import report
-from clipnotes.atomic import write_atomically
+from clipnotes.files import write_atomically
 from setting import THREADS, TOWERS, WAYS, about
 
 HERE = Path(__file__).parent

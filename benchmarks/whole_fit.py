@@ -23,8 +23,8 @@ import clipnotes
 from clipnotes.checkpoints import EMOJI_CLIP
 from clipnotes.data import few_shot, load_emoji
 from clipnotes.prompts import PromptLearner, fit
+from clipnotes.prompts.inputs import encode_pictures
 from clipnotes.prompts.recipe import batches, epochs_for, learning_rates, sgd
-from clipnotes.prompts.samples import encode_pictures
 from setting import THREADS, pad
 
 BATCH = 32

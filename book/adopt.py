@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pairs
-from clipnotes.atomic import write_atomically
+from clipnotes.files import write_atomically
 
 ROOT = pairs.ROOT
 TEXT = {".cff", ".cfg", ".html", ".ipynb", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ""}

@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from clipnotes import compat
-from clipnotes.batches import BATCH, encode_pixels
-from clipnotes.carried import check_here, text_ends
-from clipnotes.data import composite
-from clipnotes.directory import FILES, check_directory, check_parts_fit
-from clipnotes.names import check_classnames
-from clipnotes.upright import is_plain
+from clipnotes.classnames import check_classnames
+from clipnotes.compat.carried import check_here, text_ends
+from clipnotes.model_files import FILES, check_directory, check_parts_fit
+from clipnotes.pictures.batches import BATCH, encode_pixels
+from clipnotes.pictures.composite import composite
+from clipnotes.pictures.upright import is_plain
 
 EMOJI_CLIP = Path(__file__).parent / "emoji_clip"
 CHOICES = (

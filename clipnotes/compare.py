@@ -11,11 +11,11 @@ from typing import Any
 
 from clipnotes.checkpoints import Clip
 from clipnotes.learn import percent
-from clipnotes.pictures import Skipped
+from clipnotes.pictures.reading import Skipped
+from clipnotes.pictures.shots import Folder, Pictures
 from clipnotes.prompts import LinearProbe, NearestMean, ZeroShot, evaluate
-from clipnotes.prompts.card import model_name
+from clipnotes.prompts.saved.card import model_name
 from clipnotes.published import METHODS, Plan, doubts, make, sentence, train
-from clipnotes.shots import Folder, Pictures
 
 
 @dataclass

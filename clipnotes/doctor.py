@@ -119,7 +119,7 @@ def _device() -> Finding:
 
 def _embedded() -> list[Finding]:
     from clipnotes.checkpoints import EMOJI_CLIP
-    from clipnotes.directory import check_directory
+    from clipnotes.model_files import check_directory
 
     try:
         check_directory(EMOJI_CLIP)

@@ -13,15 +13,15 @@ from typing import Any
 
 from torch import Tensor
 
-from clipnotes.atomic import check_writable, remove_strays, write_atomically
 from clipnotes.checkpoints import Clip
-from clipnotes.pictures import Skipped
+from clipnotes.files import check_writable, remove_strays, write_atomically
+from clipnotes.pictures.reading import Skipped
+from clipnotes.pictures.shots import Folder
 from clipnotes.prompts import LinearProbe, NearestMean, ZeroShot, evaluate
-from clipnotes.prompts.identity import text_tower_digest
-from clipnotes.prompts.resume import digest
-from clipnotes.prompts.storage import check_folder
+from clipnotes.prompts.saved.identity import text_tower_digest
+from clipnotes.prompts.saved.storage import check_folder
+from clipnotes.prompts.training.resume import digest
 from clipnotes.published import Plan, doubts, make, sentence, train
-from clipnotes.shots import Folder
 
 PICTURE = "confusion.png"
 MARGIN = 1_000_000  # bytes, for the picture and the card

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from clipnotes.checkpoints import Clip
+from clipnotes.pictures.shots import Pictures
 from clipnotes.prompts import VPT, CoCoOp, KgCoOp, MaPLe, PromptLearner, TipAdapter, fit, fit_tip
-from clipnotes.prompts.base import Learner
-from clipnotes.prompts.card import EMBEDDED, model_name
+from clipnotes.prompts.classifier import Learner
+from clipnotes.prompts.inputs import count_shots, may_keep
 from clipnotes.prompts.layout import Position
+from clipnotes.prompts.methods.vpt import VisualLearner
 from clipnotes.prompts.recipe import learning_rates
-from clipnotes.prompts.samples import count_shots, may_keep
-from clipnotes.prompts.visual import VisualLearner
-from clipnotes.shots import Pictures
+from clipnotes.prompts.saved.card import EMBEDDED, model_name
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from packaging.version import Version
 import matrix
 
 ROOT = Path(__file__).resolve().parent.parent
-collect_ignore = ["mutate.py"]  # no tests, and it imports what only `make mutants` installs
 
 # Before torch is imported anywhere: a machine with many cores is not faster on models this small.
 os.environ.setdefault("OMP_NUM_THREADS", "2")

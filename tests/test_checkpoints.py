@@ -57,7 +57,7 @@ def test_features_have_unit_length_and_batches_do_not_matter(clip, monkeypatch):
     )
     whole = clip.encode_text(texts), clip.encode_image(images)
     monkeypatch.setattr("clipnotes.checkpoints.BATCH", 2)
-    monkeypatch.setattr("clipnotes.batches.BATCH", 2)
+    monkeypatch.setattr("clipnotes.pictures.batches.BATCH", 2)
     parts = clip.encode_text(texts), clip.encode_image(images)
     for a, b in zip(whole, parts, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipnotes.atomic import write_atomically
 from clipnotes.checkpoints import Clip
+from clipnotes.files import write_atomically
 
 LIMIT = 1_000_000  # bytes of a page
 _FILES = ("page.html", "explorer.css", "explorer.js")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from clipnotes import compat
-from clipnotes.carried import text_ends
 from clipnotes.checkpoints import Clip
+from clipnotes.compat.carried import text_ends
 from clipnotes.explorer.page import Page, build_page, check_clip, choose_layers, in_255ths
 from clipnotes.trace import trace
 

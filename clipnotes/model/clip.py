@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipnotes.carried import check_copyable
+from clipnotes.compat.carried import check_copyable
 from clipnotes.model.text import TextOutput, TextTower
 from clipnotes.model.vision import VisionOutput, VisionTower
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from clipnotes.attention import refuse_foreign_attention
+from clipnotes.compat.attention import refuse_foreign_attention
 
 Tower = TypeVar("Tower", bound=nn.Module)
 

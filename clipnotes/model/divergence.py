@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clipnotes.compat import text_tower, vision_tower
-from clipnotes.compiled import refuse_compiled
+from clipnotes.compat.compiled import refuse_compiled
 
 # The fields of an output in the order in which they are computed.
 _FIELDS = [

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clipnotes.carried import TEXT, check_copyable, end_rule
 from clipnotes.compat import text_tower
+from clipnotes.compat.carried import TEXT, check_copyable, end_rule
 from clipnotes.model.checks import check_ends, check_mask, check_tokens
 from clipnotes.model.copying import copy_tower
 from clipnotes.model.encoder import AttentionPath, Encoder

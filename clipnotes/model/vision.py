@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipnotes.carried import VISION, check_copyable
 from clipnotes.compat import vision_tower
+from clipnotes.compat.carried import VISION, check_copyable
 from clipnotes.model.checks import check_pixels, check_positive
 from clipnotes.model.copying import copy_tower
 from clipnotes.model.encoder import AttentionPath, Encoder

@@ -1,17 +1,17 @@
 """Learnable prompts: context vectors in CLIP's text tower, and what grows from them."""
 
-from clipnotes.prompts.augmentation import random_crop_and_flip
-from clipnotes.prompts.baselines import LinearProbe, NearestMean, ZeroShot
-from clipnotes.prompts.cocoop import CoCoOp
 from clipnotes.prompts.embeddings import LearnableTextEmbeddings, inject
-from clipnotes.prompts.evaluation import Scores, evaluate
-from clipnotes.prompts.kgcoop import KgCoOp
-from clipnotes.prompts.learner import PromptLearner
-from clipnotes.prompts.maple import MaPLe
 from clipnotes.prompts.methods import METHODS, load_prompt
-from clipnotes.prompts.tip import TipAdapter, TipChoice, fit_tip
-from clipnotes.prompts.training import History, fit
-from clipnotes.prompts.visual import VPT
+from clipnotes.prompts.methods.baselines import LinearProbe, NearestMean, ZeroShot
+from clipnotes.prompts.methods.cocoop import CoCoOp
+from clipnotes.prompts.methods.coop import PromptLearner
+from clipnotes.prompts.methods.kgcoop import KgCoOp
+from clipnotes.prompts.methods.maple import MaPLe
+from clipnotes.prompts.methods.tip import TipAdapter, TipChoice, fit_tip
+from clipnotes.prompts.methods.vpt import VPT
+from clipnotes.prompts.training.augmentation import random_crop_and_flip
+from clipnotes.prompts.training.evaluation import Scores, evaluate
+from clipnotes.prompts.training.fit import History, fit
 
 __all__ = [
     "METHODS",

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipnotes.batches import at_once
 from clipnotes.compat import image_features, vision_tower, visual_projection
-from clipnotes.compiled import refuse_compiled
+from clipnotes.compat.compiled import refuse_compiled
 from clipnotes.model import unit_length
+from clipnotes.pictures.batches import at_once
 from clipnotes.prompts.substitute import substitute
 
 

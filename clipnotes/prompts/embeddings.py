@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipnotes.carried import class_of, end_rule
 from clipnotes.compat import text_tower
-from clipnotes.compiled import refuse_compiled
+from clipnotes.compat.carried import class_of, end_rule
+from clipnotes.compat.compiled import refuse_compiled
+from clipnotes.compat.weights import token_table
 from clipnotes.model import eos_positions
 from clipnotes.prompts.layout import check_n_ctx
 from clipnotes.prompts.substitute import check_ctx, check_end, places, random_ctx, substitute
-from clipnotes.prompts.weights import token_table
 
 N_CTX = 16  # CoOp's default
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from clipnotes.carried import check_here
 from clipnotes.compat import text_projection, text_tower
+from clipnotes.compat.carried import check_here
+from clipnotes.compat.weights import token_table
 from clipnotes.model import unit_length
 from clipnotes.prompts.embeddings import inject
 from clipnotes.prompts.known import why_not
@@ -19,7 +20,6 @@ from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.packed import bytes_per_token, run_chunk
 from clipnotes.prompts.packing import pack
 from clipnotes.prompts.substitute import check_ctx, places
-from clipnotes.prompts.weights import token_table
 
 MEMORY = 2**30  # bytes
 

@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn.modules import module as nn_module
 from transformers.activations import ACT2FN
 
-from clipnotes.attention import foreign_attention
-from clipnotes.carried import class_of
 from clipnotes.compat import changes_nothing
-from clipnotes.compiled import original
-from clipnotes.prompts.weights import is_plain
+from clipnotes.compat.attention import foreign_attention
+from clipnotes.compat.carried import class_of
+from clipnotes.compat.compiled import original
+from clipnotes.compat.weights import is_plain
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3")  # the same numbers

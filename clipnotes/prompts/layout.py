@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from clipnotes.names import check_classnames, token_ids
+from clipnotes.classnames import check_classnames, token_ids
 
 Position = Literal["end", "middle", "front"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from clipnotes.compiled import how_compiled
+from clipnotes.compat.compiled import how_compiled
 from clipnotes.trace.calls import Call, Trace
 from clipnotes.trace.describe import Describer, forward_function, source_of
 

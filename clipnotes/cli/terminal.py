@@ -1,0 +1,158 @@
+"""What the commands have in common: options, loading a model, messages and errors."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from clipnotes.checkpoints import Clip
+    from clipnotes.pictures.reading import Skipped
+
+SMALL = 10_000_000  # parameters
+
+# typer reads these at run time, and Python 3.10 has to be able to: no `X | None`.
+Model = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--model", help="A directory or a hub id. Default: CLIPNOTES_MODEL or Emoji-CLIP."
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Pictures = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Has a sub-folder of pictures for each class.")
+]
+Shots = Annotated[int, typer.Option(min=1, help="Pictures a class to learn from.")]
+Test = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="Another folder with the same classes, to test on."),
+]
+Nested = Annotated[
+    bool,
+    typer.Option(
+        "--nested", help="The folders are classes, even if they look like parts of a data set."
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Of the draw and of training.")]
+Template = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="The hand-written sentence of zero-shot, with one {}."),
+]
+Epochs = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(min=1, help="Passes through the pictures. Default: as the method's authors."),
+]
+
+
+def load_model(name: str | None) -> Clip:
+    """Load a model, and let a small one compute on one thread."""
+    import torch
+
+    from clipnotes.checkpoints import load
+
+    clip = load(name)
+    if clip.model.num_parameters() < SMALL and "OMP_NUM_THREADS" not in os.environ:
+        # Threads gain nothing on matrices this small, and where another program runs they wait for
+        # each other: 100 steps of Emoji-CLIP took 1 s with one and 18 s with two.
+        torch.set_num_threads(1)
+    return clip
+
+
+def load_model_of(card: dict[str, Any]) -> Clip:
+    """Load the model that a prompt was learned with.
+
+    Raises:
+        ValueError: It is not found.
+    """
+    from clipnotes.checkpoints import EMOJI_CLIP
+    from clipnotes.prompts.saved.card import EMBEDDED
+
+    name = card["model"]
+    if name == EMBEDDED:
+        return load_model(str(EMOJI_CLIP))  # whatever CLIPNOTES_MODEL says
+    if not name or (Path(name).is_absolute() and not Path(name).is_dir()):
+        where = f"{name} is not there" if name else "its card names none"
+        raise ValueError(
+            f"the model that the prompt was learned with is not found ({where}): say which, with "
+            "--model"
+        )
+    return load_model(name)
+
+
+def check_new(path: Path, force: bool) -> None:
+    """Check that a file can be written.
+
+    Raises:
+        ValueError: It cannot, or is there and ``force`` is not set.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ValueError(f"{path} is a folder, or lies in one that is not there; give a file")
+    if path.exists() and not force:
+        raise ValueError(f"{path} is there already; give another name, or --force to replace it")
+
+
+def shown(text: str) -> str:
+    r"""Write what would disturb a line, such as a line break in a file's name, as Python does.
+
+    Example:
+        >>> print(shown("two\nlines, 茶"), shown("caf\udce9"))
+        two\nlines, 茶 caf\udce9
+    """
+    disturbs = {"Cc", "Cs", "Zl", "Zp"}  # control characters, bytes that are no text, breaks
+    return "".join(
+        letter.encode("unicode_escape").decode()
+        if unicodedata.category(letter) in disturbs
+        else letter
+        for letter in text
+    )
+
+
+def print_json(answer: Any) -> None:
+    """Print JSON that any terminal and any pipe can carry."""
+    text = json.dumps(answer, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(answer, indent=2)
+    typer.echo(text)
+
+
+def list_skipped(skipped: Sequence[Skipped]) -> None:
+    """Name the files that cannot be read, on stderr."""
+    if skipped:
+        tell(f"skipped {len(skipped)} that cannot be read:")
+    for one in skipped:
+        tell(f"  {one.path}: {one.reason}")
+
+
+def tell(line: str) -> None:
+    """Write a line to stderr: stdout is for results."""
+    typer.echo(shown(line), err=True)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Make of what the user can mend a line, not a traceback; and let no letter stop a list."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever reads has read enough; typer ends quietly
+    except (ValueError, OSError, FloatingPointError) as error:
+        said = str(error)
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            said = f"{os.fsdecode(error.filename)}: {error.strerror}"
+        tell(f"clipnotes: {said}")
+        raise typer.Exit(1) from None

@@ -1,0 +1,141 @@
+"""What a tower computes on its way, complete in every version of transformers."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from clipnotes.compat.attention import refuse_foreign_attention
+from clipnotes.compat.compiled import refuse_compiled
+from clipnotes.compat.towers import text_tower, vision_tower
+
+
+class TowerStates(NamedTuple):
+    """What one tower computed, complete in every version of transformers.
+
+    Attributes:
+        last_hidden_state: (B, N, D). For text, after ``final_layer_norm``.
+        pooler_output: (B, D), the tower's own pooled vector, before any projection.
+        hidden_states: n_layers + 1 of (B, N, D): what went into the encoder, then what each layer
+            made of it. The last one of a text tower is *before* ``final_layer_norm``.
+        attentions: n_layers of (B, n_heads, N, N); without dropout each row sums to 1.
+    """
+
+    last_hidden_state: Tensor
+    pooler_output: Tensor
+    hidden_states: tuple[Tensor, ...]
+    attentions: tuple[Tensor, ...]
+
+
+@contextmanager
+def eager_attention(model: nn.Module) -> Iterator[None]:
+    """Make a model compute attention step by step, so that its weights can come out.
+
+    SDPA, the default, never forms the weights. Inside this context
+    ``output_attentions=True`` returns them in every version, without a warning. After it, also
+    after an exception, each tower is back at the implementation it had.
+
+    Args:
+        model: A CLIP model or a part of one. Meanwhile, no other thread should run it.
+
+    Example:
+        >>> import torch
+        >>> from transformers import CLIPVisionConfig, CLIPVisionModel
+        >>> model = CLIPVisionModel(CLIPVisionConfig(hidden_size=8, num_attention_heads=2))
+        >>> with eager_attention(model):
+        ...     out = model(torch.randn(1, 3, 224, 224), output_attentions=True)
+        >>> out.attentions[0].shape
+        torch.Size([1, 2, 50, 50])
+    """
+    modules = list(model.modules())
+    # The property `_attn_implementation` writes through to nested configs, and so would undo a
+    # tower's own setting when we restore its parent. The value behind it belongs to one config.
+    key = "_attn_implementation_internal"
+    configs = {id(c): c for m in modules if hasattr(c := getattr(m, "config", None), key)}.values()
+    before = [(config, getattr(config, key)) for config in configs]
+    twins = [(module, type(module), twin) for module in modules if (twin := _eager_twin(module))]
+    try:
+        for config, _ in before:
+            setattr(config, key, "eager")
+        for module, _, twin in twins:
+            module.__class__ = twin
+        yield
+    finally:
+        for config, value in before:
+            setattr(config, key, value)
+        for module, own_class, _ in twins:
+            module.__class__ = own_class
+
+
+def _eager_twin(module: nn.Module) -> type[nn.Module] | None:
+    """Return the eager class of an attention module, where classes are the choice (4.49)."""
+    by_name = getattr(inspect.getmodule(type(module)), "CLIP_ATTENTION_CLASSES", {})
+    return by_name["eager"] if type(module) in by_name.values() else None
+
+
+def vision_states(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> TowerStates:
+    """Run the vision tower and return everything on the way; nothing is ``None`` or empty.
+
+    Args:
+        model: Any model that ``vision_tower`` accepts.
+        pixel_values: (B, 3, height, width), floating point.
+        **kwargs: Passed to the tower.
+
+    Raises:
+        TypeError: The model has no vision tower.
+        ValueError: A layer is compiled, or attention is a function of somebody's own.
+        RuntimeError: A layer gave no attention weights (its attention module was replaced).
+
+    Example:
+        >>> import torch
+        >>> from transformers import CLIPVisionConfig, CLIPVisionModel
+        >>> model = CLIPVisionModel(CLIPVisionConfig(hidden_size=8, num_attention_heads=2))
+        >>> states = vision_states(model, torch.randn(1, 3, 224, 224))
+        >>> states.pooler_output.shape, len(states.hidden_states), len(states.attentions)
+        (torch.Size([1, 8]), 13, 12)
+    """
+    return _states(vision_tower(model), pixel_values=pixel_values, **kwargs)
+
+
+def text_states(
+    model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
+) -> TowerStates:
+    """Run the text tower and return everything on the way; nothing is ``None`` or empty.
+
+    Args:
+        model: Any model that ``text_tower`` accepts.
+        input_ids: (B, N), integers.
+        attention_mask: (B, N), 1 for tokens and 0 for padding.
+        **kwargs: Passed to the tower.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: As in ``vision_states``.
+
+    Example:
+        >>> import torch
+        >>> from transformers import CLIPTextConfig, CLIPTextModel
+        >>> model = CLIPTextModel(CLIPTextConfig(hidden_size=8, num_attention_heads=2))
+        >>> states = text_states(model, torch.tensor([[0, 5, 7, 19]]))
+        >>> states.pooler_output.shape, len(states.hidden_states), len(states.attentions)
+        (torch.Size([1, 8]), 13, 12)
+    """
+    return _states(text_tower(model), input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+
+
+def _states(tower: Any, **inputs: Any) -> TowerStates:
+    refuse_foreign_attention(tower, "what shows its weights")
+    layers = tower.encoder.layers
+    refuse_compiled(tower, [layer.self_attn for layer in layers], "what records its states")
+    with eager_attention(tower):
+        output = tower(**inputs, output_hidden_states=True, output_attentions=True)
+    # All four were asked for, so every version has them in this order.
+    states = TowerStates(*(output if isinstance(output, tuple) else output.to_tuple()))
+    n_layers = len(layers)
+    if len(states.attentions) != n_layers or any(weights is None for weights in states.attentions):
+        raise RuntimeError(
+            f"not all {n_layers} layers of {type(tower).__name__} gave attention weights. "
+            "Its attention modules must be the ones that transformers puts there."
+        )
+    return states

@@ -1,0 +1,60 @@
+"""How many pictures go through a vision tower at once: their bytes decide, not their number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipnotes import compat
+from clipnotes.compat.carried import check_here
+
+BATCH = 256  # pictures or texts that go through a tower at once, at most
+ACTIVATIONS = 256 * 2**20  # bytes of what a tower holds meanwhile
+
+
+def at_once(model: Any) -> int:
+    """Say how many pictures the vision tower takes at once, without a gradient.
+
+    Example:
+        >>> import clipnotes
+        >>> at_once(clipnotes.load().model)
+        256
+    """
+    config = model.config.vision_config
+    tokens = (config.image_size // config.patch_size) ** 2 + 1
+    # The widest moments of a layer: its MLP, and beside it residual, queries, keys and values; and
+    # the shares of attention, which are there where it is computed without a kernel of its own.
+    wide = config.intermediate_size + 6 * config.hidden_size
+    shares = 2 * config.num_attention_heads * tokens
+    return max(1, min(BATCH, ACTIVATIONS // (4 * tokens * (wide + shares))))
+
+
+@torch.no_grad()
+def encode_pixels(model: Any, pixels: Iterable[Tensor]) -> Tensor:
+    """Encode pictures as they come; only those are held that go through the tower at once.
+
+    Args:
+        model: transformers' ``CLIPModel``.
+        pixels: (1, 3, H, W) for each picture; at least one.
+
+    Returns:
+        (n, P), unit length, without gradient.
+
+    Raises:
+        ValueError: The model's weights are elsewhere.
+
+    Example:
+        >>> import clipnotes
+        >>> encode_pixels(clipnotes.load().model, [torch.zeros(1, 3, 64, 64)] * 2).shape
+        torch.Size([2, 128])
+    """
+    check_here(model)
+    coming, parts = iter(pixels), []
+    n = at_once(model)
+    while batch := list(islice(coming, n)):
+        parts.append(compat.image_features(model, torch.cat(batch).to(model.device, model.dtype)))
+    return torch.nn.functional.normalize(torch.cat(parts), dim=-1)

@@ -1,0 +1,282 @@
+"""Pictures in files, of any format that Pillow reads; and what cannot be read.
+
+A photograph of 12 megapixels takes 200 MB while it is prepared, and becomes 0.6 MB that a model
+takes. So each is prepared as soon as it is read, in a few threads, and bytes bound how many are
+open at once.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from clipnotes.checkpoints import Clip
+from clipnotes.pictures.batches import at_once, encode_pixels
+from clipnotes.pictures.composite import composite
+from clipnotes.pictures.depth import to_8_bits
+from clipnotes.pictures.upright import turn, turn_of
+
+T = TypeVar("T")
+
+READING = 600 * 2**20  # bytes of all pictures that are being prepared; a larger one is alone
+A_PIXEL = 18  # bytes, with the copies that are made on the way
+THREADS = min(8, os.cpu_count() or 1)  # Pillow computes without Python's lock
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that is no picture, or none that can be read."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Read(Generic[T]):
+    """What became of a file.
+
+    Attributes:
+        made: What was made of the picture, or None if it cannot be read.
+        said: Why it cannot be read, or what had to be assumed, if anything.
+    """
+
+    made: T | None
+    said: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Files(Sequence[Image.Image]):
+    """Pictures in files, each opened whenever it is asked for.
+
+    Attributes:
+        paths: The files.
+    """
+
+    paths: list[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: Any) -> Any:
+        try:
+            return read_picture(self.paths[i])
+        except ValueError as error:
+            raise ValueError(f"{self.paths[i]}: {error}") from error
+
+    def pixels(self, clip: Clip) -> Iterator[Tensor]:
+        """Prepare them in a few threads: (1, 3, H, W) each, in order.
+
+        Raises:
+            ValueError: One cannot be read (any more).
+        """
+        for path, read in zip(self.paths, each(self.paths, preparing(clip)), strict=True):
+            if read.made is None:
+                raise ValueError(f"{path}: {read.said}")
+            yield read.made
+
+
+def read_picture(path: str | Path) -> Image.Image:
+    """Open a picture, the right way up, as RGB on white.
+
+    A phone turns no pixels, it notes how the picture has to be turned (EXIF); this is done here. Of
+    16 bits a pixel the upper 8 are kept, of 12 in 16 the upper 8 of these; of an animation, the
+    first frame.
+
+    Raises:
+        ValueError: It cannot be read. The message is the reason alone.
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/grey.png"
+        >>> Image.new("I;16", (8, 8), 65535).save(path)
+        >>> read_picture(path).getpixel((0, 0))
+        (255, 255, 255)
+    """
+    opened = _open(path)
+    read = opened if isinstance(opened, Read) else _finish(opened, lambda image: image)
+    if read.made is None:
+        raise ValueError(read.said)
+    return read.made
+
+
+def preparing(clip: Clip) -> Callable[[Image.Image], Tensor]:
+    """Make the function that makes pixels of one picture, (1, 3, H, W)."""
+    return lambda image: clip.preprocess([image])
+
+
+def each(paths: Iterable[str], make: Callable[[Image.Image], T]) -> Iterator[Read[T]]:
+    """Read files one after the other, and make something small of each.
+
+    A few threads work ahead, as far as ``READING`` allows. A file that cannot be read, or of which
+    nothing can be made, stops nothing.
+
+    Args:
+        paths: Files.
+        make: From a picture, RGB on white, to what is kept. Is called in several threads.
+
+    Returns:
+        A :class:`Read` for each path, in their order.
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/blue.png"
+        >>> Image.new("RGB", (90, 60), "blue").save(path)
+        >>> [read.made for read in each([path, "nowhere.png"], lambda image: image.size)]
+        [(90, 60), None]
+    """
+    waiting: deque[tuple[Future[Read[T]], int]] = deque()
+    held = 0
+    with ThreadPoolExecutor(THREADS) as pool:
+        for path in paths:
+            # Only the head of the file is read here, which says how large the picture will be.
+            opened = _open(path)
+            size = 0 if isinstance(opened, Read) else opened.width * opened.height * A_PIXEL
+            while waiting and (held + size > READING or len(waiting) > 2 * THREADS):
+                future, done = waiting.popleft()
+                yield future.result()
+                held -= done
+            future = pool.submit(_finish, opened, make)
+            waiting.append((future, size))
+            held += size
+        while waiting:
+            yield waiting.popleft()[0].result()
+
+
+def encode_files(
+    clip: Clip,
+    paths: Sequence[str],
+    progress: bool = False,
+    encode: Callable[[Tensor], Tensor] | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> tuple[Tensor, list[int], list[Skipped]]:
+    """Encode the pictures that can be read; each is opened once, few at a time.
+
+    Args:
+        clip: The model.
+        paths: Files.
+        progress: Show a bar on stderr.
+        encode: What is made of pixels, (n, 3, H, W): (n, ...). None: their features.
+        note: Is told what had to be assumed of pictures, a line each kind.
+
+    Returns:
+        (n, P) features of unit length; the n rows of ``paths`` that they are of; the rest.
+
+    Example:
+        >>> import clipnotes, tempfile
+        >>> path = tempfile.mkdtemp() + "/blue.png"
+        >>> Image.new("RGB", (90, 60), "blue").save(path)
+        >>> features, rows, skipped = encode_files(clipnotes.load(), ["nowhere.png", path])
+        >>> features.shape, rows, skipped[0].reason
+        (torch.Size([1, 128]), [1], 'No such file or directory')
+    """
+    from tqdm import tqdm
+
+    parts: list[Tensor] = []
+    rows: list[int] = []
+    skipped: list[Skipped] = []
+    assumed: dict[str, list[str]] = {}
+    waiting: list[Tensor] = []
+    n = at_once(clip.model)
+
+    def flush() -> None:
+        if waiting:
+            pixels = torch.cat(waiting)
+            waiting.clear()
+            made = encode_pixels(clip.model, [pixels]) if encode is None else encode(pixels)
+            parts.append(made.float())
+
+    reading = each(paths, preparing(clip))
+    bar = tqdm(reading, "pictures", len(paths), disable=not progress, leave=False)
+    for i, (path, read) in enumerate(zip(paths, bar, strict=True)):
+        if read.made is None:
+            skipped.append(Skipped(str(path), str(read.said)))
+            continue
+        if read.said:
+            assumed.setdefault(read.said, []).append(str(path))
+        rows.append(i)
+        waiting.append(read.made)
+        if len(waiting) == n:
+            flush()
+    flush()
+    for said, those in assumed.items():
+        note(f"{those[0]}: {said}" + (f"; so with {len(those) - 1} more" if those[1:] else ""))
+    width = clip.model.config.projection_dim
+    return torch.cat(parts) if parts else torch.zeros(0, width), rows, skipped
+
+
+def _open(path: str | Path) -> Image.Image | Read[Any]:
+    """Read the head of a file; not in a thread, since Python's filters of warnings are for all."""
+    try:
+        with warnings.catch_warnings():
+            # A very large picture is slow, no attack; of a still larger one Pillow makes an error.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            try:
+                return Image.open(path)
+            except UnidentifiedImageError:
+                return _open_heif(path)
+    except UnidentifiedImageError:
+        return Read(None, "no picture in a format that Pillow reads")
+    except Exception as error:  # decoders raise anything on a damaged file
+        return Read(None, _reason(error))
+
+
+def _open_heif(path: str | Path) -> Image.Image:
+    """Open what phones call HEIC, with a package that Pillow needs for it.
+
+    Raises:
+        UnidentifiedImageError: It is something else.
+        ValueError: The package is not there.
+    """
+    with open(path, "rb") as file:
+        head = file.read(64)
+    kinds = head[8:12] + head[16:]  # the kind, and those that it is compatible with
+    if head[4:8] != b"ftyp":
+        raise UnidentifiedImageError
+    if b"avif" in kinds or b"avis" in kinds:
+        raise ValueError("an AVIF picture, which this Pillow cannot read: pip install -U pillow")
+    if not any(kind in kinds for kind in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim")):
+        raise UnidentifiedImageError
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise ValueError(
+            "a HEIC picture, as iPhones take them; it is read once pillow-heif is there: "
+            "pip install pillow-heif"
+        ) from None
+    register_heif_opener()
+    return Image.open(path)
+
+
+def _finish(opened: Image.Image | Read[Any], make: Callable[[Image.Image], T]) -> Read[T]:
+    """Decode a picture and make something of it; whatever goes wrong becomes a reason."""
+    if isinstance(opened, Read):
+        return opened
+    try:
+        with opened:
+            # What the decoder is told; once the picture is loaded, it has forgotten.
+            deep = any(";16" in str(tile) for tile in getattr(opened, "tile", ()))
+            width, height = opened.size
+            if max(width, height) > 100 * min(width, height):
+                raise ValueError(f"{width} x {height} pixels: too narrow to see")
+            method, damaged = turn_of(opened)
+            image, assumed = to_8_bits(opened, deep)
+            image = composite(turn(image, method))
+        opened.close()  # and its memory is free
+        return Read(make(image), "; ".join(filter(None, (damaged, assumed))) or None)
+    except Exception as error:
+        return Read(None, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(said).split("\n", 1)[0]

@@ -1,0 +1,209 @@
+"""The pictures of a folder: read once, and for each seed drawn anew, some to learn from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from torch import Tensor
+
+from clipnotes.checkpoints import Clip
+from clipnotes.data import few_shot
+from clipnotes.pictures.folders import class_files
+from clipnotes.pictures.reading import Files, Skipped, encode_files
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures(Files):
+    """Pictures in files, each opened whenever it is asked for, and what is known of them.
+
+    Attributes:
+        paths: The files.
+        features: (n, P) of unit length, as the model without a prompt encodes them.
+        labels: (n,) int64, the class of each.
+    """
+
+    features: Tensor
+    labels: Tensor
+
+    def take(self, rows: Sequence[int]) -> Pictures:
+        """Make a smaller one, of these rows."""
+        chosen = list(rows)
+        return Pictures([self.paths[i] for i in chosen], self.features[chosen], self.labels[chosen])
+
+    def suited(self, classifier: Any) -> Pictures | Tensor:
+        """Give the features; to a classifier that encodes pictures itself, the pictures."""
+        return self if hasattr(classifier, "inputs") else self.features
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """What a folder holds and could be read.
+
+    Attributes:
+        names: The classes.
+        pictures: To learn from; also to test on, unless there are others for it.
+        others: Those of a folder of its own, to test on.
+        skipped: Files that could not be read.
+        notes: What had to be assumed of others.
+    """
+
+    names: list[str]
+    pictures: Pictures
+    others: Pictures | None
+    skipped: list[Skipped]
+    notes: list[str]
+
+    def draw(self, shots: int, seed: int) -> tuple[Pictures, Pictures]:
+        """Draw ``shots`` pictures a class to learn from; those to test on come second."""
+        train, rest = split(self.pictures.labels.tolist(), shots, seed, self.others is None)
+        test = self.pictures.take(rest) if self.others is None else self.others
+        return self.pictures.take(train), test
+
+    def few(self, shots: int) -> list[str]:
+        """Say which classes have too few pictures, and what is done about it."""
+        hold_out, labels = self.others is None, self.pictures.labels.tolist()
+        counts = {name: labels.count(i) for i, name in enumerate(self.names)}
+        few = {name: n for name, n in counts.items() if n < shots + hold_out}
+        if not few:
+            return []
+        some = ", ".join(f"{name} ({n})" for name, n in list(few.items())[:5])
+        more = f" and {len(few) - 5} more" if len(few) > 5 else ""
+        kept = "one of each is kept for the test, if it has two"
+        what = kept if hold_out else "all are learnt from"
+        return [f"too few pictures for {shots} shots: {some}{more}; {what}"]
+
+
+class Folder:
+    """A folder with a sub-folder for each class, looked at but not read.
+
+    Args:
+        folder: The pictures.
+        test: Another one with the same classes, to test on. None: what is left over of the first.
+        nested: As for ``image_folder``.
+
+    Attributes:
+        names: The classes.
+
+    Raises:
+        ValueError: As ``image_folder``; other classes in ``test``.
+
+    Example:
+        >>> import clipnotes, tempfile
+        >>> from PIL import Image
+        >>> top = Path(tempfile.mkdtemp())
+        >>> for name, colour in (("blue", "blue"), ("blue", "navy"), ("red", "red")):
+        ...     (top / name).mkdir(exist_ok=True)
+        ...     Image.new("RGB", (64, 64), colour).save(top / name / f"{colour}.png")
+        >>> train, test = Folder(top).read(clipnotes.load()).draw(shots=1, seed=0)
+        >>> train.labels, test.labels, len(test.features), test[0].size
+        (tensor([0, 1]), tensor([0]), 1, (64, 64))
+    """
+
+    def __init__(
+        self, folder: str | Path, test: str | Path | None = None, nested: bool = False
+    ) -> None:
+        self._folder = folder
+        self.names, self._files = class_files(folder, nested)
+        self._test = test
+        self._test_files: list[list[Path]] | None = None
+        if test is not None:
+            theirs, self._test_files = class_files(test, nested)
+            if theirs != self.names:
+                more = sorted(set(theirs) - set(self.names))
+                less = sorted(set(self.names) - set(theirs))
+                raise ValueError(
+                    f"the classes in {test} are others: {len(more)} too many {more[:3]}, "
+                    f"{len(less)} missing {less[:3]}; give a folder with the same sub-folders"
+                )
+
+    def read(
+        self,
+        clip: Clip,
+        say: Callable[[str], None] = lambda line: None,
+        progress: bool = False,
+    ) -> Pool:
+        """Open and encode every picture.
+
+        Args:
+            clip: The model.
+            say: Is told what happens, a line each.
+            progress: Show bars on stderr.
+
+        Raises:
+            ValueError: Of some class, here or in the folder to test on, nothing can be read; or
+                nothing is left to test on.
+        """
+        n = sum(map(len, self._files + (self._test_files or [])))
+        of = f"{n} files of {len(self.names)} classes"
+        say(f"reading {of}")
+        started = time.monotonic()
+        notes: list[str] = []
+        pictures, skipped = self._encode(clip, self._files, progress, notes)
+        others = None
+        if self._test_files is not None:
+            others, more = self._encode(clip, self._test_files, progress, notes)
+            skipped += more
+        rate = n / max(time.monotonic() - started, 1e-3)
+        say(f"read {of}: {rate:.{0 if rate >= 10 else 1}f} pictures a second")
+        counts = torch.bincount(pictures.labels, minlength=len(self.names)).tolist()
+        if others is None and max(counts) == 1:
+            raise ValueError(
+                f"every class in {self._folder} has a single picture, so none is left to test on; "
+                "add pictures, or give a folder to test on (--test)"
+            )
+        return Pool(self.names, pictures, others, skipped, notes)
+
+    def _encode(
+        self, clip: Clip, files: list[list[Path]], progress: bool, notes: list[str]
+    ) -> tuple[Pictures, list[Skipped]]:
+        paths = [str(file) for own in files for file in own]
+        features, rows, skipped = encode_files(clip, paths, progress, note=notes.append)
+        labels = torch.tensor([i for i, own in enumerate(files) for _ in own])[rows]
+        for i in sorted(set(range(len(files))) - set(labels.tolist())):
+            first = [str(file) for file in files[i][:3]]
+            said = [f"{one.path}: {one.reason}" for one in skipped if one.path in first]
+            where = self._folder if files is self._files else self._test
+            raise ValueError(
+                f"none of the files of {self.names[i]!r} in {where} can be read: {'; '.join(said)}"
+            )
+        return Pictures([paths[row] for row in rows], features, labels), skipped
+
+
+def split(
+    labels: Sequence[int], shots: int, seed: int, hold_out: bool
+) -> tuple[list[int], list[int]]:
+    """Draw the rows to learn from; the others are for the test.
+
+    Args:
+        labels: The class of each row.
+        shots: Rows a class to learn from.
+        seed: Another seed, another draw.
+        hold_out: Leave at least one row of each class that has two.
+
+    Returns:
+        Rows to learn from and rows for the test, sorted.
+
+    Raises:
+        ValueError: Less than one shot.
+
+    Example:
+        >>> train, test = split([0, 0, 0, 1, 1, 2], shots=2, seed=0, hold_out=True)
+        >>> len(train), [[0, 0, 0, 1, 1, 2][row] for row in test]
+        (4, [0, 1])
+    """
+    rows: dict[int, list[int]] = {}
+    for row, label in enumerate(labels):
+        rows.setdefault(label, []).append(row)
+    train: list[int] = []
+    for label, own in rows.items():
+        table = datasets.Dataset.from_dict({"row": own, "class": [str(label)] * len(own)})
+        some = min(shots, max(1, len(own) - hold_out))
+        train += few_shot(table, some, seed, label="class")["row"]
+    left = set(range(len(labels))).difference(train)
+    return sorted(train), sorted(left)

@@ -1,0 +1,61 @@
+"""All methods by name, and the one call that loads what any of them has learned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from clipnotes.checkpoints import Clip
+from clipnotes.prompts.classifier import Learner
+from clipnotes.prompts.methods.cocoop import CoCoOp
+from clipnotes.prompts.methods.coop import PromptLearner
+from clipnotes.prompts.methods.maple import MaPLe
+from clipnotes.prompts.methods.tip import TipAdapter
+from clipnotes.prompts.methods.vpt import VPT
+from clipnotes.prompts.saved.card import damaged
+from clipnotes.prompts.saved.storage import FILE, read_prompt
+
+#: The classes of learners by the name of their method, which stands on the card of a saved prompt.
+METHODS: Mapping[str, type[Learner]] = {
+    kind.method: kind
+    for kind in (
+        PromptLearner,
+        CoCoOp,
+        TipAdapter,
+        VPT,
+        MaPLe,
+    )
+}
+
+
+def load_prompt(
+    folder: str | os.PathLike[str], clip: Clip, classnames: Sequence[str] | None = None
+) -> Learner:
+    """Load what a learner has saved, whichever method it is of.
+
+    Args:
+        folder: Written by a learner's ``save``.
+        clip: The model that it was learned with.
+        classnames: Other classes, if nothing that was learned belongs to one class. None: those it
+            was learned with.
+
+    Returns:
+        A learner of the class that wrote it.
+
+    Raises:
+        ValueError: As the ``load`` of that class, or nobody here knows the method.
+
+    Example:
+        >>> import clipnotes, tempfile
+        >>> clip, folder = clipnotes.load(), tempfile.mkdtemp()
+        >>> PromptLearner(clip, ["rose", "tulip"], n_ctx=4).save(folder)
+        >>> type(load_prompt(folder, clip)).__name__
+        'PromptLearner'
+    """
+    method = read_prompt(folder)[1]["method"]
+    if method not in METHODS:
+        file = Path(folder).expanduser() / FILE
+        known = ", ".join(sorted(METHODS))
+        raise damaged(file, f"it is of the method {method!r}, and there are {known}")
+    return METHODS[method].load(folder, clip, classnames)

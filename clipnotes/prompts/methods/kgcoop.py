@@ -1,0 +1,121 @@
+"""KgCoOp: keep what is learned near what CLIP knows (Yao et al. 2023).
+
+https://arxiv.org/abs/2303.13283, sections 3.2 and 3.3. A learned context that fits the classes it
+was learned with loses others, the more, the further its class features are from those of a
+hand-written template. So this distance is added to the loss. Nothing else differs from CoOp.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipnotes.prompts.classifier import Learner
+from clipnotes.prompts.methods.baselines import ZeroShot
+from clipnotes.prompts.methods.coop import PromptLearner
+
+Penalty = Callable[[Tensor], Tensor]  # of the class features, (n_classes, P)
+
+
+class KgCoOp:
+    """The penalty for going away from a hand-written template, for ``fit(..., penalty=...)``.
+
+    The paper starts from ``init="a photo of a"`` and trains 100 epochs in batches of 128.
+
+    Args:
+        learner: Whose class features are to stay near. They must not depend on the picture.
+        weight: The paper's lambda, which it sets to 8.
+        template: The sentence with one ``{}``, encoded once by the frozen model.
+
+    Attributes:
+        anchors: (n_classes, P), unit length: where the classes were.
+        weight, template: As given.
+
+    Raises:
+        TypeError: Something of another type.
+        ValueError: A weight that is negative or not finite; a template without exactly one ``{}``.
+
+    Example:
+        >>> import clipnotes
+        >>> learner = PromptLearner(clipnotes.load(), ["rose", "tulip"], init="an emoji of a")
+        >>> penalty = KgCoOp(learner, template="an emoji of a {}.")
+        >>> abs(penalty(learner()).item()) < 1e-5
+        True
+    """
+
+    def __init__(
+        self, learner: PromptLearner, weight: float = 8.0, template: str = "a photo of a {}."
+    ) -> None:
+        if not isinstance(learner, PromptLearner):
+            raise TypeError(
+                f"learner is a {type(learner).__name__}: give a PromptLearner, whose class "
+                "features are the same for every picture"
+            )
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            raise TypeError(f"weight is {weight!r}; give a number, such as 8.0")
+        if not math.isfinite(weight) or weight < 0:
+            raise ValueError(f"weight is {weight!r}; give a finite number, at least 0")
+        self.anchors = ZeroShot(learner.clip, learner.classnames, template).class_features
+        self.weight = float(weight)
+        self.template = template
+
+    def __call__(self, class_features: Tensor) -> Tensor:
+        """Weigh how far class features have gone.
+
+        Args:
+            class_features: (n_classes, P), unit length, as ``learner()`` returns them.
+
+        Returns:
+            A number: the weight times the mean of 1 - cosine.
+
+        Raises:
+            ValueError: Features of another shape, as those of other classes.
+        """
+        if class_features.shape != self.anchors.shape:
+            raise ValueError(
+                f"the class features have shape {tuple(class_features.shape)} and those of the "
+                f"template {tuple(self.anchors.shape)}: make the penalty for this learner"
+            )
+        anchors = self.anchors.to(class_features.device)  # the model may have moved
+        cosines = (class_features.float() * anchors).sum(dim=-1)  # (n_classes,)
+        return self.weight * (1 - cosines).mean()
+
+
+def check_penalty(penalty: Penalty | None, learner: Learner) -> None:
+    """Check that a penalty can be paid by a learner.
+
+    Raises:
+        TypeError: It cannot be called or does not give one number, or the learner has no class
+            features for it.
+
+    Example:
+        >>> check_penalty(None, None)
+    """
+    if penalty is None:
+        return
+    if not callable(penalty):
+        raise TypeError(f"penalty is a {type(penalty).__name__}; give a function, or a KgCoOp")
+    if not isinstance(learner, PromptLearner):
+        raise TypeError(
+            f"a penalty is of class features, and a {type(learner).__name__} has none that are "
+            "the same for every picture: leave penalty out, or take a PromptLearner"
+        )
+    with torch.no_grad():
+        found = penalty(learner())
+    if not isinstance(found, Tensor) or found.dim() != 0:
+        raise TypeError(f"penalty returned {found!r}; it must return one number, as a tensor")
+
+
+def settings(penalty: Penalty) -> dict[str, Any]:
+    """Say what a penalty was made with, as far as that is numbers and texts.
+
+    Example:
+        >>> settings(len)
+        {}
+    """
+    values = getattr(penalty, "__dict__", {})
+    return {name: value for name, value in values.items() if isinstance(value, (int, float, str))}

@@ -1,0 +1,297 @@
+"""Tip-Adapter: the training pictures themselves as a cache beside CLIP (Zhang et al. 2022).
+
+https://arxiv.org/abs/2207.09519, sections 3.1 and 3.2. A picture is compared with every training
+picture. The nearer one is, the more it speaks for its own class, beside what CLIP says. That needs
+no training at all (``TipAdapter``). Trained, the cached features move (``fit_tip``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clipnotes.checkpoints import Clip
+from clipnotes.prompts.classifier import Learner
+from clipnotes.prompts.encode import MEMORY
+from clipnotes.prompts.inputs import (
+    Images,
+    Labels,
+    check_images,
+    check_labels,
+    count_shots,
+    features_of,
+)
+from clipnotes.prompts.methods.baselines import ZeroShot
+from clipnotes.prompts.recipe import batches, check_whole_numbers
+
+HELD_OUT = 4  # one picture in so many is not cached while settings are chosen
+# The authors' program searches alpha up to 3: enough where CLIP knows the classes well.
+ALPHAS = [10 ** (i / 10) for i in range(-10, 21)]  # 0.1 to 100
+BETAS = [0.2 * i for i in range(1, 36)]  # to 7
+
+
+class TipAdapter(Learner):
+    """Classify by a cache of training pictures and by a hand-written template.
+
+    Args:
+        clip: The model.
+        classnames: The classes.
+        images: PIL pictures, or their (n, P) features of unit length: the cache.
+        labels: n numbers into ``classnames``, or n names out of it; each class at least once.
+        template: A sentence with one ``{}``.
+        alpha: How much the cache counts beside CLIP.
+        beta: How near is near: a cached picture speaks with exp(-beta (1 - cosine)).
+
+    Attributes:
+        keys: A parameter, (n, P): the features. Untrained, of unit length.
+        labels: (n,) int64, the class of each: the values of the cache.
+        class_features: (n_classes, P), unit length.
+        clip, classnames, template, alpha, beta: As given.
+
+    Raises:
+        TypeError: Something of another type.
+        ValueError: Names, images or labels that do not fit each other, a class without a picture, a
+            template without exactly one ``{}``, a number that is negative or not finite.
+
+    Example:
+        >>> import clipnotes
+        >>> clip = clipnotes.load()
+        >>> tip = TipAdapter(clip, ["rose", "tulip"], torch.eye(128)[:4], [0, 1, 0, 1], alpha=99)
+        >>> tip.logits(torch.eye(128)[:4]).argmax(dim=-1)
+        tensor([0, 1, 0, 1])
+    """
+
+    method = "tip"
+    uses_vision = True
+    OPTIONS: ClassVar = {"template": str, "alpha": float, "beta": float}
+    labels: Tensor
+    class_features: Tensor
+
+    def __init__(
+        self,
+        clip: Clip,
+        classnames: Sequence[str],
+        images: Images,
+        labels: Labels,
+        template: str = "a photo of a {}.",
+        alpha: float = 1.0,
+        beta: float = 5.5,
+    ) -> None:
+        super().__init__(clip, classnames)
+        for name, value in (("alpha", alpha), ("beta", beta)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"{name} is {value!r}; give a number")
+            if not math.isfinite(value) or value < 0:
+                raise ValueError(f"{name} is {value!r}; give a finite number, at least 0")
+        if not isinstance(template, str):
+            raise TypeError(f"template is a {type(template).__name__}; give a sentence")
+        checked = check_images(clip, images)
+        numbers = check_labels(labels, self.classnames, len(checked))
+        count_shots(numbers, self.classnames)
+        class_features = ZeroShot(clip, self.classnames, template).class_features
+        keys = features_of(clip, checked)
+        self.keys = nn.Parameter(keys.clone())
+        self.register_buffer("labels", numbers.to(keys.device))
+        self.register_buffer("class_features", class_features, persistent=False)
+        self.template = template
+        self.alpha = float(alpha)
+        self.beta = float(beta)
+
+    def logits(self, image_features: Tensor) -> Tensor:
+        """Compare pictures with every class and with the cache.
+
+        Args:
+            image_features: (n_images, P), unit length, as ``clip.encode_image`` gives them.
+
+        Returns:
+            (n_images, n_classes).
+
+        Raises:
+            ValueError: Features of another shape.
+        """
+        self.check_features(image_features)
+        rows = max(1, MEMORY // (3 * self.keys.element_size() * len(self.keys)))
+        scale = self.clip.model.logit_scale.detach().exp().to(self.class_features)
+        zero_shot = scale * self.class_features
+        parts = image_features.to(self.keys).split(rows)
+        return torch.cat([part @ zero_shot.T + self.alpha * self.cached(part) for part in parts])
+
+    def cached(self, image_features: Tensor) -> Tensor:
+        """Sum what the cached pictures say: (n_images, P) -> (n_images, n_classes)."""
+        cosines = image_features @ self.keys.T  # (n_images, n)
+        near = torch.exp(-self.beta * (1 - cosines))
+        sums = near.new_zeros(len(near), len(self.classnames))
+        return sums.index_add(1, self.labels, near)
+
+    @classmethod
+    def is_bound(cls, options: Mapping[str, Any]) -> bool:
+        """Tell that the cache holds pictures of its own classes."""
+        return True
+
+    @classmethod
+    def blank(
+        cls,
+        clip: Clip,
+        classnames: Sequence[str],
+        options: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> TipAdapter:
+        """Make one with a cache of the same size, of nothing yet."""
+        # A damaged file may have none; then the shapes differ, which says so.
+        labels = tensors.get("labels", torch.arange(len(classnames)))
+        nothing = torch.zeros(len(labels), clip.model.config.projection_dim)
+        nothing[:, 0] = 1  # of unit length
+        return cls(clip, classnames, nothing, labels, **options)
+
+
+@dataclass(frozen=True)
+class TipChoice:
+    """What :func:`fit_tip` chose on the pictures that it held out.
+
+    Attributes:
+        epoch: How many it trained; 0 is the cache as it was.
+        alpha, beta: As in ``TipAdapter``.
+        accuracy: Of the pictures held out, with this choice; NaN without any.
+        n_held_out: How many these were.
+    """
+
+    epoch: int
+    alpha: float
+    beta: float
+    accuracy: float
+    n_held_out: int
+
+
+def fit_tip(
+    clip: Clip,
+    classnames: Sequence[str],
+    images: Images,
+    labels: Labels,
+    *,
+    template: str = "a photo of a {}.",
+    alpha: float = 1.0,
+    beta: float = 5.5,
+    epochs: int = 20,
+    lr: float = 0.001,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> tuple[TipAdapter, TipChoice]:
+    """Train a cache, Tip-Adapter-F, and choose its settings without looking at other pictures.
+
+    First a quarter of each class's pictures is held out. With a cache of the others, the epoch that
+    does best on them is found, and then the alpha and the beta. The authors' program looks at test
+    pictures for the one and at validation pictures for the other. At last, a cache of all pictures
+    is trained as many epochs. With one picture in each class nothing can be held out, and epochs,
+    alpha and beta are as given. AdamW (eps 1e-4), the rate falls along a cosine, step by step.
+
+    Args:
+        clip: The model.
+        classnames: The classes.
+        images: As for ``TipAdapter``.
+        labels: As for ``TipAdapter``.
+        template: As for ``TipAdapter``.
+        alpha: While it trains.
+        beta: While it trains.
+        epochs: At most so many; 0 trains nothing and chooses alpha and beta only.
+        lr: The highest learning rate.
+        batch_size: Pictures a step.
+        seed: Of the order of pictures and of the choice which are held out.
+
+    Returns:
+        The adapter, and what was chosen for it.
+
+    Raises:
+        TypeError, ValueError: As ``TipAdapter``; also a recipe that makes no sense.
+        FloatingPointError: The loss is not finite; try a smaller ``lr``.
+
+    Example:
+        >>> import clipnotes
+        >>> from clipnotes.data import load_emoji
+        >>> fruit = load_emoji(style=["noto", "twemoji"], category="food-fruit")
+        >>> names = sorted(set(fruit["name"]))
+        >>> tip, choice = fit_tip(clipnotes.load(), names, fruit["image"], fruit["name"], epochs=2)
+        >>> len(tip.keys) == len(fruit), choice.n_held_out == len(names), choice.epoch <= 2
+        (True, True, True)
+    """
+    check_whole_numbers(batch_size, seed)
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
+        raise ValueError(f"epochs is {epochs!r}; give a whole number, at least 0")
+    if not isinstance(lr, (int, float)) or not math.isfinite(lr) or lr <= 0:
+        raise ValueError(f"lr is {lr!r}; give a number above 0, for instance 0.001")
+    everything = TipAdapter(clip, classnames, images, labels, template, alpha, beta)
+    features, numbers = everything.keys.detach().clone(), everything.labels
+    held = _hold_out(numbers.tolist(), seed)
+    recipe: dict[str, Any] = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "seed": seed}
+    choice = TipChoice(epochs, everything.alpha, everything.beta, math.nan, len(held))
+    if held:
+        kept = sorted(set(range(len(numbers))) - set(held))
+        tip = TipAdapter(clip, classnames, features[kept], numbers[kept], template, alpha, beta)
+        choice = _choose(tip, features[held], numbers[held], recipe)
+    for epoch in _train(everything, **recipe):
+        if epoch == choice.epoch:
+            break
+    everything.alpha, everything.beta = choice.alpha, choice.beta
+    return everything, choice
+
+
+def _hold_out(labels: list[int], seed: int) -> list[int]:
+    """Draw rows: of each class one in four, at least one, and none of a class that has but one."""
+    held = []
+    for k in sorted(set(labels)):
+        rows = [i for i, label in enumerate(labels) if label == k]
+        n = max(1, len(rows) // HELD_OUT) if len(rows) > 1 else 0
+        held += Random(f"{seed} class {k}").sample(rows, n)
+    return held
+
+
+def _train(tip: TipAdapter, *, epochs: int, lr: float, batch_size: int, seed: int) -> Iterator[int]:
+    """Train the keys on the pictures that they are of; yields 0 first, then after each epoch."""
+    features, labels = tip.keys.detach().clone(), tip.labels
+    made = torch.optim.AdamW([tip.keys], lr=lr, eps=1e-4)
+    steps = max(1, epochs * math.ceil(len(features) / batch_size))
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(made, steps)
+    yield 0
+    for epoch in range(epochs):
+        for rows in batches(len(features), batch_size, seed, epoch):
+            with torch.enable_grad():
+                loss = F.cross_entropy(tip.logits(features[rows]), labels[rows])
+                if not loss.isfinite():
+                    raise FloatingPointError(f"the loss is {loss.item()}; try a smaller lr")
+                (tip.keys.grad,) = torch.autograd.grad(loss, [tip.keys])
+            made.step()
+            cosine.step()
+            made.zero_grad()
+        yield epoch + 1
+
+
+@torch.no_grad()
+def _choose(
+    tip: TipAdapter, features: Tensor, labels: Tensor, recipe: Mapping[str, Any]
+) -> TipChoice:
+    def quality(logits: Tensor) -> tuple[float, float]:
+        """Accuracy; of two that are equal, the smaller loss is the better."""
+        right = (logits.argmax(dim=-1) == labels).float().mean()
+        return right.item(), -F.cross_entropy(logits, labels).item()
+
+    best: tuple[tuple[float, float], int, Tensor] | None = None
+    for epoch in _train(tip, **recipe):
+        found = quality(tip.logits(features))
+        if best is None or found > best[0]:
+            best = (found, epoch, tip.keys.detach().clone())
+    assert best is not None
+    tip.keys.copy_(best[2])
+    choices = []
+    tip.alpha = 0.0
+    zero_shot = tip.logits(features)
+    for tip.beta in BETAS:
+        cached = tip.cached(features)
+        choices += [(quality(zero_shot + a * cached), a, tip.beta) for a in ALPHAS]
+    (accuracy, _), alpha, beta = max(choices, key=lambda one: one[0])
+    return TipChoice(best[1], alpha, beta, accuracy, len(labels))

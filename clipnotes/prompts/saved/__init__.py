@@ -1,0 +1,1 @@
+"""What learners leave behind: tensors with a card, and what the authors' own code wrote."""

@@ -1,0 +1,211 @@
+"""Which model something was learned with: its weights, its settings, and what it computes.
+
+A digest of the weights is exact, and says too little and too much. With another activation, or with
+LoRA's alpha changed, the same weights compute something else; with an adapter merged into them,
+others compute the same. So a card also holds a probe: some numbers of the features of one text and
+of one picture, which are made by counting and mean nothing.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clipnotes.compat import (
+    image_features,
+    text_projection,
+    text_tower,
+    vision_tower,
+    visual_projection,
+)
+from clipnotes.compat.compiled import how_compiled
+from clipnotes.compat.weights import plain, token_table
+from clipnotes.prompts.layout import token_ids
+
+# What the arithmetic depends on beside the weights, under the names of a configuration.
+SETTINGS = ("hidden_act", "num_attention_heads", "layer_norm_eps")
+LENGTH = 16  # tokens of the probe's text
+KEPT = 32  # numbers of its features
+# Texts that two tokenizers cut alike only if they fold, split and merge alike.
+SENTENCES = ("a photo of a cat.", "A Photo, 12 of 2024: the naïve café's x (bird of prey)!")
+
+
+def text_tower_digest(model: nn.Module) -> str:
+    """SHA-256 of the text tower's weights and its projection, by name and value.
+
+    The same weights give the same digest in every version of transformers, on every device, in
+    every dtype that holds the values, and compiled: names count from the tower on, values count as
+    float32.
+
+    Args:
+        model: ``CLIPModel`` or ``CLIPTextModelWithProjection``.
+
+    Raises:
+        TypeError: The model has no text tower, or no text projection.
+        ValueError: A weight cannot be read.
+
+    Example:
+        >>> import clipnotes
+        >>> text_tower_digest(clipnotes.load().model)[:8]
+        'e1cc1e9f'
+    """
+    weights: dict[str, Tensor] = dict(text_tower(model).named_parameters())
+    weights["text_projection.weight"] = text_projection(model).weight
+    return _digest(weights)
+
+
+def vision_tower_digest(model: nn.Module) -> str:
+    """SHA-256 of the vision tower's weights and its projection, as ``text_tower_digest``.
+
+    Args:
+        model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
+
+    Raises:
+        TypeError: The model has no vision tower, or no visual projection.
+        ValueError: A weight cannot be read.
+
+    Example:
+        >>> import clipnotes
+        >>> len(vision_tower_digest(clipnotes.load().model))
+        64
+    """
+    weights: dict[str, Tensor] = dict(vision_tower(model).named_parameters())
+    weights["visual_projection.weight"] = visual_projection(model).weight
+    return _digest(weights)
+
+
+def tables_digest(tower: Any) -> str:
+    """SHA-256 of what is in front of a tower's layers: a probe sees few of the tokens and places.
+
+    Args:
+        tower: As ``compat.text_tower`` or ``compat.vision_tower`` finds it.
+
+    Raises:
+        ValueError: A weight cannot be read.
+
+    Example:
+        >>> import clipnotes
+        >>> len(tables_digest(clipnotes.load().model.text_model))
+        64
+    """
+    return _digest(dict(tower.embeddings.named_parameters()))
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    total = hashlib.sha256()
+    for name, weight in sorted((k.replace("_orig_mod.", ""), v) for k, v in weights.items()):
+        total.update(f"{name} {tuple(weight.shape)}\0".encode())
+        total.update(plain(weight).numpy().astype("<f4", copy=False).data)
+    return total.hexdigest()
+
+
+def settings(tower: Any) -> dict[str, Any]:
+    """Read from its configuration what a tower's arithmetic depends on, as JSON can hold it.
+
+    Example:
+        >>> import clipnotes
+        >>> settings(clipnotes.load().model.text_model)["hidden_act"]
+        'quick_gelu'
+    """
+    return {name: getattr(tower.config, name, None) for name in SETTINGS}
+
+
+def tokens_digest(tokenizer: Any, classnames: Sequence[str]) -> str:
+    """SHA-256 of the tokens that a tokenizer makes of these names and of fixed sentences.
+
+    Example:
+        >>> import clipnotes
+        >>> len(tokens_digest(clipnotes.load().tokenizer, ["rose"]))
+        64
+    """
+    ids = token_ids(tokenizer, [*SENTENCES, *classnames])
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+
+
+def text_probe(model: nn.Module) -> list[float]:
+    """Compute some numbers of the features of one fixed row of tokens.
+
+    Args:
+        model: ``CLIPModel`` or ``CLIPTextModelWithProjection``.
+
+    Raises:
+        ValueError: They are not finite.
+
+    Example:
+        >>> import clipnotes
+        >>> len(text_probe(clipnotes.load().model))
+        32
+    """
+    tower: Any = text_tower(model)
+    table = token_table(tower)
+    length = min(LENGTH, tower.embeddings.position_embedding.num_embeddings)
+    counted = [[i * table.num_embeddings // length for i in range(length)]]
+    input_ids = torch.tensor(counted, device="cpu").to(table.weight.device)
+    with _as_in_use(model, input_ids.device):
+        states = tower(input_ids=input_ids)[0]  # (1, N, D)
+        return _numbers(text_projection(model)(states[:, -1]))
+
+
+def vision_probe(model: nn.Module) -> list[float]:
+    """Compute some numbers of the features of one fixed picture.
+
+    Args:
+        model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
+
+    Raises:
+        ValueError: They are not finite.
+
+    Example:
+        >>> import clipnotes
+        >>> len(vision_probe(clipnotes.load().model))
+        32
+    """
+    tower: Any = vision_tower(model)
+    shape = (1, tower.config.num_channels, tower.config.image_size, tower.config.image_size)
+    counted = torch.arange(shape[1] * shape[2] * shape[3], dtype=torch.float64, device="cpu")
+    pixel_values = counted.pow(1.1).sin().view(shape)  # no two patches alike
+    weight = tower.embeddings.class_embedding
+    with _as_in_use(model, weight.device):
+        return _numbers(image_features(model, pixel_values.to(weight)))
+
+
+@contextmanager
+def _as_in_use(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Run a model without dropout, lower precision and a compiler that begins for one text."""
+    modules = list(model.modules())
+    before = [module.training for module in modules]
+    with ExitStack() as stack:
+        for module, training in zip(modules, before, strict=True):
+            stack.callback(setattr, module, "training", training)
+            module.training = False
+        if hasattr(torch.compiler, "set_stance") and any(map(how_compiled, modules)):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        stack.enter_context(torch.no_grad())
+        yield
+
+
+def _numbers(features: Tensor) -> list[float]:
+    """Round the first numbers: seven digits are what float32 has."""
+    if not bool(features.isfinite().all()):
+        raise ValueError("the features of this model are not finite, so nothing fits it")
+    return [float(f"{number:.7g}") for number in features.flatten()[:KEPT].double().tolist()]
+
+
+def distance(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """How far apart two probes are, relative to the second; of two lengths, infinitely.
+
+    Example:
+        >>> round(distance([3.0, 4.1], [3.0, 4.0]), 6)
+        0.02
+    """
+    if len(ours) != len(theirs):
+        return float("inf")
+    if list(ours) == list(theirs):  # also if all are 0
+        return 0.0
+    a, b = torch.tensor([ours, theirs], dtype=torch.float64)
+    return float((a - b).norm() / b.norm())

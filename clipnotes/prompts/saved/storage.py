@@ -1,0 +1,131 @@
+"""What was learned, on disk: a folder with one safetensors file, its card in the header.
+
+What belongs together stands in one file, so one rename replaces it. ``card.json`` is a copy of the
+card for readers; nothing reads it back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from clipnotes.files import remove_strays, write_atomically
+from clipnotes.prompts.saved.card import check_card, damaged
+
+FILE, COPY = "prompt.safetensors", "card.json"
+KEY = "clipnotes.prompt"
+
+
+def check_folder(folder: str | os.PathLike[str], force: bool) -> Path:
+    """A folder that a prompt may be written to; it need not be there yet.
+
+    Raises:
+        ValueError: It is a file, or a prompt is in it and ``force`` is not set.
+
+    Example:
+        >>> check_folder("nowhere/prompt", force=False).name
+        'prompt'
+    """
+    path = Path(folder).expanduser()
+    if os.path.lexists(path) and not path.is_dir():
+        raise ValueError(f"{path} is a file; a prompt is a folder, so give another name")
+    there = [name for name in (FILE, COPY) if (path / name).exists()]
+    if there and not force:
+        raise ValueError(
+            f"{path} already holds {there[0]}; give another folder, or force to replace it"
+        )
+    return path
+
+
+def write_prompt(
+    folder: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor],
+    card: Mapping[str, Any],
+    *,
+    force: bool = False,
+) -> None:
+    """Write what was learned; a kill at any moment leaves the old one or the new one.
+
+    Args:
+        folder: Is made if it is not there.
+        tensors: By name: floating point, stored in float32, or integers, stored as they are.
+        card: From ``make_card``.
+        force: Replace a prompt that is there.
+
+    Raises:
+        ValueError: The folder cannot be used, or a tensor is not finite. Nothing is written.
+        OSError: The system refuses; an old prompt is still there.
+
+    Example:
+        >>> import clipnotes, tempfile
+        >>> from clipnotes.prompts.saved.card import make_card
+        >>> card = make_card(clipnotes.load(), method="coop", options={}, classnames=["rose"])
+        >>> folder = tempfile.mkdtemp()
+        >>> write_prompt(folder, {"ctx": torch.zeros(4, 128)}, card)
+        >>> sorted(os.listdir(folder))
+        ['card.json', 'prompt.safetensors']
+    """
+    path = check_folder(folder, force)
+    values = {}
+    for name, tensor in tensors.items():
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        # A memory of its own for each: safetensors refuses tensors that share it.
+        values[name] = tensor.detach().to("cpu", dtype).contiguous().clone()
+        if not bool(values[name].isfinite().all()):
+            raise ValueError(f"{name} is not finite, so nothing is saved; train it again")
+    content = save(values, metadata={KEY: json.dumps(dict(card), allow_nan=False)})
+    path.mkdir(parents=True, exist_ok=True)
+    for name in (FILE, COPY):
+        remove_strays(path / name)
+    write_atomically(path / FILE, content)
+    copy = json.dumps({"note": f"a copy of what {FILE} holds", **card}, indent=2)
+    write_atomically(path / COPY, (copy + "\n").encode())
+
+
+def read_prompt(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what was learned, without a model. Nothing is unpickled.
+
+    Returns:
+        The tensors by name, float32 or integers, on the CPU; and the card.
+
+    Raises:
+        ValueError: There is no prompt, it is damaged, or its format is another one.
+
+    Example:
+        >>> import clipnotes, tempfile
+        >>> from clipnotes.prompts import PromptLearner
+        >>> folder = tempfile.mkdtemp()
+        >>> PromptLearner(clipnotes.load(), ["rose", "tulip"], n_ctx=4).save(folder, shots=16)
+        >>> tensors, card = read_prompt(folder)
+        >>> tensors["ctx"].shape, card["method"], card["classnames"], card["shots"]
+        (torch.Size([4, 128]), 'coop', ['rose', 'tulip'], 16)
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ValueError(f"no folder {path}; give one that a learner's save has written")
+    file = path / FILE
+    if not file.is_file():
+        raise ValueError(f"no prompt in {path}: {FILE} is missing")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        card = json.loads(metadata[KEY])
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise ValueError(
+            f"{file} is no prompt of clipnotes, or is damaged ({error!r}); save it again"
+        ) from error
+    card = check_card(file, card)
+    for name, tensor in tensors.items():
+        floats = tensor.is_floating_point()
+        if (floats and tensor.dtype != torch.float32) or not bool(tensor.isfinite().all()):
+            raise damaged(file, f"{name} is {tensor.dtype} and must be float32 and finite")
+    return tensors, card

@@ -1,0 +1,1 @@
+"""How learners learn, and how good they are."""

@@ -1,0 +1,173 @@
+"""Where the inputs of a training step come from: a cache, cached views, or fresh pictures."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from clipnotes.prompts.inputs import Images, inputs_of, inputs_of_rows, may_keep, picture
+
+Augment = Callable[[Image.Image, random.Random], Image.Image]
+Draw = Callable[[int, Sequence[int]], Tensor]  # epoch, rows -> inputs, a row each
+
+
+def random_crop_and_flip(image: Image.Image, rng: random.Random) -> Image.Image:
+    """CoOp's augmentation: a crop of 8 to 100 % of the area, made square, and a mirror image.
+
+    The crop's width is 3/4 to 4/3 of its height before it is made square, as in Inception's random
+    resized crop (Szegedy et al. 2015). Half of the pictures are mirrored. The square's side is the
+    picture's shorter one; the image processor brings it to the model's size.
+
+    Args:
+        image: A PIL picture.
+        rng: Where the chance comes from; the same state gives the same picture.
+
+    Example:
+        >>> random_crop_and_flip(Image.new("RGB", (80, 60)), random.Random(0)).size
+        (60, 60)
+    """
+    width, height = image.size
+    side = min(width, height)
+    for _ in range(10):  # a shape that does not fit is drawn again
+        area = width * height * rng.uniform(0.08, 1)
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = max(1, round(math.sqrt(area * ratio))), max(1, round(math.sqrt(area / ratio)))
+        if w <= width and h <= height:
+            break
+    else:
+        w = h = side
+    x, y = rng.randint(0, width - w), rng.randint(0, height - h)
+    image = image.resize((side, side), Image.Resampling.BICUBIC, box=(x, y, x + w, y + h))
+    if rng.random() < 0.5:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return image
+
+
+def check_augment(images: Images, augment: Augment | None, views: int | None) -> None:
+    """Check what :func:`inputs_for` cannot do.
+
+    Raises:
+        TypeError: ``augment`` is no function.
+        ValueError: Augmenting a tensor, or views without an augmentation, or less than one view.
+    """
+    if views is not None and augment is None:
+        raise ValueError(
+            f"views is {views!r} and augment is None; "
+            "say how to augment, for instance augment=random_crop_and_flip"
+        )
+    if augment is None:
+        return
+    if not callable(augment):
+        raise TypeError(
+            f"augment is a {type(augment).__name__}; give a function (image, rng) -> image, "
+            "for instance random_crop_and_flip"
+        )
+    if isinstance(images, Tensor):
+        raise ValueError("a tensor cannot be augmented; give the pictures, or leave augment out")
+    if views is not None and (isinstance(views, bool) or not isinstance(views, int) or views < 1):
+        raise ValueError(f"views is {views!r}; give a whole number of at least 1, or None")
+
+
+def inputs_for(
+    learner: Any, images: Images, augment: Augment | None, views: int | None, seed: int
+) -> Draw:
+    """Make the function that gives the inputs of a training step.
+
+    What a picture becomes is the learner's affair: features, or pixels that it encodes itself.
+    Without ``augment``, pictures are prepared once. With ``augment`` and ``views``, each picture is
+    augmented and prepared ``views`` times now, and every epoch takes one of them. With ``augment``
+    alone, every step augments and prepares its pictures, as the reference does.
+
+    Pictures are read one after the other, and none is held. Of a learner that takes pixels,
+    ``samples.KEPT`` bytes of them at most are kept; if all would be more, none is, and each step
+    reads and prepares what it needs, which gives the same numbers, slowly.
+
+    What a picture becomes depends on the seed, its row and the epoch (or the view), and on nothing
+    else: not on the order, nor on how many processes share the work.
+
+    Args:
+        learner: Whose inputs they are, see ``samples.inputs_of``.
+        images: Checked pictures or inputs.
+        augment: ``(image, rng) -> image``; the rng is a ``random.Random``.
+        views: How many augmented views to keep, or None.
+        seed: Another seed, other views.
+
+    Returns:
+        A function from an epoch and rows to their inputs, (len(rows), ...).
+
+    Raises:
+        TypeError, ValueError: A picture that cannot be read.
+
+    Example:
+        >>> import clipnotes
+        >>> from clipnotes.prompts import PromptLearner
+        >>> learner = PromptLearner(clipnotes.load(), ["rose", "tulip"])
+        >>> pictures = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+        >>> draw = inputs_for(learner, pictures, random_crop_and_flip, views=3, seed=0)
+        >>> draw(0, [1, 0, 1]).shape
+        torch.Size([3, 128])
+    """
+    keeps = may_keep(learner, images, views or 1)
+    if augment is None and keeps:
+        inputs = inputs_of(learner, images)
+        return lambda epoch, rows: inputs[list(rows)]
+    pictures: Sequence[Image.Image] = images  # type: ignore[assignment]
+    if views is None or not keeps:
+        for i in range(len(pictures)):  # what cannot be read is found now, not in mid-training
+            picture(pictures, i)
+    if augment is None:
+        return lambda epoch, rows: inputs_of_rows(learner, pictures, rows)
+    augmented = augment
+
+    def prepare(rows: Sequence[int], whats: Sequence[str]) -> Tensor:
+        return inputs_of(learner, Augmented(pictures, augmented, rows, whats, seed))
+
+    if views is None:
+        return lambda epoch, rows: prepare(rows, [f"epoch {epoch}"] * len(rows))
+    n_views = views
+
+    def views_of(epoch: int, rows: Sequence[int]) -> list[int]:
+        return [random.Random(f"{seed} epoch {epoch} row {i}").randrange(n_views) for i in rows]
+
+    if not keeps:
+        return lambda epoch, rows: prepare(rows, [f"view {k}" for k in views_of(epoch, rows)])
+    everything = range(len(pictures))
+    first = prepare(everything, ["view 0"] * len(pictures))
+    cache = first.new_empty(views, *first.shape)  # (views, n, ...)
+    cache[0] = first
+    for k in range(1, views):
+        cache[k] = prepare(everything, [f"view {k}"] * len(pictures))
+    return lambda epoch, rows: cache[views_of(epoch, rows), list(rows)]
+
+
+@dataclass(frozen=True, eq=False)
+class Augmented(Sequence[Image.Image]):
+    """Some rows of pictures, each read and augmented when it is asked for.
+
+    Attributes:
+        pictures: All of them.
+        augment: As for :func:`inputs_for`.
+        rows: Which ones.
+        whats: What each is made for; other words, another chance.
+        seed: Of chance.
+    """
+
+    pictures: Sequence[Image.Image]
+    augment: Augment
+    rows: Sequence[int]
+    whats: Sequence[str]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, j: Any) -> Any:
+        i = self.rows[j]
+        chance = random.Random(f"{self.seed} {self.whats[j]} row {i}")
+        return self.augment(picture(self.pictures, i), chance)

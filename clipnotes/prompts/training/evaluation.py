@@ -1,0 +1,118 @@
+"""How good a classifier is: accuracy, accuracy by class, and what is taken for what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from clipnotes.prompts.inputs import (
+    Images,
+    Labels,
+    check_inputs,
+    check_labels,
+    inputs_of,
+    inputs_of_rows,
+    pictures_in,
+)
+
+BLOCK = 128 * 2**20  # bytes of pixels that are held at once: 222 pictures of 224 x 224
+
+
+class Classifier(Protocol):
+    """What ``evaluate`` needs: a PromptLearner, any other learner, or any of the baselines.
+
+    One that encodes pictures itself has a method ``inputs`` besides, from pictures to their pixels,
+    and its ``logits`` takes those.
+    """
+
+    # Properties, since nobody here writes: then a list of names is as good as a Sequence.
+    @property
+    def clip(self) -> Any:
+        """Model and tokenizer, a ``clipnotes.Clip``."""
+
+    @property
+    def classnames(self) -> Sequence[str]:
+        """A name for each class, in the order of the logits."""
+
+    def logits(self, image_features: Tensor, /) -> Tensor:
+        """(n, P) features of unit length, or (n, 3, H, W) pixels -> (n, n_classes)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What :func:`evaluate` found.
+
+    Attributes:
+        accuracy: The part of the pictures that got their own class, 0 to 1.
+        n: How many pictures.
+        per_class: (n_classes,) float32, the accuracy within each class; NaN without pictures.
+        confusion: (n_classes, n_classes) int64: row, the true class; column, the one said.
+    """
+
+    accuracy: float
+    n: int
+    per_class: Tensor = field(repr=False)
+    confusion: Tensor = field(repr=False)
+
+
+@torch.no_grad()
+def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
+    """Measure a classifier on labelled pictures.
+
+    Args:
+        classifier: A learner, a baseline, or anything with ``clip``, ``classnames`` and
+            ``logits(image_features)``. With a method ``inputs``, it gets the pixels of pictures.
+        images: PIL pictures, or their (n, P) features of unit length, or, for a classifier that
+            takes them, (n, 3, H, W) pixels.
+        labels: n numbers into the classifier's ``classnames``, or n names out of it. A class
+            without pictures is allowed.
+
+    Returns:
+        The :class:`Scores`, on the CPU.
+
+    Raises:
+        TypeError: Images or labels of another kind.
+        ValueError: Images or labels that do not fit each other, the model or the classes.
+        FloatingPointError: The classifier gives a logit that is not finite.
+
+    Example:
+        >>> import clipnotes
+        >>> from clipnotes.data import load_emoji
+        >>> from clipnotes.prompts import ZeroShot, evaluate
+        >>> fruit = load_emoji(style="noto", category="food-fruit")
+        >>> zero_shot = ZeroShot(clipnotes.load(), fruit["name"], "an emoji of a {}")
+        >>> evaluate(zero_shot, fruit["image"], fruit["name"]).n
+        20
+    """
+    checked = check_inputs(classifier, images)
+    n_classes = len(classifier.classnames)
+    truth = check_labels(labels, classifier.classnames, len(checked))
+    logits = _logits(classifier, checked).cpu()
+    if not logits.isfinite().all():
+        i = int((~logits.isfinite()).nonzero()[0, 0])
+        raise FloatingPointError(f"a logit of picture {i} is not finite; nothing can be measured")
+    said = logits.argmax(dim=-1)
+    # Every pair (truth, said) is one number, and bincount counts them.
+    pairs = torch.bincount(truth * n_classes + said, minlength=n_classes**2)
+    confusion = pairs.reshape(n_classes, n_classes)
+    right = confusion.diagonal()
+    return Scores(
+        accuracy=int(right.sum()) / len(truth),
+        n=len(truth),
+        per_class=right / confusion.sum(dim=1),  # 0 / 0 is NaN
+        confusion=confusion,
+    )
+
+
+def _logits(classifier: Classifier, images: Images) -> Tensor:
+    if isinstance(images, Tensor) or not hasattr(classifier, "inputs"):
+        return classifier.logits(inputs_of(classifier, images))
+    n, several = len(images), pictures_in(classifier.clip, BLOCK)
+    blocks = [range(i, min(i + several, n)) for i in range(0, n, several)]
+    return torch.cat(
+        [classifier.logits(inputs_of_rows(classifier, images, block)) for block in blocks]
+    )

@@ -1,0 +1,299 @@
+"""Teach a learner from labelled pictures: CoOp's recipe, with every part of it an argument."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clipnotes.prompts.classifier import Learner
+from clipnotes.prompts.inputs import (
+    Images,
+    Labels,
+    check_inputs,
+    check_labels,
+    count_shots,
+    inputs_of,
+    picture,
+)
+from clipnotes.prompts.methods.kgcoop import Penalty, check_penalty, settings
+from clipnotes.prompts.recipe import (
+    Schedule,
+    batches,
+    check_whole_numbers,
+    epochs_for,
+    learning_rates,
+    sgd,
+)
+from clipnotes.prompts.training.augmentation import Augment, check_augment, inputs_for
+from clipnotes.prompts.training.processes import Processes
+from clipnotes.prompts.training.resume import Checkpoint, check_path, digest
+
+SECONDS_BETWEEN = 2.0  # two checkpoints, unless the second is the last
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+@dataclass
+class History:
+    """How a training went, a number an epoch.
+
+    Attributes:
+        loss: Mean cross-entropy of the epoch's pictures, each before the step that it is part of;
+            with the penalty, if there is one.
+        accuracy: The part of them that got their own class, 0 to 1.
+        lr: The learning rate.
+        epochs: How many there were.
+        shots: Pictures of the class that has the fewest.
+        seconds: Time spent training, earlier parts of a resumed run included.
+    """
+
+    loss: list[float] = field(repr=False)
+    accuracy: list[float] = field(repr=False)
+    lr: list[float] = field(repr=False)
+    epochs: int
+    shots: int
+    seconds: float
+
+
+@torch.enable_grad()
+def fit(
+    learner: Learner,
+    images: Images,
+    labels: Labels,
+    *,
+    epochs: int | None = None,
+    lr: float = 0.002,
+    batch_size: int = 32,
+    optimizer: MakeOptimizer = sgd,
+    schedule: Schedule = "cosine",
+    penalty: Penalty | None = None,
+    augment: Augment | None = None,
+    views: int | None = None,
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> History:
+    """Learn a learner's parameters (a PromptLearner's ``ctx``) from a few labelled pictures.
+
+    The defaults are those of CoOp (Zhou et al. 2022), with two exceptions: pictures are encoded
+    once and not augmented, which is much faster (``augment=random_crop_and_flip`` is CoOp's way),
+    and the last batch of an epoch is used even if it is not full.
+
+    On a CPU, the same arguments give the same numbers, up to rounding. Chance comes from ``seed``
+    alone; torch's own random state is neither used nor changed. The model stays where it is and
+    computes in the mode that it is in; it gets no gradient. Under ``accelerate launch`` every
+    process takes its part of each batch, and the result is that of one process, up to rounding;
+    each needs the same arguments and its model on its own device.
+
+    Args:
+        learner: A PromptLearner or another learner: a module with ``clip``, ``classnames`` and
+            ``logits(image_features)``, or with ``inputs(images)`` and ``logits(pixel_values)``. Its
+            parameters that want a gradient are trained in place.
+        images: PIL pictures, or their (n, P) features of unit length (``clip.encode_image``). For a
+            learner with ``inputs``, which encodes pictures itself: PIL pictures or their pixels.
+        labels: n numbers into ``learner.classnames``, or n names out of it. Each class at least
+            once.
+        epochs: Passes through the pictures. None: 50 for one shot, 100 for less than 8, else 200,
+            where the class with the fewest pictures counts.
+        lr: The highest learning rate.
+        batch_size: Pictures a step, over all processes.
+        optimizer: Makes a torch optimizer of parameters, for instance
+            ``functools.partial(torch.optim.AdamW, weight_decay=0.01)``. Its learning rate is set
+            from ``lr`` and ``schedule``.
+        schedule: "cosine" (CoOp's: one epoch at 1e-5 first), "constant", or a function from the
+            epoch's number, from 0, to a factor of ``lr``.
+        penalty: What is added to the loss, of the class features that the step has computed
+            anyway, for instance a ``KgCoOp``. For a PromptLearner.
+        augment: ``(image, rng) -> image`` with a ``random.Random``, for instance
+            ``random_crop_and_flip``. Needs pictures.
+        views: With ``augment``: encode that many augmented views of each picture before training
+            and use one of them an epoch. None: augment and encode anew in each step, which is slow.
+            Of a learner with ``inputs``, pixels are kept instead, which are many: take None there.
+        seed: Of the order of pictures and of the augmentation.
+        checkpoint: A file that keeps the state of training, written after an epoch, at most every
+            two seconds, and after the last. If it is there, the run goes on from it and ends as if
+            it had not been stopped, on a CPU up to rounding. It must be of the same run.
+        progress: Show a bar with loss and accuracy on stderr.
+
+    Returns:
+        The :class:`History`. The learner holds the result.
+
+    Raises:
+        TypeError: An argument of another type.
+        ValueError: Images, labels or recipe that do not fit; a class without a picture; a
+            checkpoint that is damaged or of another run. Nothing has changed then.
+        FloatingPointError: The loss or a gradient is not finite, or a step would make a parameter
+            so. The parameters keep their last finite values. This is the only sign of divergence
+            that is looked for: a loss that merely grows is in the history.
+
+    Example:
+        >>> import clipnotes
+        >>> from clipnotes.data import load_emoji
+        >>> from clipnotes.prompts import PromptLearner, evaluate, fit
+        >>> fruit = load_emoji(style=["noto", "twemoji"], category="food-fruit")
+        >>> learner = PromptLearner(clipnotes.load(), sorted(set(fruit["name"])), n_ctx=4)
+        >>> history = fit(learner, fruit["image"], fruit["name"], epochs=3, progress=False)
+        >>> history.loss[2] < history.loss[1]
+        True
+    """
+    parameters = {name: p for name, p in learner.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise ValueError(
+            "the learner has no parameter that wants a gradient; nothing can be learnt"
+        )
+    check_whole_numbers(batch_size, seed)
+    given = check_inputs(learner, images)
+    numbers = check_labels(labels, learner.classnames, len(given))
+    shots = count_shots(numbers, learner.classnames)
+    epochs = epochs_for(shots) if epochs is None else epochs
+    rates = learning_rates(schedule, lr, epochs)
+    check_augment(given, augment, views)
+    check_penalty(penalty, learner)
+    path = None if checkpoint is None else check_path(checkpoint)
+    made = optimizer(list(parameters.values()))
+    if not isinstance(made, torch.optim.Optimizer):
+        raise TypeError(f"optimizer made a {type(made).__name__}; it must make a torch optimizer")
+    draw = inputs_for(learner, given, augment, views, seed)
+
+    processes = Processes(learner.clip.model.device)
+    store: Checkpoint | None = None
+    history: dict[str, Any] = {"loss": [], "accuracy": [], "seconds": 0.0}
+    if path is not None or processes.count > 1:
+        identity = {
+            **{"classes": digest(*learner.classnames), "labels": digest(numbers)},
+            **{"images": _digest_images(given), "seed": seed, "batch_size": batch_size},
+            "learner at the start": digest(*parameters, *parameters.values()),
+            **{"epochs": epochs, "learning rates": digest(rates)},
+            "optimizer": _describe(made),
+            **{"augment": None if augment is None else _name(augment), "views": views},
+            "penalty": None if penalty is None else [_name(penalty), settings(penalty)],
+        }
+        if path is not None:
+            store = Checkpoint(path, identity, _first_logits(learner, given))
+            history = store.load(parameters, made) or history
+        processes.check_same({**identity, "checkpoint": len(history["loss"])})
+
+    done = len(history["loss"])
+    started, saved = time.monotonic() - history["seconds"], -math.inf
+    per_epoch = math.ceil(len(given) / batch_size)
+    with _bar(epochs * per_epoch, done * per_epoch, progress and processes.is_main) as bar:
+        for epoch in range(done, epochs):
+            for group in made.param_groups:
+                group["lr"] = rates[epoch]
+            seen, loss, right = 0, 0.0, 0.0
+            for i, batch in enumerate(batches(len(given), batch_size, seed, epoch)):
+                where = f"at step {epoch * per_epoch + i + 1} (epoch {epoch + 1} of {epochs})"
+                mine = list(processes.share(batch))
+                inputs, truth = draw(epoch, mine), numbers[mine]
+                step = _step(
+                    learner,
+                    parameters,
+                    made,
+                    inputs,
+                    truth,
+                    len(batch),
+                    penalty,
+                    processes,
+                    where,
+                )
+                seen, loss, right = seen + len(batch), loss + step[0] * len(batch), right + step[1]
+                bar.set_postfix_str(f"loss {loss / seen:.3f}, accuracy {right / seen:.3f}", False)
+                bar.update()
+            history["loss"].append(loss / seen)
+            history["accuracy"].append(right / seen)
+            history["seconds"] = time.monotonic() - started
+            due = epoch + 1 == epochs or time.monotonic() - saved >= SECONDS_BETWEEN
+            if store is not None and processes.is_main and due:
+                store.save(parameters, made, history)
+                saved = time.monotonic()
+    processes.wait()  # nobody leaves before the last checkpoint is written
+    return History(lr=rates, epochs=epochs, shots=shots, **history)
+
+
+def _step(
+    learner: Learner,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    inputs: Tensor,
+    labels: Tensor,
+    batch: int,
+    penalty: Penalty | None,
+    processes: Processes,
+    where: str,
+) -> tuple[float, float]:
+    """One step over all processes; inputs and labels are this process's part of the batch.
+
+    Returns:
+        The batch's mean loss, and how many pictures got their own class.
+
+    Raises:
+        FloatingPointError: Something is not finite. The parameters are as before the step.
+    """
+    # A penalty needs the class features that the logits are made from: computed once, for both.
+    classes = () if penalty is None else (learner(),)  # (n_classes, P)
+    logits = learner.logits(inputs, *classes).float()  # (share, n_classes)
+    labels = labels.to(logits.device)
+    # Divided by the whole batch, the parts of all processes add up to its mean.
+    part = F.cross_entropy(logits, labels, reduction="sum") / batch
+    if penalty is not None:
+        part = part + penalty(*classes) / processes.count
+    # Not backward(): a model that is not frozen would collect gradients too.
+    gradients = torch.autograd.grad(part, list(parameters.values()))
+    right = (logits.argmax(dim=-1) == labels).sum()
+    loss, right, *total = processes.total([part.detach(), right, *gradients])
+
+    advice = "the parameters are as before it; try a smaller lr"
+    if not loss.isfinite():
+        raise FloatingPointError(f"the loss is {loss.item()} {where}; {advice}")
+    if not all(gradient.isfinite().all() for gradient in total):
+        raise FloatingPointError(f"the gradient is not finite {where}; {advice}")
+    old = [parameter.detach().clone() for parameter in parameters.values()]
+    for parameter, gradient in zip(parameters.values(), total, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    optimizer.zero_grad()  # leave no gradient behind
+    if not all(parameter.isfinite().all() for parameter in parameters.values()):
+        with torch.no_grad():
+            for parameter, value in zip(parameters.values(), old, strict=True):
+                parameter.copy_(value)
+        raise FloatingPointError(f"the parameters would not be finite {where}; {advice}")
+    return loss.item(), right.item()
+
+
+def _bar(total: int, initial: int, wanted: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, initial=initial, disable=not wanted, unit="step", desc="fit")
+
+
+def _digest_images(images: Images) -> str:
+    if isinstance(images, Tensor):
+        return digest(images)
+    pictures = (picture(images, i) for i in range(len(images)))
+    return digest(*(digest(image.size, image.tobytes()) for image in pictures))
+
+
+def _first_logits(learner: Learner, images: Images) -> Tensor:
+    one = images[:1] if isinstance(images, Tensor) else [picture(images, 0)]
+    with torch.no_grad():
+        return learner.logits(inputs_of(learner, one))
+
+
+def _name(function: Any) -> str:
+    """What a function is called; what has no name goes by its class, and never by its address."""
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def _describe(optimizer: torch.optim.Optimizer) -> str:
+    """Its kind and settings but for the learning rate, which the schedule sets."""
+    settings = sorted(optimizer.defaults.items())
+    said = [f"{name}={value}" for name, value in settings if name != "lr" and value]
+    return f"{type(optimizer).__name__}({', '.join(said)})"

@@ -1,0 +1,83 @@
+"""One process or several under ``accelerate launch``: who does what, and adding up the results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipnotes.prompts.training.resume import digest
+
+# What launchers tell a process: torch's, accelerate's and the three kinds of MPI.
+_LAUNCHED = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+class Processes:
+    """The processes that train together, of which this is one.
+
+    ``accelerate`` finds the others. Alone, nothing is sent and nothing is copied.
+
+    Args:
+        device: Where the model is. If launched processes have theirs on the CPU, they exchange
+            there too, also on a machine with a GPU.
+
+    Example:
+        >>> alone = Processes(torch.device("cpu"))
+        >>> alone.share([3, 1, 2]), alone.is_main
+        ([3, 1, 2], True)
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        from accelerate import PartialState
+
+        # accelerate keeps one state a process and would remember the CPU, so alone it is not told.
+        launched = any(name in os.environ for name in _LAUNCHED)
+        self._state = PartialState(cpu=launched and device.type == "cpu")
+        self.count: int = self._state.num_processes
+        self.is_main: bool = self._state.is_main_process
+
+    def share(self, batch: Sequence[int]) -> Sequence[int]:
+        """The rows of a batch that are this process's; none, if there are fewer than processes."""
+        return batch[self._state.process_index :: self.count]
+
+    def total(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Sum each tensor over all processes, in one exchange."""
+        if self.count == 1:
+            return list(tensors)
+        from accelerate.utils import reduce
+
+        # The model may be elsewhere than where this process exchanges.
+        flat = torch.cat([t.detach().flatten().float() for t in tensors]).to(self._state.device)
+        parts = reduce(flat, "sum").split([t.numel() for t in tensors])
+        return [part.view_as(t).to(t) for part, t in zip(parts, tensors, strict=True)]
+
+    def check_same(self, what: Mapping[str, Any]) -> None:
+        """Check that all processes were given the same.
+
+        Args:
+            what: By name, values with a faithful repr.
+
+        Raises:
+            ValueError: They were not. All processes raise it.
+        """
+        if self.count == 1:
+            return
+        # 16 bits each: sums of up to 256 processes are exact in float32.
+        mine = torch.tensor([float(int(digest(value)[:4], 16)) for value in what.values()])
+        (total,) = self.total([mine])
+        # Others may differ and still add up to this; then their own comparison fails, here not.
+        wrong = (total != mine * self.count).float()
+        (somewhere,) = self.total([wrong])
+        different = [name for name, bad in zip(what, somewhere.tolist(), strict=True) if bad]
+        if different:
+            raise ValueError(
+                f"the {self.count} processes do not have the same {', '.join(different)}; "
+                "each must call fit with the same arguments and see the same files"
+            )
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        self._state.wait_for_everyone()

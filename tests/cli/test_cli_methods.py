@@ -1,0 +1,144 @@
+"""Learning by any method and comparing them, from the command line."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from clipnotes.pictures.folders import list_files
+from clipnotes.pictures.reading import read_picture
+from clipnotes.prompts import METHODS as CLASSES
+from clipnotes.prompts import load_prompt
+from clipnotes.prompts.saved.storage import read_prompt
+from clipnotes.published import METHODS, describe
+from command_line import refused, run
+from some_folders import NAMES, make_folders
+
+QUICK = ["--shots", "2", "--epochs", "1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folders(tmp_path_factory.mktemp("pictures"), 4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_learn_then_predict(folder, tmp_path, clip, name):
+    result = run("learn", folder, "--out", tmp_path / "o", "--method", name, *QUICK)
+    assert result.exit_code == 0, result.output
+    card = read_prompt(tmp_path / "o")[1]
+    assert (card["recipe"]["method"], card["recipe"]["epochs"]) == (name, 1)
+    assert CLASSES[card["method"]] is METHODS[name].kind
+    assert f"Learned by {describe(card['recipe'])}." in result.stdout.splitlines()
+    assert METHODS[name].title in result.stdout and METHODS[name].paper in result.stdout
+    assert ("note: the recipe of" in result.stderr) == (name in ("vpt", "maple"))
+
+    files = list_files(folder)
+    result = run("predict", tmp_path / "o", *files, "--json", "--top", 3)
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)["pictures"]
+    learner = load_prompt(tmp_path / "o", clip)
+    assert learner.classnames == NAMES
+    pictures = [read_picture(file) for file in files]
+    encode = learner.inputs if hasattr(learner, "inputs") else clip.encode_image
+    expected = learner.logits(encode(pictures)).softmax(dim=-1)
+    found = [{one["name"]: one["probability"] for one in line["classes"]} for line in said]
+    found = torch.tensor([[line[name] for name in NAMES] for line in found])
+    assert found.shape == (12, 3) and torch.allclose(found, expected, atol=1e-5)
+
+
+def test_learn_refuses_before_anything_is_read(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("clipnotes.pictures.shots.encode_files", lambda *_: pytest.fail("too late"))
+    for words, *options in (
+        ("no method 'nope'; there are coop", "--method", "nope"),
+        ("vpt has no position", "--method", "vpt", "--position", "front"),
+        ("cocoop: .* n_ctx is 40", "--method", "cocoop", "--n-ctx", 40),
+        ("tip: .*it needs one", "--method", "tip", "--template", "a photo"),
+        (r"lr is 0\.0", "--lr", 0),
+    ):
+        refused(words, "learn", folder, "--out", tmp_path / "o", *options)
+        assert not (tmp_path / "o").exists()
+
+
+def test_predicting_keeps_no_graph(folder, tmp_path, monkeypatch):
+    run("learn", folder, "--out", tmp_path / "o", "--method", "cocoop", *QUICK)
+    kind, kept = CLASSES["cocoop"], []
+    logits = kind.logits
+
+    def watched(self, features):
+        found = logits(self, features)
+        kept.append(found.requires_grad)
+        return found
+
+    monkeypatch.setattr(kind, "logits", watched)
+    assert run("predict", tmp_path / "o", folder / "fruit").exit_code == 0
+    assert kept == [False]
+
+
+def test_compare_prints_one_table(folder, tmp_path):
+    options = ["--methods", "kgcoop, tip", *QUICK, "--seeds", 2, "--seed", 5]
+    result = run("compare", folder, *options)
+    assert result.exit_code == 0, result.output
+    first, head, *lines = result.stdout.splitlines()
+    expected = "mean ± standard deviation of 2 seeds:"
+    assert first == f"Accuracy on 6 pictures that were not learnt from, {expected}"
+    assert head.split() == ["accuracy", "parameters", "seconds"]
+    names = [re.split(r"\s{2,}", line.strip())[0] for line in lines]
+    assert names == ["zero-shot", "nearest mean", "linear probe", "kgcoop", "tip"]
+    assert all(re.search(r"\d+\.\d ± \d+\.\d %\s+[\d,]+\s+\d+\.\d$", line) for line in lines)
+    assert "seed 5: learning" in result.stderr and "seed 6: learning" in result.stderr
+
+    result = run("compare", folder, *options, "--json")
+    said = json.loads(result.stdout)
+    assert [one["method"] for one in said["methods"]] == names
+    assert said["seeds"] == [5, 6] and said["model"] == "Emoji-CLIP" and said["shots"] == 2
+    means = [f"{100 * one['mean']:.1f} ±" for one in said["methods"]]
+    assert all(mean in line for mean, line in zip(means, lines, strict=True))
+
+
+def test_compare_lists_what_it_skipped_and_its_notes(folder, tmp_path):
+    folder = make_folders(tmp_path, 3)
+    (folder / "fruit" / "0.png").write_bytes(b"x")
+    result = run("compare", folder, "--methods", "vpt", *QUICK, "--seeds", 1, "--json")
+    assert result.exit_code == 0
+    said = json.loads(result.stdout)
+    assert [one["path"] for one in said["skipped"]] == [str(folder / "fruit" / "0.png")]
+    assert "0.png: no picture" in result.stderr
+    assert [f"note: {note}" in result.stderr for note in said["notes"]] == [True, True]
+
+
+def test_compare_refuses(folder, tmp_path):
+    refused("no method 'nope'", "compare", folder, "--methods", "coop,nope")
+    refused("coop was given twice", "compare", folder, "--methods", "coop,coop")
+    refused("no folder", "compare", tmp_path / "nowhere")
+    refused("has no sub-folders", "compare", folder / "fruit")
+    refused("no CLIP model 'nope'", "compare", folder, "--model", "nope")
+
+
+def test_compare_hands_every_option_on(folder, monkeypatch):
+    import clipnotes.compare
+
+    seen = []
+    monkeypatch.setattr(clipnotes.compare, "compare", lambda *a, **k: seen.append((a, k)) or 1 / 0)
+    options = "--shots 3 --seed 4 --seeds 2 --test t --nested --epochs 7 --methods coop,tip"
+    run("compare", folder, *options.split(), "--template", "one {}")
+    ((_, *where), keywords) = seen[0]
+    assert [str(one) for one in where] == [str(folder), "['coop', 'tip']"]
+    for name in ("say", "progress"):
+        keywords.pop(name)
+    expected = {"shots": 3, "seeds": range(4, 6), "template": "one {}", "epochs": 7}
+    expected["nested"] = True
+    assert {**keywords, "test": str(keywords["test"])} == {**expected, "test": "t"}
+    run("compare", folder)
+    assert seen[1][0][2] is None and seen[1][1]["seeds"] == range(3)
+
+
+def test_help_names_every_method(root):
+    said = re.search(
+        r'help="(.+?)\."\)\n    \] = "coop"',
+        (root / "clipnotes/cli/__init__.py").read_text(encoding="utf-8"),
+    )
+    assert re.split(r", | or ", said[1]) == list(METHODS)
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", readme, re.M) == list(METHODS)

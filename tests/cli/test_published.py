@@ -1,0 +1,183 @@
+"""The published recipes: made and trained as by hand, with the numbers of their papers."""
+
+import copy
+import inspect
+
+import pytest
+import torch
+from transformers import CLIPTextModelWithProjection
+
+from clipnotes import Clip, prompts
+from clipnotes.pictures.shots import Folder
+from clipnotes.prompts import VPT, CoCoOp, KgCoOp, MaPLe, PromptLearner, TipAdapter, fit, fit_tip
+from clipnotes.published import METHODS, Plan, describe, doubts, make, train
+from reference import agree
+from some_folders import NAMES, make_folders
+
+SENTENCE = "an emoji of a {}"  # that suits Emoji-CLIP
+
+
+@pytest.fixture(scope="module")
+def pictures(clip, tmp_path_factory):
+    """Two of each class, and the others."""
+    folder = make_folders(tmp_path_factory.mktemp("pictures"), 3)
+    return Folder(folder).read(clip).draw(2, 0)[0]
+
+
+def by_hand(name, clip, pictures):
+    """Make and train each for two epochs, without a table."""
+    given = pictures.features, pictures.labels
+    pixels = clip.preprocess(list(pictures)), pictures.labels
+    quick = {"epochs": 2, "seed": 3, "progress": False}
+    if name == "coop":
+        learner = PromptLearner(clip, NAMES, 16, seed=3)
+        fit(learner, *given, **quick, lr=0.002, batch_size=32)
+    elif name == "csc":
+        learner = PromptLearner(clip, NAMES, 16, per_class=True, seed=3)
+        fit(learner, *given, **quick, lr=0.002, batch_size=32)
+    elif name == "kgcoop":
+        learner = PromptLearner(clip, NAMES, init="a photo of a")
+        penalty = KgCoOp(learner, 8.0, SENTENCE)
+        fit(learner, *given, **quick, lr=0.002, batch_size=128, penalty=penalty)
+    elif name == "cocoop":
+        learner = CoCoOp(clip, NAMES, init="a photo of a", seed=3)
+        fit(learner, *given, **quick, lr=0.002, batch_size=1)
+    elif name == "vpt":
+        learner = VPT(clip, NAMES, 8, templates=SENTENCE, seed=3)
+        fit(learner, *pixels, **quick, lr=0.0025, batch_size=4)
+    elif name == "maple":
+        learner = MaPLe(clip, NAMES, init="a photo", seed=3)
+        fit(learner, *pixels, **quick, lr=0.0035, batch_size=4)
+    else:
+        learner, _ = fit_tip(clip, NAMES, *given, template=SENTENCE, epochs=2, seed=3)
+    return learner
+
+
+EXTRA = {
+    "kgcoop": {"init": "a photo of a", "weight": 8.0, "template": SENTENCE},
+    "cocoop": {"init": "a photo of a"},
+    "maple": {"init": "a photo"},
+    "tip": {"n_held_out": 3},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_as_by_hand(clip, pictures, name):
+    plan = Plan(name, epochs=2)
+    trained = train(make(clip, NAMES, plan, 3), pictures, plan, 3)
+    expected = by_hand(name, clip, pictures)
+    assert type(trained.learner) is type(expected)
+    for option in expected.OPTIONS:
+        assert getattr(trained.learner, option) == getattr(expected, option)
+    found, wanted = trained.learner.state_dict(), expected.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(agree(found[key], wanted[key], 1e-4) for key in wanted)
+    assert trained.shots == 2 and trained.seconds > 0
+    trained.recipe.pop("chosen_epoch", None)
+    recipe = {"method": name, **METHODS[name].recipe, "epochs": 2, **EXTRA.get(name, {})}
+    assert trained.recipe == recipe
+    assert next(iter(trained.recipe)) == "method"
+
+
+def test_the_numbers_of_the_papers():
+    said = {name: dict(method.recipe) for name, method in METHODS.items()}
+    assert said["coop"] == said["csc"]
+    # CoOp's and Tip-Adapter's are the defaults of the functions; epochs go by the shots.
+    for name, function in (("coop", fit), ("tip", fit_tip)):
+        defaults = inspect.signature(function).parameters
+        assert said[name].items() <= {key: p.default for key, p in defaults.items()}.items()
+    assert "epochs" not in said["coop"] and said["tip"]["epochs"] == 20
+    assert said["kgcoop"] == {"epochs": 100, "batch_size": 128, "lr": 0.002}
+    assert said["cocoop"] == {"epochs": 10, "batch_size": 1, "lr": 0.002}
+    assert (said["vpt"], said["maple"]) == (VPT.recipe, MaPLe.recipe)
+    for name in ("cocoop", "maple"):
+        init = inspect.signature(METHODS[name].kind).parameters["init"].default
+        assert METHODS[name].start == {"init": init}
+
+
+def test_every_class_has_a_name_here():
+    assert {method.kind for method in METHODS.values()} == set(prompts.METHODS.values())
+
+
+def test_epochs_go_by_the_shots_and_the_rate_can_be_another(clip, pictures, monkeypatch):
+    seen = []
+
+    def quick(*given, **keywords):
+        seen.append(keywords)
+        return fit(*given, **{**keywords, "epochs": 1})
+
+    monkeypatch.setattr("clipnotes.published.fit", quick)
+    for plan in (Plan(), Plan(lr=0.5), Plan("vpt", epochs=7)):
+        train(make(clip, NAMES, plan, 0), pictures, plan, 0)
+    assert [one.get("epochs") for one in seen] == [None, None, 7]
+    assert [one["lr"] for one in seen] == [0.002, 0.5, 0.0025]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"method": "clip"}, "no method 'clip'; there are coop, csc"),
+        ({"method": "vpt", "position": "front"}, "vpt has no position; .* it takes n_ctx"),
+        ({"method": "maple", "per_class": True}, "maple has no per_class; .* n_ctx, init"),
+        ({"method": "tip", "init": "a"}, "tip has no init; .* takes none"),
+        ({"shots": 0}, "shots is 0"),
+        ({"seeds": []}, "no seed"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"lr": -1.0}, r"lr is -1\.0"),
+    ],
+)
+def test_a_plan_that_cannot_be(options, words):
+    with pytest.raises(ValueError, match=words):
+        Plan(**options)
+
+
+def test_options_of_the_plan(clip):
+    assert make(clip, NAMES, Plan("kgcoop", init="an emoji"), 0).n_ctx == 2
+    cocoop = make(clip, NAMES, Plan("cocoop", n_ctx=3, position="front"), 0)
+    assert (cocoop.n_ctx, cocoop.position) == (3, "front")
+    random = PromptLearner(clip, NAMES, 4, seed=5).ctx
+    assert torch.equal(make(clip, NAMES, Plan("kgcoop", n_ctx=4), 5).ctx, random)
+    assert make(clip, NAMES, Plan("vpt", n_ctx=3), 0).n_ctx == 3
+    assert make(clip, NAMES, Plan("vpt", template="one {}"), 0).templates == ["one {}"]
+    assert make(clip, NAMES, Plan("tip", template="one {}"), 0).template == "one {}"
+    assert make(clip, NAMES, Plan("csc"), 0).per_class
+
+
+def test_what_a_model_cannot_carry_says_its_class(clip):
+    texts = CLIPTextModelWithProjection(clip.model.config.text_config)
+    no_eye = Clip(texts, clip.tokenizer, clip.image_processor)
+    cases = [
+        ("coop", {"n_ctx": 60}, clip, lambda: PromptLearner(clip, NAMES, 60)),
+        ("cocoop", {"n_ctx": 60}, clip, lambda: CoCoOp(clip, NAMES, 60, None)),
+        ("kgcoop", {"template": "no"}, clip, lambda: KgCoOp(PromptLearner(clip, NAMES), 8, "no")),
+        ("vpt", {}, no_eye, lambda: VPT(no_eye, NAMES)),
+        ("maple", {}, no_eye, lambda: MaPLe(no_eye, NAMES)),
+        (
+            "tip",
+            {"template": "no"},
+            clip,
+            lambda: TipAdapter(clip, NAMES, torch.eye(128)[:3], range(3), "no"),
+        ),
+    ]
+    for name, options, model, direct in cases:
+        with pytest.raises((TypeError, ValueError)) as own:
+            direct()
+        with pytest.raises(ValueError) as ours:  # noqa: PT011
+            make(model, NAMES, Plan(name, **options), 0)
+        assert str(ours.value) == f"{name}: {own.value}"
+
+
+def test_a_recipe_for_another_temperature_is_doubted(clip):
+    doubtful = [name for name in METHODS if doubts(clip, Plan(name))]
+    assert doubtful == ["vpt", "maple"]
+    assert "has 1" in doubts(clip, Plan("vpt"))[0]
+    assert doubts(clip, Plan("vpt", lr=0.1)) == []
+    hot = Clip(copy.deepcopy(clip.model), clip.tokenizer, clip.image_processor)
+    with torch.no_grad():
+        hot.model.logit_scale.fill_(4.6)
+    assert doubts(hot, Plan("vpt")) == []
+
+
+def test_a_recipe_in_a_line():
+    line = describe({"method": "tip", "lr": 0.001, "init": "a photo"})
+    assert line == "Tip-Adapter-F (arXiv 2207.09519): lr 0.001, init 'a photo'"

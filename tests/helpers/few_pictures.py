@@ -1,0 +1,34 @@
+"""What the tests of training, evaluation and baselines share: a few fruits, few classes."""
+
+import torch
+import torch.nn.functional as F
+
+from clipnotes.data import load_emoji
+from clipnotes.prompts import PromptLearner
+
+CLASSES = ["grapes", "melon", "banana", "cherries", "tomato"]
+STYLES = ["noto", "fxemoji", "emojione"]
+
+
+def fruits(styles=STYLES):
+    """Pictures and names: each class once in each style."""
+    rows = load_emoji(style=styles, category="food-fruit")
+    chosen = [i for i, name in enumerate(rows["name"]) if name in CLASSES]
+    rows = rows.select(chosen)
+    assert len(rows) == len(CLASSES) * len(styles)
+    return list(rows["image"]), list(rows["name"])
+
+
+def small_learner(clip, **arguments):
+    return PromptLearner(clip, CLASSES, n_ctx=2, **arguments)
+
+
+def pictures(clip, n, seed=0):
+    """Features of unit length, and a class for each, every class at least once."""
+    draw = torch.Generator().manual_seed(seed)
+    features = torch.randn(n, clip.model.config.projection_dim, generator=draw)
+    return F.normalize(features, dim=-1), [i % len(CLASSES) for i in range(n)]
+
+
+# 15 pictures in batches of 7: the last has one, so the second process has none of it.
+RECIPE = {"epochs": 3, "batch_size": 7, "seed": 2, "schedule": "constant"}

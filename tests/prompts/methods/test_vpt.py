@@ -1,0 +1,342 @@
+"""VPT against the paper written out: values, gradients, and a model that is left as it was."""
+
+import copy
+import functools
+import weakref
+from collections.abc import Sequence
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import CLIPTextModelWithProjection
+
+import clipnotes
+from clipnotes.compat import vision_tower
+from clipnotes.pictures.reading import Files
+from clipnotes.prompts import (
+    VPT,
+    PromptLearner,
+    ZeroShot,
+    evaluate,
+    fit,
+    load_prompt,
+    random_crop_and_flip,
+)
+from clipnotes.prompts.saved.storage import read_prompt, write_prompt
+from few_pictures import CLASSES, fruits
+from reference import agree, assert_close, pixels
+from reference_visual import deep_clip, encode_images, logits
+
+NAMES = ["tulip", "steam locomotive", "a rose, red"]
+quiet = functools.partial(fit, progress=False)
+
+
+def longer(learner, factor=20):
+    """Prompts as long as the tokens of the tiny models, so that they matter."""
+    with torch.no_grad():
+        learner.ctx.mul_(factor)
+    return learner
+
+
+def pictures(clip, n=4):
+    return pixels(clip.model.config.vision_config, seed=n, batch=n)
+
+
+def sentences(clip, names, template="a photo of a {}."):
+    return clip.encode_text([template.replace("{}", name) for name in names])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, None])
+@pytest.mark.parametrize("n_ctx", [1, 5])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_equals_the_paper(clip, seed, n_ctx, depth):
+    tiny = deep_clip(clip, seed)
+    vpt = longer(VPT(tiny, NAMES, n_ctx, depth, seed=seed), 5)
+    images, labels = pictures(tiny), torch.tensor([0, 1, 2, 0])
+    ctx = vpt.ctx.detach().clone().requires_grad_(True)
+    assert len(ctx) == (depth or 3)
+    features = encode_images(tiny, images, list(ctx))
+    assert_close("features", vpt.image_features(images), features)
+    expected = logits(tiny, features, sentences(tiny, NAMES))
+    found = vpt.logits(images)
+    assert_close("logits", found, expected)
+    (wanted,) = torch.autograd.grad(F.cross_entropy(expected, labels), ctx)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(found, labels), vpt.ctx)
+    assert (wanted.abs().amax(dim=(1, 2)) > 1e-6).all(), "every layer's prompts matter"
+    assert_close("gradient", gradient, wanted)
+
+
+def test_equals_the_paper_on_emoji_clip(clip):
+    images, _ = fruits()
+    vpt = VPT(clip, NAMES, templates=["an emoji of a {}", "a drawing of a {}"])
+    assert vpt.ctx.shape == (6, 8, 128)
+    pixel_values = vpt.inputs(images[:3])
+    assert agree(pixel_values, clip.preprocess(images[:3]))
+    features = encode_images(clip, pixel_values, list(vpt.ctx))
+    classes = ZeroShot(clip, NAMES, vpt.templates).class_features
+    assert_close("logits", vpt.logits(pixel_values), logits(clip, features, classes))
+    assert agree(vpt(), classes)
+
+
+def test_the_start_is_the_paper_s_and_the_global_generator_is_left_alone(clip):
+    before = torch.get_rng_state()
+    one, same, other = (VPT(clip, NAMES, 50, seed=seed).ctx for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    limit = (6 / (3 * 8 * 8 + 128)) ** 0.5
+    assert limit * 0.99 < one.abs().max() <= limit
+    assert one.mean().abs() < 0.01
+
+
+def test_pictures_in_any_number_are_encoded_alike(clip, monkeypatch):
+    tiny = deep_clip(clip, 4)
+    vpt = VPT(tiny, NAMES, 2)
+    images = pictures(tiny, 5)
+    whole = vpt.logits(images)
+    monkeypatch.setattr("clipnotes.pictures.batches.BATCH", 2)
+    assert_close("in batches", vpt.logits(images), whole)
+    assert vpt.inputs([]).shape == (0, *images.shape[1:])
+    none = vpt.logits(images[:0])  # what a process computes that has no part of a batch
+    assert none.shape == (0, 3)
+    (gradient,) = torch.autograd.grad(none.sum(), vpt.ctx)
+    assert torch.equal(gradient, torch.zeros_like(vpt.ctx))
+
+
+# The model
+
+
+def test_training_changes_the_prompts_and_no_bit_of_the_model(clip):
+    tiny = deep_clip(clip, 6)
+    before = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
+    vpt = VPT(tiny, NAMES, 2)
+    tiny.model.visual_projection.weight.requires_grad_(False)
+    flags = [weight.requires_grad for weight in tiny.model.parameters()]
+    start = vpt.ctx.detach().clone()
+    optimizer = torch.optim.AdamW([*vpt.parameters(), *tiny.model.parameters()], lr=0.1)
+    losses = []
+    for _ in range(4):
+        loss = F.cross_entropy(vpt.logits(pictures(tiny, 3)), torch.tensor([0, 1, 2]))
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(weight.grad is None for weight in tiny.model.parameters())
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert ((vpt.ctx - start).abs().amax(dim=(1, 2)) > 0.01).all()
+    assert [weight.requires_grad for weight in tiny.model.parameters()] == flags
+    assert all(torch.equal(t, before[name]) for name, t in tiny.model.state_dict().items())
+
+
+def test_fit_and_evaluate_take_pictures_or_their_pixels(clip, monkeypatch):
+    images, names = fruits()
+    recipe = {"epochs": 2, "batch_size": 8, "schedule": "constant", "lr": 0.05}
+    learners = [VPT(clip, CLASSES, 2, 2, "an emoji of a {}") for _ in range(3)]
+    start = learners[0].ctx.detach().clone()
+    pixel_values = clip.preprocess(images)
+    history = quiet(learners[0], images, names, **recipe)
+    by_pixels = quiet(learners[1], pixel_values, names, **recipe)
+    assert by_pixels.loss == pytest.approx(history.loss, rel=1e-4)
+    assert agree(learners[0].ctx, learners[1].ctx, 1e-4)
+    assert not torch.equal(learners[0].ctx, start)
+    # An augmentation that changes nothing, kept or made anew.
+    quiet(learners[2], images, names, **recipe, augment=lambda image, rng: image, views=2)
+    assert agree(learners[0].ctx, learners[2].ctx, 1e-4)
+    whole = evaluate(learners[0], images, names)
+    assert whole.accuracy > 0.5
+    monkeypatch.setattr(
+        "clipnotes.prompts.training.evaluation.BLOCK", 4 * 4 * pixel_values[0].numel()
+    )
+    for given in (images, pixel_values):
+        assert torch.equal(evaluate(learners[0], given, names).confusion, whole.confusion)
+    with pytest.raises(TypeError, match="picture 14: a str"):
+        evaluate(learners[0], [*images[:14], "a.png"], names)
+
+
+class Lazy(Sequence):
+    """Pictures that are made when they are asked for, and how many are there at once."""
+
+    def __init__(self, images):
+        self.images, self.alive, self.most = images, 0, 0
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        image = self.images[i].copy()
+        weakref.finalize(image, self.gone)
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        return image
+
+    def gone(self):
+        self.alive -= 1
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize(
+    "augmentation",
+    [{}, {"augment": random_crop_and_flip}, {"augment": random_crop_and_flip, "views": 2}],
+)
+def test_no_more_pixels_are_kept_than_may_be(clip, monkeypatch, kept, augmentation):
+    """Read again or kept, the numbers are the same, and no two pictures are there at once."""
+    images, names = fruits()
+    recipe = {"epochs": 2, "batch_size": 8, "lr": 0.05, "schedule": "constant", **augmentation}
+    all_kept, learner = (VPT(clip, CLASSES, 2, 1) for _ in range(2))
+    history = quiet(all_kept, images, names, **recipe)
+    pixels, read = 4 * 3 * 64 * 64, learner.clip.image_processor
+    limit = len(images) * augmentation.get("views", 1) - (not kept)
+    monkeypatch.setattr("clipnotes.prompts.inputs.KEPT", pixels * limit)
+    calls = []
+    monkeypatch.setattr(clip, "image_processor", lambda *a, **k: calls.append(1) or read(*a, **k))
+    lazy = Lazy(images)
+    assert quiet(learner, lazy, names, **recipe).loss == history.loss
+    assert torch.equal(learner.ctx, all_kept.ctx)
+    assert lazy.most <= 2  # the one that is read, while the last one's name is still bound
+    once = len(images) * augmentation.get("views", 1)
+    anew = 2 * len(images)
+    assert len(calls) == (once if kept and augmentation.keys() != {"augment"} else anew)
+    before = lazy.most = 0
+    monkeypatch.setattr("clipnotes.prompts.training.evaluation.BLOCK", 4 * pixels)
+    evaluate(learner, lazy, names)
+    assert before < lazy.most <= 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda clip: VPT(clip, CLASSES, 2, 1), lambda clip: PromptLearner(clip, CLASSES, n_ctx=2)],
+)
+def test_files_are_read_as_pictures_are(clip, tmp_path, make):
+    images, names = fruits()
+    for i, image in enumerate(images):
+        image.save(tmp_path / f"{i:02}.png")
+    files = Files([str(path) for path in sorted(tmp_path.iterdir())])
+    learners = make(clip), make(clip)
+    losses = [
+        quiet(learner, given, names, epochs=2, batch_size=8, lr=0.05, schedule="constant").loss
+        for learner, given in zip(learners, (images, files), strict=True)
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    found = [evaluate(learners[0], given, names).confusion for given in (images, files)]
+    assert torch.equal(*found)
+
+
+def test_a_run_goes_on_from_its_checkpoint(clip, tmp_path, monkeypatch):
+    images, names = fruits()
+    recipe = {"epochs": 2, "batch_size": 8, "lr": 0.05, "schedule": "constant"}
+    whole, stopped, again = (VPT(clip, CLASSES, 2, 1) for _ in range(3))
+    history = quiet(whole, images, names, **recipe)
+    encode, calls = stopped.logits, []
+
+    def stop(pixel_values):
+        calls.append(len(pixel_values))
+        if len(calls) == 4:  # the checkpoint's first look, the first epoch, and one step more
+            raise KeyboardInterrupt
+        return encode(pixel_values)
+
+    monkeypatch.setattr(stopped, "logits", stop)
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        quiet(stopped, images, names, checkpoint=path, **recipe)
+    assert calls == [1, 8, 7, 8]
+    resumed = quiet(again, images, names, checkpoint=path, **recipe)
+    assert resumed.loss == pytest.approx(history.loss, rel=1e-4)
+    assert agree(again.ctx, whole.ctx, 1e-4)
+
+
+def test_a_model_in_half_precision(clip):
+    half = copy.deepcopy(clip.model).bfloat16()
+    half = clipnotes.Clip(half, clip.tokenizer, clip.image_processor)
+    images, _ = fruits()
+    vpt, plain = (VPT(c, CLASSES, 2) for c in (half, clip))
+    found = vpt.logits(vpt.inputs(images))
+    found.square().sum().backward()
+    assert {vpt.ctx.dtype, vpt.ctx.grad.dtype, found.dtype} == {torch.float32}
+    features = vpt.image_features(vpt.inputs(images))
+    assert_close("unit", features.norm(dim=-1), torch.ones(15), 1e-6)
+    assert_close("features", features, plain.image_features(plain.inputs(images)), 0.05)
+
+
+def test_the_learner_owns_its_prompts_and_nothing_else(clip):
+    vpt = VPT(clip, NAMES, 2)
+    assert list(vpt.state_dict()) == [name for name, _ in vpt.named_parameters()] == ["ctx"]
+    twin = copy.deepcopy(vpt)
+    assert twin.clip is clip
+    with torch.no_grad():
+        twin.ctx.zero_()
+    assert vpt.ctx.abs().sum() > 0
+
+
+# On disk
+
+
+@pytest.mark.parametrize("depth", [1, None])
+def test_saved_and_loaded(clip, tmp_path, depth):
+    tiny = deep_clip(clip, 8)
+    vpt = VPT(tiny, NAMES, 3, depth, ["a {}", "the {}"], seed=4)
+    vpt.save(tmp_path, shots=2)
+    tensors, card = read_prompt(tmp_path)
+    assert list(tensors) == ["ctx"]
+    assert card["vision_tower"] is not None
+    for back in (VPT.load(tmp_path, tiny), load_prompt(tmp_path, tiny)):
+        assert type(back) is VPT
+        assert agree(back.logits(pictures(tiny)), vpt.logits(pictures(tiny)))
+    others = VPT.load(tmp_path, tiny, ["bear", "fox"])
+    assert_close(
+        "others", others(), ZeroShot(tiny, ["bear", "fox"], ["a {}", "the {}"]).class_features
+    )
+    other = copy.deepcopy(tiny.model)
+    with torch.no_grad():
+        vision_tower(other).post_layernorm.weight.mul_(2)
+    with pytest.raises(ValueError, match="the vision tower"):
+        VPT.load(tmp_path, clipnotes.Clip(other, tiny.tokenizer, tiny.image_processor))
+    with pytest.raises(ValueError, match="'vpt', and PromptLearner loads 'coop'"):
+        PromptLearner.load(tmp_path, tiny)
+    write_prompt(tmp_path, {"ctx": tensors["ctx"][:, :2]}, card, force=True)
+    with pytest.raises(ValueError, match=r"is damaged: it holds .*ctx"):
+        VPT.load(tmp_path, tiny)
+
+
+# What it cannot take
+
+
+def test_wrong_arguments_are_named(clip):
+    tiny = deep_clip(clip, 8)
+    with pytest.raises(TypeError, match="clip is a CLIPModel: give what"):
+        VPT(tiny.model, NAMES)
+    text = CLIPTextModelWithProjection(tiny.model.config.text_config)
+    with pytest.raises(TypeError, match="no CLIP vision tower in a CLIPTextModelWithProjection"):
+        VPT(clipnotes.Clip(text, tiny.tokenizer, tiny.image_processor), NAMES)
+    for depth in (0, 4):
+        with pytest.raises(ValueError, match=f"depth is {depth}, and the vision tower has 3 la"):
+            VPT(tiny, NAMES, depth=depth)
+    with pytest.raises(TypeError, match=r"depth is 1\.5"):
+        VPT(tiny, NAMES, depth=1.5)
+    with pytest.raises(ValueError, match="n_ctx is 0"):
+        VPT(tiny, NAMES, 0)
+    with pytest.raises(ValueError, match="'no place' has 0 places"):
+        VPT(tiny, NAMES, templates="no place")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x[0], r"shape \(3, 64, 64\).*\(n, 3, 64, 64\)"),
+        (lambda x: x[..., :32], r"shape \(2, 3, 64, 32\)"),
+        (lambda x: x.long(), "torch.int64"),
+        (lambda x: x[:0], r"images is empty; give PIL pictures, or the \(n, 3, 64, 64\) tensor"),
+        (lambda x: x[0, 0, 0, 0], r"shape \(\)"),
+        (lambda x: x.index_fill(0, torch.tensor([1]), torch.nan), "picture 1 has a pixel"),
+        (lambda x: torch.eye(128)[:2], r"shape \(2, 128\).*clip.preprocess"),
+    ],
+)
+def test_pixels_that_do_not_fit(clip, change, words):
+    vpt = VPT(clip, CLASSES, 1, 1)
+    start = vpt.ctx.detach().clone()
+    given = change(torch.zeros(2, 3, 64, 64))
+    for call in (quiet, evaluate):
+        with pytest.raises(ValueError, match=words):
+            call(vpt, given, [0, 1])
+    assert torch.equal(vpt.ctx, start)
+    if given.dim() == 4 and len(given) == 2:
+        with pytest.raises(ValueError, match=words):
+            vpt.logits(given)

@@ -1,0 +1,196 @@
+"""Where context, name and end stand: every position, and every prompt that cannot be."""
+
+import copy
+import logging
+
+import pytest
+import torch
+from transformers import CLIPTokenizer
+
+from clipnotes.checkpoints import EMOJI_CLIP
+from clipnotes.classnames import token_ids
+from clipnotes.prompts.encode import encode
+from clipnotes.prompts.layout import Layout
+from reference import assert_close
+from reference_prompts import prompt_clip
+
+NAMES = ["tulip", "dog", "steam locomotive"]
+START, END, X, DOT = 3998, 3999, 343, 269
+TULIP = [860, 1478]
+
+
+def build(tokenizer, names=NAMES, n_ctx=3, limit=32, **kwargs):
+    return Layout.build(tokenizer, names, n_ctx, limit=limit, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("position", "row", "places"),
+    [
+        ("end", [START, X, X, X, *TULIP, DOT, END], [1, 2, 3]),
+        ("middle", [START, X, *TULIP, X, X, DOT, END], [1, 4, 5]),
+        ("front", [START, *TULIP, X, X, X, DOT, END], [3, 4, 5]),
+    ],
+)
+def test_the_context_stands_where_it_should(clip, position, row, places):
+    layout = build(clip.tokenizer, ["tulip"], position=position)
+    assert layout.input_ids.tolist() == [row]
+    assert layout.ctx_positions.tolist() == [places]
+    assert layout.eos.tolist() == [7]
+    assert {t.dtype for t in (layout.input_ids, layout.ctx_positions, layout.eos)} == {torch.int64}
+
+
+def test_words_in_front_of_the_name_stay_with_it(clip):
+    photo_of_a = token_ids(clip.tokenizer, ["photo of a"])[0]
+    rows = {
+        position: build(
+            clip.tokenizer, ["tulip"], 2, template="photo of a {}, red", position=position
+        ).input_ids.tolist()[0][1:-1]
+        for position in ("end", "middle", "front")
+    }
+    red = token_ids(clip.tokenizer, [", red"])[0]
+    assert rows["end"] == [X, X, *photo_of_a, *TULIP, *red]
+    assert rows["middle"] == [X, *photo_of_a, *TULIP, X, *red]
+    assert rows["front"] == [*photo_of_a, *TULIP, X, X, *red]
+
+
+def test_one_context_token_in_the_middle_stands_behind_the_name(clip):
+    assert build(clip.tokenizer, ["tulip"], 1, position="middle").ctx_positions.tolist() == [[3]]
+
+
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+def test_prompts_are_cut_behind_the_longest_and_filled_up_with_the_end(clip, position):
+    layout = build(clip.tokenizer, position=position)
+    for row, places, eos in zip(*vars(layout).values(), strict=True):
+        assert row[0] == START
+        assert (row[eos:] == END).all()
+        assert (row[:eos] != END).all()
+        assert (row[places] == X).all()
+        assert (row == X).sum() == 3
+    assert layout.eos.max() == layout.input_ids.shape[1] - 1
+    assert layout.eos.tolist() == [
+        len(clip.tokenizer(f"x x x {name}.")["input_ids"]) - 1 for name in NAMES
+    ]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_stands_behind_the_end_does_not_matter(clip, seed):
+    tiny = prompt_clip(clip, seed)
+    ctx = torch.randn(3, tiny.model.config.text_config.hidden_size)
+    layout = build(clip.tokenizer)
+    expected = encode(tiny.model, layout, ctx)
+    limit = tiny.model.config.text_config.max_position_embeddings
+    for filler in (END, 7):
+        longer = torch.full((3, limit), filler)
+        longer[:, : layout.input_ids.shape[1]] = layout.input_ids
+        padded = Layout(longer, layout.ctx_positions, layout.eos)
+        assert_close("features", encode(tiny.model, padded, ctx), expected, 1e-6)
+
+
+def test_the_end_is_that_of_the_layout_and_not_looked_up_again(clip):
+    """A larger id in the text, or a vector that looks like the end, must not be read instead."""
+    tiny = prompt_clip(clip, 1, vocab_size=4001)  # old rule: the largest id is the end
+    assert tiny.model.config.text_config.eos_token_id == 2
+    layout = build(clip.tokenizer, ["tulip", "dog"], 3)
+    added = layout.input_ids.clone()
+    added[:, 4] = 4000  # behind the context
+    table = tiny.model.text_model.embeddings.token_embedding.weight.detach()
+    ctx = table[[5, END, 6]]
+    with torch.no_grad():
+        table[4000] = table[layout.input_ids[0, 4]]
+    with_added = encode(tiny.model, Layout(added, layout.ctx_positions, layout.eos), ctx)[0]
+    assert_close("features", with_added, encode(tiny.model, layout, ctx)[0], 1e-6)
+
+
+def test_every_tokenizer_gives_the_same_layout(clip):
+    own = CLIPTokenizer.from_pretrained(EMOJI_CLIP)  # in 4.x the slow one
+    for position in ("end", "middle", "front"):
+        ours, theirs = (build(t, position=position) for t in (own, clip.tokenizer))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(*map(dict.values, map(vars, (ours, theirs))), strict=True)
+        )
+
+
+def test_a_context_inside_of_a_word_is_refused(clip):
+    assert build(clip.tokenizer, ["tulip"], template="{}s").eos.tolist() == [6]
+    for position in ("middle", "front"):
+        with pytest.raises(ValueError, match=r"'\{\}s', 's' becomes one token.*'tulip'.*a space"):
+            build(clip.tokenizer, ["dog 1", "tulip"], template="{}s", position=position)
+        build(clip.tokenizer, ["tulip"], template="{} s", position=position)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"names": "tulip"}, TypeError, r"give a list, \['tulip'\]"),
+        ({"names": []}, ValueError, "no class was given"),
+        ({"names": ["tulip", 3]}, TypeError, "class 1 is a int"),
+        ({"names": ["tulip", ""]}, ValueError, "class 1 is ''"),
+        ({"names": [" \n"]}, ValueError, "class 0 is"),
+        ({"names": ["dog", "tulip", "dog"]}, ValueError, "'dog' is class 0 and class 2"),
+        ({"names": ["dog", "a <|endoftext|> b"]}, ValueError, r"class 'a <.*end token"),
+        ({"names": ["<|startoftext|>"]}, ValueError, r"start or end token"),
+        ({"n_ctx": 0}, ValueError, "n_ctx is 0: at least one"),
+        ({"n_ctx": -3}, ValueError, "n_ctx is -3"),
+        ({"n_ctx": 2.0}, TypeError, r"n_ctx is 2\.0: give an integer"),
+        ({"n_ctx": True}, TypeError, "n_ctx is True"),
+        ({"template": "a photo"}, ValueError, "'a photo' has 0 places"),
+        ({"template": "{} and {}"}, ValueError, "has 2 places"),
+        ({"template": None}, TypeError, "template is a NoneType"),
+        ({"position": "start"}, ValueError, "'start': choose one of 'end', 'middle', 'front'"),
+        ({"position": None}, ValueError, "position is None"),
+    ],
+)
+def test_wrong_arguments_are_named(clip, changed, error, message):
+    with pytest.raises(error, match=message):
+        build(clip.tokenizer, **changed)
+
+
+def test_a_prompt_that_does_not_fit_names_the_class_and_the_budget(clip):
+    long = "the quick brown fox"
+    n_tokens = len(clip.tokenizer(long + ".")["input_ids"]) - 2
+    room = 32 - 2 - n_tokens
+    build(clip.tokenizer, ["dog", long, "tulip"], room)
+    message = (
+        f"class '{long}' takes {n_tokens} tokens.*leaving room for {room} context tokens "
+        f"of the 32 positions.*n_ctx is {room + 1}"
+    )
+    with pytest.raises(ValueError, match=message):
+        build(clip.tokenizer, ["dog", long, "tulip"], room + 1)
+    with pytest.raises(ValueError, match="leaving room for 0 context tokens"):
+        build(clip.tokenizer, ["dog " * 40], 1)
+
+
+def test_of_a_prompt_that_does_not_fit_the_tokenizer_says_nothing_more(clip, monkeypatch):
+    """It would warn, in its log, that the text is too long: our error says so, and of which."""
+    tokenizer, said = copy.deepcopy(clip.tokenizer), []
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("transformers.tokenization"):
+            monkeypatch.setattr(logging.getLogger(name), "handle", said.append)
+    with pytest.raises(ValueError, match="leaving room for 0 context tokens"):
+        build(tokenizer, ["dog " * 40], 1)
+    assert said == []
+    tokenizer(["dog " * 40])
+    assert len(said) == 1, "otherwise it does"
+
+
+def test_a_name_without_a_token_is_refused():
+    class Deaf:
+        bos_token_id, eos_token_id = 1, 2
+
+        def __call__(self, texts, **kwargs):
+            return {"input_ids": [[] if "?" in text else [5] for text in texts]}
+
+    assert build(Deaf(), ["a"]).eos.tolist() == [5]
+    with pytest.raises(ValueError, match=r"class '\?' has no token"):
+        build(Deaf(), ["a", "?"])
+
+
+def test_braces_in_a_name_stay(clip):
+    ids = build(clip.tokenizer, ["a {} b"], 1).input_ids.tolist()[0]
+    assert ids[2:-1] == token_ids(clip.tokenizer, ["a {} b."])[0]
+
+
+def test_the_longest_prompt_is_that_of_most_tokens(clip):
+    with pytest.raises(ValueError, match="class '日本' takes 7 tokens"):
+        build(clip.tokenizer, ["dog", "日本", "a red dog"], 24)

@@ -1,0 +1,420 @@
+"""fit(): CoOp's recipe against a plain loop, to the bit again, and nothing else is touched."""
+
+import copy
+import functools
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import cross_entropy
+
+from clipnotes import compat
+from clipnotes.prompts import PromptLearner, evaluate, fit, random_crop_and_flip
+from clipnotes.prompts.recipe import batches, epochs_for, learning_rates
+from clipnotes.prompts.training.augmentation import check_augment, inputs_for
+from few_pictures import CLASSES, fruits, small_learner
+from reference import agree
+
+quiet = functools.partial(fit, progress=False)
+
+
+@pytest.fixture(scope="module")
+def shots(clip):
+    """Features and names of three pictures a class."""
+    images, names = fruits()
+    return clip.encode_image(images), names
+
+
+# The recipe
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 50])
+def test_learning_rates_are_the_reference_s(epochs):
+    """Its cosine starts after the warm-up, and is as long as the whole training."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.002)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    expected = [1e-5]
+    while len(expected) < epochs:
+        expected += cosine.get_last_lr()
+        optimizer.step()
+        cosine.step()
+    assert learning_rates("cosine", 0.002, epochs) == pytest.approx(expected, rel=1e-12)
+
+
+def test_other_schedules():
+    assert learning_rates("constant", 0.5, 3) == [0.5, 0.5, 0.5]
+    assert learning_rates(lambda epoch: epoch / 2, 0.5, 3) == [0, 0.25, 0.5]
+
+
+def test_an_epoch_sees_every_row_once_in_another_order():
+    first, second = (batches(70, 32, seed=0, epoch=epoch) for epoch in (0, 1))
+    assert [len(batch) for batch in first] == [32, 32, 6]
+    for epoch in (first, second):
+        assert sorted(row for batch in epoch for row in batch) == list(range(70))
+    assert first != second != batches(70, 32, seed=1, epoch=1)
+    assert first == batches(70, 32, seed=0, epoch=0)
+
+
+def test_epochs_go_by_the_class_with_the_fewest_pictures(clip, shots):
+    assert [epochs_for(s) for s in (1, 2, 4, 7, 8, 16)] == [50, 100, 100, 100, 200, 200]
+    features, names = shots
+    names = [*names[:-1], "grapes"]  # one class loses a picture, another has four
+    learner = PromptLearner(clip, CLASSES, n_ctx=1)
+    history = quiet(learner, features, names, batch_size=99)
+    assert (history.shots, history.epochs, len(history.loss)) == (2, 100, 100)
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_the_default_is_coop_s_plain_loop(clip, shots, per_class):
+    features, names = shots
+    learner = small_learner(clip, per_class=per_class)
+    plain = copy.deepcopy(learner)
+    history = quiet(learner, features, names, epochs=3, batch_size=4, seed=5)
+
+    labels = torch.tensor([CLASSES.index(name) for name in names])
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0, momentum=0.9, weight_decay=5e-4)
+    for epoch, lr in enumerate([1e-5, 0.002, 0.0015]):
+        optimizer.param_groups[0]["lr"] = lr
+        losses, right = [], 0
+        for batch in batches(15, 4, seed=5, epoch=epoch):
+            logits = plain.logits(features[batch])
+            loss = cross_entropy(logits, labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses += [loss.item()] * len(batch)
+            right += (logits.argmax(-1) == labels[batch]).sum().item()
+        assert history.loss[epoch] == pytest.approx(np.mean(losses), abs=1e-5)
+        assert history.accuracy[epoch] == right / 15
+    torch.testing.assert_close(learner.ctx, plain.ctx, atol=1e-6, rtol=0)
+    assert history.lr == pytest.approx([1e-5, 0.002, 0.0015])
+    assert (learner.ctx - small_learner(clip, per_class=per_class).ctx).abs().max() > 1e-3
+
+
+def test_another_optimizer_and_schedule(clip, shots):
+    features, names = shots
+    learner = small_learner(clip)
+    plain = copy.deepcopy(learner)
+    adam = functools.partial(torch.optim.AdamW, weight_decay=0.1)
+    recipe = {"optimizer": adam, "lr": 0.01, "schedule": lambda epoch: 1 / (epoch + 1)}
+    quiet(learner, features, names, epochs=2, **recipe)
+    labels = torch.tensor([CLASSES.index(name) for name in names])
+    optimizer = adam(plain.parameters())
+    for lr in (0.01, 0.005):
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.zero_grad()
+        cross_entropy(plain.logits(features), labels).backward()
+        optimizer.step()
+    torch.testing.assert_close(learner.ctx, plain.ctx, atol=1e-5, rtol=0)
+
+
+def test_it_learns(clip, shots):
+    """Even to call every fruit by the next one's name."""
+    features, names = shots
+    names = [CLASSES[CLASSES.index(name) - 1] for name in names]
+    learner = small_learner(clip, per_class=True)
+    before = evaluate(learner, features, names)
+    with torch.no_grad():  # also where somebody has turned gradients off
+        history = quiet(learner, features, names, epochs=20, lr=0.05, schedule="constant")
+    after = evaluate(learner, features, names)
+    assert before.accuracy == history.accuracy[0] < 0.2
+    assert after.accuracy > 0.8
+    assert history.loss[-1] < history.loss[0] / 2
+    assert 0 < history.seconds < 60
+
+
+# The same again
+
+
+def test_same_seed_same_prompt_and_no_global_chance(clip, shots):
+    features, names = shots
+    before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    recipe = {"epochs": 2, "batch_size": 4, "schedule": "constant"}
+    learners = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(len(learners))
+        changed = torch.get_rng_state()
+        learners.append(small_learner(clip))
+        quiet(learners[-1], features, names, seed=seed, **recipe)
+        assert torch.equal(changed, torch.get_rng_state())
+    after = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert after == before
+    assert agree(learners[0].ctx, learners[1].ctx, 1e-4)
+    assert not agree(learners[0].ctx, learners[2].ctx, 1e-4)
+
+
+def test_pictures_are_encoded_once_and_give_what_features_give(clip, monkeypatch):
+    images, names = fruits()
+    numbers = [CLASSES.index(name) for name in names]
+    learner, other = small_learner(clip), small_learner(clip)
+    encoded = count_encoded(monkeypatch)
+    quiet(learner, images, names, epochs=3)
+    assert encoded == [15]
+    quiet(other, clip.encode_image(images), torch.tensor(numbers), epochs=3)
+    assert agree(learner.ctx, other.ctx, 1e-4)
+
+
+def count_encoded(monkeypatch):
+    """Write down how many pictures are encoded at a time."""
+    encode, sizes = compat.image_features, []
+
+    def image_features(model, pixel_values):
+        sizes.append(len(pixel_values))
+        return encode(model, pixel_values)
+
+    monkeypatch.setattr(compat, "image_features", image_features)
+    return sizes
+
+
+class Open(PromptLearner):
+    """Its logits have a gradient in the model too, as a learner may well have."""
+
+    def logits(self, image_features):
+        scale = self.clip.model.logit_scale
+        return super().logits(image_features) * (scale / scale.detach())
+
+
+def test_nothing_but_the_context_changes(clip, shots):
+    features, names = shots
+    free = copy.deepcopy(clip)
+    free.model.requires_grad_(True)
+    before = {name: value.clone() for name, value in free.model.state_dict().items()}
+    learner = Open(free, CLASSES, n_ctx=2)
+    features = features.clone().requires_grad_()
+    start = learner.ctx.detach().clone()
+    quiet(learner, features, names, epochs=2, schedule="constant")
+    assert not torch.equal(learner.ctx, start)
+    assert features.grad is None
+    assert learner.ctx.grad is None
+    for name, parameter in free.model.named_parameters():
+        assert parameter.grad is None and parameter.requires_grad, name
+        assert torch.equal(parameter, before[name]), name
+
+
+def test_a_model_in_half_precision(clip, shots):
+    _, names = shots
+    half = copy.deepcopy(clip)
+    half.model.to(torch.bfloat16)
+    learner, full = small_learner(half), small_learner(clip)
+    for each in (learner, full):
+        history = quiet(each, fruits()[0], names, epochs=5, schedule="constant")
+    assert learner.ctx.dtype == torch.float32
+    assert history.loss[-1] < history.loss[0]
+    torch.testing.assert_close(learner.ctx, full.ctx, atol=0.05, rtol=0)
+
+
+# Augmentation
+
+
+def test_views_are_encoded_before_training_and_one_is_taken_an_epoch(clip, monkeypatch):
+    images, names = fruits()
+    learner = small_learner(clip)
+    encoded = count_encoded(monkeypatch)
+    quiet(learner, images, names, epochs=3, augment=random_crop_and_flip, views=2)
+    assert encoded == [15, 15]
+    draw = inputs_for(learner, images[:2], random_crop_and_flip, 3, 0)
+    views = {tuple(feature.tolist()) for epoch in range(40) for feature in draw(epoch, [1])}
+    assert len(views) == 3
+    torch.testing.assert_close(draw(7, [0, 1])[1], draw(7, [1])[0], atol=0, rtol=0)
+    plain = clip.encode_image(images[:2])
+    for view in views:  # they are views of this picture, not of the other
+        similar = plain @ torch.tensor(view)
+        assert similar[1] > similar[0]
+
+
+@pytest.mark.parametrize(("views", "allowed"), [(1, True), (True, False), (1.5, False)])
+def test_views_are_a_whole_number(views, allowed):
+    if allowed:
+        check_augment(PICTURES, random_crop_and_flip, views)
+    else:
+        with pytest.raises(ValueError, match=f"views is {views}; give a whole number"):
+            check_augment(PICTURES, random_crop_and_flip, views)
+
+
+def test_without_views_every_step_augments_anew(clip, monkeypatch):
+    images, names = fruits()
+    learner, plain = small_learner(clip), small_learner(clip)
+    encoded = count_encoded(monkeypatch)
+    recipe = {"epochs": 2, "batch_size": 8, "schedule": "constant", "seed": 3}
+    quiet(learner, images, names, augment=random_crop_and_flip, **recipe)
+    assert encoded == [8, 7, 8, 7]
+
+    labels = torch.tensor([CLASSES.index(name) for name in names])
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.002, momentum=0.9, weight_decay=5e-4)
+    draw = inputs_for(learner, images, random_crop_and_flip, None, seed=3)
+    seen = []
+    for epoch in range(2):
+        for batch in batches(15, 8, seed=3, epoch=epoch):
+            # Alone and in a batch, a picture is augmented in the same way.
+            features = torch.cat([draw(epoch, [row]) for row in batch])
+            seen += features.tolist()
+            optimizer.zero_grad()
+            cross_entropy(plain.logits(features), labels[batch]).backward()
+            optimizer.step()
+    torch.testing.assert_close(learner.ctx, plain.ctx, atol=1e-5, rtol=0)
+    assert len({tuple(feature) for feature in seen}) == 30
+
+
+def test_two_rows_of_one_picture_are_augmented_differently(clip):
+    (image, *_), _ = fruits()
+    for views in (None, 1):
+        draw = inputs_for(small_learner(clip), [image, image], random_crop_and_flip, views, 0)
+        features = draw(0, [0, 1])
+        assert not torch.allclose(features[0], features[1], atol=1e-3)
+
+
+def test_the_crop_is_coop_s():
+    """The picture says where each pixel comes from: red is the column, green the row."""
+    columns = np.tile(np.arange(200, dtype=np.uint8), (100, 1))
+    rows = np.tile(np.arange(100, dtype=np.uint8)[:, None], (1, 200))
+    image = Image.fromarray(np.stack([columns, rows, rows], axis=-1))
+    areas, ratios, mirrored = [], [], 0
+    for seed in range(300):
+        crop = random_crop_and_flip(image, random.Random(seed))
+        assert crop.size == (100, 100)
+        pixels = np.asarray(crop).astype(float)
+        left, right = pixels[50, 0, 0], pixels[50, -1, 0]
+        top, bottom = pixels[0, 50, 1], pixels[-1, 50, 1]
+        mirrored += left > right
+        width, height = abs(right - left) + 1, abs(bottom - top) + 1
+        areas.append(width * height / 20_000)
+        ratios.append(width / height)
+    assert 120 < mirrored < 180
+    assert 0.07 < min(areas) < 0.12 and max(areas) < 0.7, "a square of the height has half the area"
+    assert 0.7 < min(ratios) < 0.8 and 1.25 < max(ratios) < 1.4
+    same = [random_crop_and_flip(image, random.Random(1)).tobytes() for _ in range(2)]
+    assert same[0] == same[1] != random_crop_and_flip(image, random.Random(2)).tobytes()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_crop_may_take_the_whole_width_or_height(axis):
+    """One side of the picture is black, the other one white, and both can be seen in a crop."""
+    ramp = np.linspace(0, 255, 8).astype(np.uint8)
+    image = Image.fromarray(np.tile(ramp, (8, 1)) if axis else np.tile(ramp[:, None], (1, 8)))
+    crops = [np.asarray(random_crop_and_flip(image, random.Random(i))) for i in range(100)]
+    assert any({0, 255} <= {*crop.flatten().tolist()} for crop in crops)
+
+
+def test_a_picture_too_narrow_for_a_crop_gives_a_square_of_it():
+    assert random_crop_and_flip(Image.new("RGB", (300, 3)), random.Random(0)).size == (3, 3)
+
+
+# What goes wrong
+
+
+class Breaks(PromptLearner):
+    """Its third logits, or their gradient, are not finite."""
+
+    calls = 0
+    how = "loss"
+
+    def logits(self, image_features):
+        self.calls += 1
+        logits = super().logits(image_features)
+        if self.calls < 3:
+            return logits
+        if self.how == "loss":
+            return logits * torch.nan
+        return logits + (self.ctx.sum() * 0).sqrt()  # 0, but its slope is infinite
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("loss", r"the loss is nan at step 3 \(epoch 2 of 4\).*smaller lr"),
+        ("gradient", r"the gradient is not finite at step 3 \(epoch 2 of 4\)"),
+    ],
+)
+def test_what_is_not_finite_stops_with_the_last_context_that_was(clip, shots, how, words):
+    features, names = shots
+    learner = Breaks(clip, CLASSES, n_ctx=2)
+    learner.how = how
+    with pytest.raises(FloatingPointError, match=words):
+        quiet(learner, features, names, epochs=4, batch_size=8)
+    expected = small_learner(clip)
+    quiet(expected, features, names, epochs=1, batch_size=8)
+    assert agree(learner.ctx, expected.ctx, 1e-4)
+
+
+def test_steps_are_counted_inside_an_epoch_too(clip, shots):
+    learner = Breaks(clip, CLASSES, n_ctx=2)
+    learner.how = "loss"
+    with pytest.raises(FloatingPointError, match=r"at step 3 \(epoch 1 of 4\)"):
+        quiet(learner, *shots, epochs=4, batch_size=4)
+
+
+def test_a_step_too_far_is_taken_back(clip, shots):
+    learner = small_learner(clip)
+    start = learner.ctx.detach().clone()
+    decay = functools.partial(torch.optim.SGD, weight_decay=1e6)
+    with pytest.raises(FloatingPointError, match="parameters would not be finite at step 1 "):
+        quiet(learner, *shots, optimizer=decay, lr=1e38, epochs=4, schedule="constant")
+    assert torch.equal(learner.ctx, start)
+
+
+UNIT, NUMBERS = torch.eye(128)[:5], [0, 1, 2, 3, 4]
+PICTURES = [Image.new("RGB", (8, 8))] * 5
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "recipe", "error", "words"),
+    [
+        (UNIT, [0, 1, 2, 3, 3], {}, ValueError, "the class 'tomato' has no picture"),
+        (UNIT, [0, 1, 2, 3], {}, ValueError, "5 pictures and 4 labels"),
+        (UNIT * 3, NUMBERS, {}, ValueError, "length 3"),
+        (UNIT, NUMBERS, {"epochs": 0}, ValueError, "epochs is 0"),
+        (UNIT, NUMBERS, {"epochs": 2.0}, ValueError, "epochs is 2.0"),
+        (UNIT, NUMBERS, {"lr": 0}, ValueError, "lr is 0"),
+        (UNIT, NUMBERS, {"lr": float("nan")}, ValueError, "lr is nan"),
+        (UNIT, NUMBERS, {"lr": "big"}, ValueError, "lr is 'big'"),
+        (UNIT, NUMBERS, {"batch_size": 0}, ValueError, "batch_size is 0"),
+        (UNIT, NUMBERS, {"batch_size": 1.5}, TypeError, "batch_size is 1.5"),
+        (UNIT, NUMBERS, {"seed": None}, TypeError, "seed is None"),
+        (UNIT, NUMBERS, {"schedule": "linear"}, ValueError, "'linear'; choose 'cosine' or"),
+        (UNIT, NUMBERS, {"schedule": 3}, TypeError, "schedule is a int"),
+        (UNIT, NUMBERS, {"schedule": lambda e: -1}, ValueError, "factor of epoch 0 is -1"),
+        (UNIT, NUMBERS, {"schedule": lambda e: 1e400}, ValueError, "factor of epoch 0 is inf"),
+        (UNIT, NUMBERS, {"optimizer": list}, TypeError, "optimizer made a list"),
+        (UNIT, NUMBERS, {"views": 2}, ValueError, "views is 2 and augment is None"),
+        (UNIT, NUMBERS, {"augment": random_crop_and_flip}, ValueError, "a tensor cannot be"),
+        (PICTURES, NUMBERS, {"augment": "flip"}, TypeError, "augment is a str"),
+        (
+            PICTURES,
+            NUMBERS,
+            {"augment": random_crop_and_flip, "views": 0},
+            ValueError,
+            "views is 0; give a whole number",
+        ),
+        (
+            [*PICTURES[:4], "last"],
+            NUMBERS,
+            {"augment": random_crop_and_flip, "batch_size": 1},
+            TypeError,
+            "picture 4: a str",
+        ),
+    ],
+)
+def test_what_it_cannot_take(clip, images, labels, recipe, error, words):
+    learner = small_learner(clip)
+    start = learner.ctx.detach().clone()
+    with pytest.raises(error, match=words):
+        quiet(learner, images, labels, **{"epochs": 2, **recipe})
+    assert torch.equal(learner.ctx, start)
+
+
+def test_a_learner_with_nothing_to_learn(clip):
+    learner = small_learner(clip).requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameter that wants a gradient"):
+        quiet(learner, UNIT, NUMBERS)
+
+
+def test_the_bar_says_loss_and_accuracy_on_stderr(clip, shots, capsys):
+    fit(small_learner(clip), *shots, epochs=2)
+    out, err = capsys.readouterr()
+    assert out == ""
+    last = err.split("\r")[-1]
+    assert "2/2" in last and "loss " in last and "accuracy " in last
+    fit(small_learner(clip), *shots, epochs=2, progress=False)
+    assert capsys.readouterr() == ("", "")
