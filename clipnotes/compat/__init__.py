@@ -1,15 +1,15 @@
 """Everything that depends on the version of transformers, and nothing else.
 
-Hugging Face's CLIP computes the same numbers in every version, but it hands them out differently.
-The rest of the package asks the functions below and does not look at versions. What differs
-between those it is tested with, 4.49, 4.57, 5.5, 5.18 and 5.24:
+Hugging Face's CLIP computes the same numbers in every version, but returns them in different ways.
+The rest of the package calls the functions below and never looks at the version. The package is
+tested with 4.49, 4.57, 5.5, 5.18 and 5.24, which differ in this:
 
-- The module with the layers is ``model.vision_model``; since 5.18 ``CLIPVisionModel`` itself.
-- ``get_image_features`` gives a tensor, but since 5.5 an output object whose ``pooler_output`` is
-  overwritten by the projection.
-- ``output_attentions=True`` under SDPA gives the weights and a warning in 4.49, a tuple of ``None``
-  in 4.57, an empty tuple since 5.5.
-- What was called gradient checkpointing is called activation checkpointing in 5.24.
+- The layers of a ``CLIPVisionModel`` are in its ``vision_model``; since 5.18 in the model itself.
+- ``get_image_features`` returns a tensor; since 5.5 an output object in which the projected vector
+  has taken the place of ``pooler_output``.
+- ``output_attentions=True`` under SDPA returns the weights with a warning in 4.49, a tuple of
+  ``None`` in 4.57, and an empty tuple since 5.5.
+- Gradient checkpointing is called activation checkpointing in 5.24.
 
 Below, B is the batch size, N the number of tokens, D the width of a tower and P the width of the
 space that both towers are projected into.

@@ -1,65 +1,46 @@
-"""What our own code takes over from a model of transformers, and what it must refuse.
+"""Decide which models of transformers our own code may copy, and refuse the others.
 
-Other families have CLIP's towers under CLIP's names, and read a text out elsewhere or pool pictures
-otherwise; PEFT, a quantiser or a compiler put parts of their own in the place of transformers';
-accelerate keeps weights elsewhere. Names of attributes tell none of this, and numbers would be
-wrong without a word. So here the classes are looked at that compute.
+Other families use CLIP's attribute names, but take the text's vector from a different token or pool
+images differently. PEFT, quantisers and compilers replace modules by their own, and accelerate may
+keep weights away from the model. The attribute names show none of this, and a copy would silently
+compute wrong numbers. So the functions below look at the classes that do the computing.
 """
 
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-# Families whose text tower computes as CLIP's. They read a text out by CLIP's two rules (False), or
-# by the place of the end token alone (True).
+# Families whose text tower computes as CLIP's. False: they find the end of a text by CLIP's
+# two rules, which depend on `eos_token_id`. True: always by the end token.
 _BY_PLACE = {"clip": False, "clipseg": False, "groupvit": False, "metaclip_2": True}
-# Or always at the largest id, whatever the config says: CLIP's rule for an `eos_token_id` of 2.
+# These always take the largest id, which is CLIP's rule for an `eos_token_id` of 2.
 _BY_SIZE = {"owlv2", "owlvit", "x_clip"}
 TEXT = {*_BY_PLACE, *_BY_SIZE}
-# Families whose vision tower computes as CLIP's. GroupViT's is the mean of groups.
+# Families whose vision tower computes as CLIP's. GroupViT is not among them: it averages groups.
 VISION = {"altclip", "chinese_clip", "clip", "clipseg", "metaclip_2"}
 
 _BUILT_BY = ("torch.nn.modules.", "transformers.models.", "transformers.activations")
 
 
 class EndRule(NamedTuple):
-    """Where a tower reads a text out: what ``eos_positions`` takes behind the ids."""
+    """How a tower finds the end of a text: the arguments of ``eos_positions`` after the ids."""
 
     eos_token_id: int
     by_place: bool
 
 
 def family(module: nn.Module) -> str | None:
-    """Name the family of transformers' models whose code a module runs; ``None`` if it runs other.
-
-    Example:
-        >>> import clipnotes
-        >>> family(clipnotes.load().model)
-        'clip'
-    """
+    """Name the family of transformers whose ``forward`` a module runs; ``None`` for other code."""
     package = _computes(module).__module__.split(".")
     return package[2] if package[:2] == ["transformers", "models"] else None
 
 
 def end_rule(tower: Any) -> EndRule:
-    """Tell by which rule a text tower reads texts out.
-
-    Args:
-        tower: A text tower, as ``compat.text_tower`` finds it, or our own.
-
-    Raises:
-        TypeError: A tower of a family that is not known here.
-        ValueError: A tower that must know the id of the end token and does not.
-
-    Example:
-        >>> import clipnotes
-        >>> end_rule(clipnotes.load().model.text_model)
-        EndRule(eos_token_id=3999, by_place=False)
-    """
-    found = family(getattr(tower, "_orig_mod", tower))  # of a compiled one, what is inside
-    if found in _BY_SIZE:
+    """Tell by which rule a text tower, of transformers or our own, finds the end of a text."""
+    name = family(getattr(tower, "_orig_mod", tower))  # a compiled tower holds the original
+    if name in _BY_SIZE:
         return EndRule(2, False)
-    by_place = _BY_PLACE.get(found or "", getattr(tower, "by_place", None))
+    by_place = _BY_PLACE.get(name or "", getattr(tower, "by_place", None))
     if by_place is None:
         raise TypeError(
             f"where a {type(tower).__name__} reads a text out is not known here. It is for text "
@@ -75,50 +56,20 @@ def end_rule(tower: Any) -> EndRule:
 
 
 def text_ends(tokenizer: Any, input_ids: Tensor) -> Tensor:
-    """Find where texts end: at the first end token of their tokenizer.
-
-    Args:
-        tokenizer: Which made the ids.
-        input_ids: (n, length).
-
-    Returns:
-        (n,) int64.
-
-    Raises:
-        ValueError: A text without it.
-
-    Example:
-        >>> import clipnotes
-        >>> clip = clipnotes.load()
-        >>> text_ends(clip.tokenizer, clip.tokenize(["a tulip", "a"])["input_ids"])
-        tensor([4, 2])
-    """
+    """Find the first end token of each text: (n, length) ids to (n,) positions."""
     end = tokenizer.eos_token_id
-    here = input_ids == (-1 if end is None else end)
-    if not bool(here.any(dim=-1).all()):
+    is_end = input_ids == (-1 if end is None else end)
+    if not bool(is_end.any(dim=-1).all()):
         raise ValueError(
             f"the tokenizer puts no end token behind a text (its eos_token is "
             f"{tokenizer.eos_token!r}), and CLIP reads a text out there; give Clip the tokenizer "
             "that belongs to the model"
         )
-    return here.int().argmax(dim=-1)  # of several, the first: the others are padding
+    return is_end.int().argmax(dim=-1)  # the first one, since any others are padding
 
 
 def check_copyable(module: nn.Module, what: str, families: set[str] | None = None) -> None:
-    """Raise unless a copy of a module's weights, in modules of ours, computes the same.
-
-    Args:
-        module: A tower, or a projection.
-        what: How to call it.
-        families: Those that it may be of; ``None`` for a part that torch itself provides.
-
-    Raises:
-        TypeError: It is of another family, or a part of it is neither transformers' nor torch's.
-        ValueError: Its weights are elsewhere.
-
-    Example:
-        >>> check_copyable(nn.Linear(2, 2), "text_projection")
-    """
+    """Raise unless modules of ours compute the same with a copy of this module's weights."""
     if families is not None and family(module) not in families | {None}:
         raise TypeError(
             f"the {what} is a {type(module).__name__}, which does not compute as CLIP's. Here, "
@@ -136,29 +87,14 @@ def check_copyable(module: nn.Module, what: str, families: set[str] | None = Non
 
 
 def check_here(module: nn.Module) -> None:
-    """Raise unless all weights of a module are in memory.
-
-    Raises:
-        ValueError: One is not: accelerate keeps it elsewhere, or it was never loaded.
-
-    Example:
-        >>> check_here(nn.Linear(2, 2))
-    """
+    """Raise unless all weights of a module are in memory."""
     for name, weight in module.named_parameters():
         if weight.is_meta:
             raise elsewhere(f"{name} of this {type(module).__name__}")
 
 
 def elsewhere(what: str) -> ValueError:
-    """Make the error for weights that are not in memory.
-
-    Args:
-        what: Which weights.
-
-    Example:
-        >>> str(elsewhere("weights of this model"))
-        'weights of this model: not in memory (on the meta device), because accelerate keeps ...'
-    """
+    """Make the error for weights that are not in memory."""
     return ValueError(
         f"{what}: not in memory (on the meta device), because accelerate keeps them elsewhere and "
         "brings each when its layer runs, or because they were never loaded. Load the model "
@@ -168,30 +104,26 @@ def elsewhere(what: str) -> ValueError:
 
 
 def class_of(thing: Any) -> str:
-    """Name the class of an object with its module: "Linear" is what several libraries call theirs.
-
-    Example:
-        >>> class_of(nn.Linear(2, 2))
-        'torch.nn.modules.linear.Linear'
-    """
+    """Name an object's class with its module, since several libraries have a ``Linear``."""
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
 def _computes(module: nn.Module) -> type:
-    """Return the class whose ``forward`` a module runs, be it of a subclass without its own."""
+    """Return the class whose ``forward`` a module runs, which may be a parent of its own class."""
     return next(cls for cls in type(module).__mro__ if "forward" in vars(cls))
 
 
 def _forward_replaced(module: nn.Module) -> bool:
     forward = vars(module).get("forward")
-    # accelerate puts its hooks there, and leaves the old one there when they are gone.
-    old = getattr(forward, "__func__", None) is type(module).forward
-    return forward is not None and not old and not hasattr(module, "_hf_hook")
+    # accelerate replaces `forward` to run its hooks. When it removes them, it leaves the class's
+    # own method behind as an attribute of the module, which computes the same.
+    put_back = getattr(forward, "__func__", None) is type(module).forward
+    return forward is not None and not put_back and not hasattr(module, "_hf_hook")
 
 
-def _foreign(path: str, said: str) -> TypeError:
+def _foreign(path: str, problem: str) -> TypeError:
     return TypeError(
-        f"{path} {said}, not as transformers built it, so a copy of its weights would compute "
+        f"{path} {problem}, not as transformers built it, so a copy of its weights would compute "
         "something else. Of a PEFT model, give what model.merge_and_unload() returns; of a "
         "quantised one, model.dequantize() or the original; of a compiled or wrapped one, what is "
         "inside (model._orig_mod, model.module)"

@@ -1,6 +1,7 @@
-"""Whether a module is compiled. Compiled code calls no hook that it was not compiled with.
+"""Find out whether a module is compiled.
 
-Which hooks it knows depends on what ran before, so nothing that hooks can rely on it.
+Compiled code runs only the hooks that were there when it was compiled, and when that was depends on
+what ran before. So code that works with hooks cannot rely on a compiled module to call them.
 """
 
 from collections.abc import Iterable
@@ -10,18 +11,7 @@ from torch import nn
 
 
 def how_compiled(module: nn.Module, take: str = "Take") -> str | None:
-    """Say what to take instead of a module that is compiled; ``None`` if it is not.
-
-    Args:
-        module: It, not the modules in it.
-        take: The verb to begin with.
-
-    Example:
-        >>> linear = nn.Linear(2, 2)
-        >>> how_compiled(linear)
-        >>> how_compiled(torch.compile(linear), "Trace")
-        'Trace the original, which torch.compile keeps as `_orig_mod`: it has the same weights ...'
-    """
+    """Say what to ``take`` instead of this module if it is compiled itself; else ``None``."""
     if isinstance(module, torch.jit.ScriptModule):
         return f"{take} the module that it was made from."
     if "_orig_mod" in module._modules:
@@ -40,23 +30,7 @@ def how_compiled(module: nn.Module, take: str = "Take") -> str | None:
 
 
 def refuse_compiled(model: nn.Module, hooked: Iterable[nn.Module], what: str) -> None:
-    """Raise if compiled code stands between a model and modules that get hooks.
-
-    Args:
-        model: It is called.
-        hooked: Modules in it. Others may be compiled.
-        what: What the hooks do, for the message.
-
-    Raises:
-        ValueError: One of them is compiled, or a module that they are in.
-
-    Example:
-        >>> model = nn.Sequential(nn.Linear(2, 2), torch.compile(nn.Linear(2, 2)))
-        >>> refuse_compiled(model, [model[0]], "the prompts")
-        >>> refuse_compiled(model, [model[1]], "the prompts")
-        Traceback (most recent call last):
-        ValueError: the module '1' is compiled, and compiled code would leave out the prompts. ...
-    """
+    """Raise if compiled code in a model would leave out the hooks of the ``hooked`` modules."""
     wanted = {id(module) for module in hooked}
     for path, module in model.named_modules():
         if (remedy := how_compiled(module)) and any(id(m) in wanted for m in module.modules()):
@@ -67,12 +41,6 @@ def refuse_compiled(model: nn.Module, hooked: Iterable[nn.Module], what: str) ->
 
 
 def original(module: nn.Module) -> nn.Module:
-    """Return the module that ``torch.compile`` made this one from, or itself.
-
-    Example:
-        >>> linear = nn.Linear(2, 2)
-        >>> original(torch.compile(linear)) is linear is original(linear)
-        True
-    """
+    """Return the module that ``torch.compile`` made this one from, or the module itself."""
     inner = module._modules.get("_orig_mod")
     return module if inner is None else inner

@@ -1,4 +1,4 @@
-"""What a tower computes on its way, complete in every version of transformers."""
+"""Run a tower and return all its hidden states and attentions, in every version of transformers."""
 
 import inspect
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from clipnotes.compat.towers import text_tower, vision_tower
 
 
 class TowerStates(NamedTuple):
-    """What one tower computed, complete in every version of transformers.
+    """The hidden states, attentions and pooled output of one tower, none of them missing.
 
     Attributes:
         last_hidden_state: (B, N, D). For text, after ``final_layer_norm``.
         pooler_output: (B, D), the tower's own pooled vector, before any projection.
-        hidden_states: n_layers + 1 of (B, N, D): what went into the encoder, then what each layer
-            made of it. The last one of a text tower is *before* ``final_layer_norm``.
+        hidden_states: n_layers + 1 of (B, N, D): the encoder's input, then the output of each
+            layer. The last one of a text tower is *before* ``final_layer_norm``.
         attentions: n_layers of (B, n_heads, N, N); without dropout each row sums to 1.
     """
 
@@ -31,14 +31,14 @@ class TowerStates(NamedTuple):
 
 @contextmanager
 def eager_attention(model: nn.Module) -> Iterator[None]:
-    """Make a model compute attention step by step, so that its weights can come out.
+    """Make a model compute attention step by step, so that it can return the attention weights.
 
-    SDPA, the default, never forms the weights. Inside this context
-    ``output_attentions=True`` returns them in every version, without a warning. After it, also
-    after an exception, each tower is back at the implementation it had.
+    SDPA, the default, never forms the weights. Inside this context ``output_attentions=True``
+    returns them in every version, without a warning. On leaving it, even by an exception, each
+    tower gets back the implementation it had.
 
     Args:
-        model: A CLIP model or a part of one. Meanwhile, no other thread should run it.
+        model: A CLIP model or a part of one. No other thread should run it inside the context.
 
     Example:
         >>> import torch
@@ -54,19 +54,19 @@ def eager_attention(model: nn.Module) -> Iterator[None]:
     # tower's own setting when we restore its parent. The value behind it belongs to one config.
     key = "_attn_implementation_internal"
     configs = {id(c): c for m in modules if hasattr(c := getattr(m, "config", None), key)}.values()
-    before = [(config, getattr(config, key)) for config in configs]
+    settings = [(config, getattr(config, key)) for config in configs]
     twins = [(module, type(module), twin) for module in modules if (twin := _eager_twin(module))]
     try:
-        for config, _ in before:
+        for config, _ in settings:
             setattr(config, key, "eager")
         for module, _, twin in twins:
             module.__class__ = twin
         yield
     finally:
-        for config, value in before:
+        for config, value in settings:
             setattr(config, key, value)
-        for module, own_class, _ in twins:
-            module.__class__ = own_class
+        for module, original_class, _ in twins:
+            module.__class__ = original_class
 
 
 def _eager_twin(module: nn.Module) -> type[nn.Module] | None:
@@ -76,16 +76,19 @@ def _eager_twin(module: nn.Module) -> type[nn.Module] | None:
 
 
 def vision_states(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> TowerStates:
-    """Run the vision tower and return everything on the way; nothing is ``None`` or empty.
+    """Run the vision tower and return all its states; nothing is ``None`` or empty.
 
     Args:
         model: Any model that ``vision_tower`` accepts.
         pixel_values: (B, 3, height, width), floating point.
         **kwargs: Passed to the tower.
 
+    Returns:
+        The states of all layers, see ``TowerStates``.
+
     Raises:
         TypeError: The model has no vision tower.
-        ValueError: A layer is compiled, or attention is a function of somebody's own.
+        ValueError: A layer is compiled, or the attention function is not one of transformers'.
         RuntimeError: A layer gave no attention weights (its attention module was replaced).
 
     Example:
@@ -102,7 +105,7 @@ def vision_states(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Towe
 def text_states(
     model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
 ) -> TowerStates:
-    """Run the text tower and return everything on the way; nothing is ``None`` or empty.
+    """Run the text tower and return all its states; nothing is ``None`` or empty.
 
     Args:
         model: Any model that ``text_tower`` accepts.
@@ -110,8 +113,12 @@ def text_states(
         attention_mask: (B, N), 1 for tokens and 0 for padding.
         **kwargs: Passed to the tower.
 
+    Returns:
+        The states of all layers, see ``TowerStates``.
+
     Raises:
-        TypeError, ValueError, RuntimeError: As in ``vision_states``.
+        TypeError: The model has no text tower.
+        ValueError, RuntimeError: As in ``vision_states``.
 
     Example:
         >>> import torch
@@ -130,7 +137,7 @@ def _states(tower: Any, **inputs: Any) -> TowerStates:
     refuse_compiled(tower, [layer.self_attn for layer in layers], "what records its states")
     with eager_attention(tower):
         output = tower(**inputs, output_hidden_states=True, output_attentions=True)
-    # All four were asked for, so every version has them in this order.
+    # With both flags set, every version returns all four, in this order.
     states = TowerStates(*(output if isinstance(output, tuple) else output.to_tuple()))
     n_layers = len(layers)
     if len(states.attentions) != n_layers or any(weights is None for weights in states.attentions):

@@ -1,4 +1,4 @@
-"""Find the parts of a CLIP of transformers, and encode with them, in every version of it."""
+"""Find the parts of a CLIP and encode with them, in every version of transformers."""
 
 from typing import Any
 
@@ -7,10 +7,13 @@ from torch import Tensor, nn
 
 
 def vision_tower(model: nn.Module) -> nn.Module:
-    """Find the module that itself holds the vision tower's layers: the model's own, not a copy.
+    """Find the module inside a model that holds the vision tower's layers.
 
     Args:
         model: ``CLIPModel``, ``CLIPVisionModel``, ``CLIPVisionModelWithProjection``, or the tower.
+
+    Returns:
+        The model's own module, not a copy.
 
     Raises:
         TypeError: The model has no CLIP vision tower.
@@ -25,10 +28,13 @@ def vision_tower(model: nn.Module) -> nn.Module:
 
 
 def text_tower(model: nn.Module) -> nn.Module:
-    """Find the module that itself holds the text tower's layers: the model's own, not a copy.
+    """Find the module inside a model that holds the text tower's layers.
 
     Args:
         model: ``CLIPModel``, ``CLIPTextModel``, ``CLIPTextModelWithProjection``, or the tower.
+
+    Returns:
+        The model's own module, not a copy.
 
     Raises:
         TypeError: The model has no CLIP text tower.
@@ -43,7 +49,7 @@ def text_tower(model: nn.Module) -> nn.Module:
 
 
 def _find_tower(model: nn.Module, kind: str, *parts: str) -> nn.Module:
-    # Names of attributes outlive names of classes: `CLIPVisionTransformer` is gone since 5.18.
+    # Attributes keep their names longer than classes do: `CLIPVisionTransformer` went in 5.18.
     candidate: Any = model
     while candidate is not None:
         if all(hasattr(candidate, part) for part in parts):
@@ -62,9 +68,9 @@ def _find_tower(model: nn.Module, kind: str, *parts: str) -> nn.Module:
 def image_features(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
     """Encode images into the shared space: pooled, projected, not normalised.
 
-    The tower and the projection are called one after the other, so no output object needs to be
-    unwrapped. The pooled and the projected vector can have the same width (512 in the text tower
-    of ViT-B/32), and then nothing would tell that the wrong one was taken.
+    We call the tower and then the projection, so no output object has to be unwrapped. Pooled and
+    projected vectors may have the same width (512 in the text tower of ViT-B/32), and then nobody
+    would notice that the wrong one was taken from such an object.
 
     Args:
         model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
@@ -99,21 +105,21 @@ def text_features(
 ) -> Tensor:
     """Encode texts into the shared space: pooled, projected, not normalised.
 
-    A tower pools where its configuration lets it look for the end. With ``eos_token_id=2``, which
-    old configurations have, OpenAI's among them, that is the place of the largest id, in every
-    version of transformers: right until a token is added, whose id is larger than the end's. Who
-    knows where the texts end says so in ``ends``, as ``Clip.encode_text`` does.
+    The tower itself finds the end of a text by its configuration. Old configurations, OpenAI's
+    among them, say ``eos_token_id=2``, and then every version of transformers takes the largest
+    id for the end. That works until a token is added, because its id is larger than that of the
+    end token. If you know where the texts end, pass ``ends``, as ``Clip.encode_text`` does.
 
     Args:
         model: ``CLIPModel`` or ``CLIPTextModelWithProjection``.
         input_ids: (B, N), integers.
         attention_mask: (B, N), 1 for tokens and 0 for padding; ``None`` means all tokens.
-        ends: (B,), integers: where to pool; ``None`` leaves it to the tower.
+        ends: (B,), integers: where each text ends; ``None`` leaves it to the tower.
         **kwargs: Passed to the tower, for instance ``position_ids``.
 
     Returns:
-        (B, P), the same numbers as ``get_text_features`` gives, as a plain tensor; with ``ends``
-        also where that pools elsewhere.
+        (B, P), a plain tensor, with the same numbers as ``get_text_features`` gives unless
+        ``ends`` says something else than the tower would find.
 
     Raises:
         TypeError: The model has no text tower or no projection.
@@ -136,10 +142,13 @@ def text_features(
 
 
 def text_projection(model: nn.Module) -> nn.Linear:
-    """Find the matrix that takes a pooled text into the shared space: the model's own, not a copy.
+    """Find the matrix that takes a pooled text into the shared space.
 
     Args:
         model: ``CLIPModel`` or ``CLIPTextModelWithProjection``.
+
+    Returns:
+        The model's own layer, not a copy.
 
     Raises:
         TypeError: The model has no text projection, or one that is more than a matrix (GroupViT).
@@ -154,10 +163,13 @@ def text_projection(model: nn.Module) -> nn.Linear:
 
 
 def visual_projection(model: nn.Module) -> nn.Linear:
-    """Find the matrix that takes a pooled picture into the shared space: the model's own, no copy.
+    """Find the matrix that takes a pooled image into the shared space.
 
     Args:
         model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
+
+    Returns:
+        The model's own layer, not a copy.
 
     Raises:
         TypeError: The model has no visual projection, or one that is more than a matrix.
@@ -172,13 +184,13 @@ def visual_projection(model: nn.Module) -> nn.Linear:
 
 
 def _matrix(model: nn.Module, name: str) -> Any:
-    found = _projection(model, name)
-    if not hasattr(found, "out_features"):
+    projection = _projection(model, name)
+    if not hasattr(projection, "out_features"):
         raise TypeError(
-            f"the {name} of a {type(model).__name__} is a {type(found).__name__}, and CLIP's is "
-            "one matrix. Give a model whose projections are as CLIP's"
+            f"the {name} of a {type(model).__name__} is a {type(projection).__name__}, and CLIP's "
+            "is one matrix. Give a model whose projections are as CLIP's"
         )
-    return found
+    return projection
 
 
 def _projection(model: nn.Module, name: str) -> Any:

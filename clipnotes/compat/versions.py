@@ -1,4 +1,4 @@
-"""Names and addresses that change with the version of transformers, and what was recorded."""
+"""Names and addresses that change with the version of transformers, and recorded facts."""
 
 import inspect
 import json
@@ -8,9 +8,10 @@ from typing import Any
 
 
 def checkpoint_layers(model: Any, **how: Any) -> None:
-    """Make a model's layers compute twice, in training mode, to keep less for the way back.
+    """Save memory in training: let a model compute its layers a second time in the backward pass.
 
-    The method has another name in 5.24, where the old one warns.
+    This is gradient checkpointing. In transformers 5.24 the method has a new name, and the old one
+    warns.
 
     Args:
         model: A model of transformers.
@@ -29,14 +30,14 @@ def checkpoint_layers(model: Any, **how: Any) -> None:
 
 
 def changes_nothing(hook: Callable[..., Any]) -> bool:
-    """Tell whether a hook is one of transformers' or torch's own, which change no number.
+    """Tell whether a hook is one of transformers' or torch's own that changes no number.
 
-    Since 5.2 the hooks that record hidden states stay where they were first wanted, and in every
-    version ``enable_input_require_grads`` leaves one at the token table. While torch counts
-    operations (``FlopCounterMode``), a tracker of it has hooks on all modules.
+    Since 5.2 transformers records hidden states with hooks and leaves them in place after their
+    first use. ``enable_input_require_grads`` leaves one at the token table in every version. And
+    while torch counts operations (``FlopCounterMode``), its tracker has hooks on all modules.
 
     Args:
-        hook: What was registered.
+        hook: A function that is registered as a hook.
 
     Example:
         >>> changes_nothing(print)
@@ -50,10 +51,13 @@ def changes_nothing(hook: Callable[..., Any]) -> bool:
 
 
 def source_url(obj: type | Callable[..., Any]) -> str:
-    """Return the address on GitHub of the line that defines something, at the installed version.
+    """Return the address on GitHub of the line that defines an object, at the installed version.
 
     Args:
         obj: A class, function or method of transformers.
+
+    Returns:
+        The address, with the number of the line.
 
     Raises:
         TypeError: The object is not a class or function defined in transformers.
@@ -65,8 +69,8 @@ def source_url(obj: type | Callable[..., Any]) -> str:
     """
     obj = inspect.unwrap(obj)
     module = getattr(obj, "__module__", None) or ""
-    named = inspect.isclass(obj) or inspect.isroutine(obj)
-    if not named or module.split(".")[0] != "transformers":
+    has_source = inspect.isclass(obj) or inspect.isroutine(obj)
+    if not has_source or module.split(".")[0] != "transformers":
         raise TypeError(
             f"{obj!r} is not a class or function of transformers. Give one, for instance "
             "transformers.CLIPModel; of an object, give its type."
@@ -74,7 +78,7 @@ def source_url(obj: type | Callable[..., Any]) -> str:
     import transformers
 
     lines, first = inspect.getsourcelines(obj)
-    # `first` is the line of a decorator, if there is one; a reader looks for the name.
+    # `first` may be the line of a decorator, but a reader looks for the name.
     starts = (n for n, line in enumerate(lines) if line.lstrip().startswith(("class ", "def ")))
     path = module.replace(".", "/")
     blob = f"https://github.com/huggingface/transformers/blob/v{transformers.__version__}"
@@ -82,9 +86,13 @@ def source_url(obj: type | Callable[..., Any]) -> str:
 
 
 def image_processor_class() -> Any:
-    """Find the image processor that works on PIL pictures and gives the same pixels everywhere.
+    """Find the image processor for PIL images, which gives the same pixels in every version.
 
-    Since 5.5 ``CLIPImageProcessor`` is the torchvision one; the one for PIL has its own name.
+    Since 5.5 ``CLIPImageProcessor`` is the one for torchvision, and the one for PIL has a name of
+    its own.
+
+    Returns:
+        The class.
 
     Example:
         >>> image_processor_class()(size=8, crop_size=8).crop_size["height"]
@@ -96,16 +104,16 @@ def image_processor_class() -> Any:
 
 
 def recorded() -> dict[str, dict[str, Any]]:
-    """What other versions of transformers do, as ``book/record.py`` saw it in each of them.
+    """Return what other versions of transformers do, as ``book/record.py`` recorded it in each.
 
     Returns:
-        Version -> facts, oldest version first: the printed tree, class names, what is returned.
+        Version -> facts, oldest version first: the printed tree, class names, return types.
 
     Example:
         >>> recorded()["4.49.0"]["get_image_features"]
         'Tensor'
     """
     files = (Path(__file__).parent.parent / "recorded").glob("*.json")
-    found = (json.loads(file.read_text(encoding="utf-8")) for file in files)
-    by_age = sorted(found, key=lambda facts: [int(n) for n in facts["transformers"].split(".")])
+    versions = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    by_age = sorted(versions, key=lambda facts: [int(n) for n in facts["transformers"].split(".")])
     return {facts["transformers"]: facts for facts in by_age}

@@ -1,4 +1,4 @@
-"""The numbers in a model, also where another library holds them in its own way."""
+"""Read the weights of a model, also where another library stores them in its own way."""
 
 from typing import Any
 
@@ -10,47 +10,21 @@ from clipnotes.compat.compiled import original
 
 
 def token_table(tower: Any) -> nn.Embedding:
-    """Find the table of a text tower's tokens, below what PEFT wraps around it.
-
-    Its width, its device and its place are those of what is around it; its rows need not be.
-
-    Args:
-        tower: A text tower, as ``compat.text_tower`` finds it.
-
-    Example:
-        >>> import clipnotes
-        >>> token_table(clipnotes.load().model.text_model)
-        Embedding(4000, 128)
-    """
+    """Find the token table of a text tower, below whatever PEFT wraps around it."""
     table: Any = original(tower.embeddings.token_embedding)
     return getattr(table, "base_layer", table)
 
 
 def is_plain(weight: Tensor) -> bool:
-    """Tell whether a weight is a tensor and nothing else, as one in int8 by torchao is.
-
-    Example:
-        >>> is_plain(nn.Linear(2, 2).weight)
-        True
-    """
+    """Tell whether a weight is an ordinary tensor; a quantised one is of a subclass."""
     return type(weight.detach()) is Tensor
 
 
 def plain(weight: Tensor) -> Tensor:
-    """Take the numbers out of a weight: float32, on the CPU.
-
-    Args:
-        weight: Of a module; also one that is quantised or spread over devices.
-
-    Raises:
-        ValueError: They are not there, because the model is offloaded, or cannot be read.
-
-    Example:
-        >>> plain(nn.Linear(3, 2).half().weight).dtype
-        torch.float32
-    """
+    """Read a weight as float32 on the CPU, also if it is quantised or spread over devices."""
     values = weight.detach()
-    for read in ("full_tensor", "dequantize"):  # a DTensor, and what torchao quantised
+    # A DTensor has the first of these methods, a weight that torchao quantised the second.
+    for read in ("full_tensor", "dequantize"):
         if not is_plain(values) and hasattr(values, read):
             try:
                 values = getattr(values, read)()
