@@ -1,6 +1,6 @@
 """clipnotes: Hugging Face's CLIP, opened up.
 
-Importing this package is light: torch and transformers are imported when something needs them.
+Importing this package is light: torch and transformers are imported when they are first needed.
 
 Example:
     >>> import clipnotes

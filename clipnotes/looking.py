@@ -1,8 +1,8 @@
-"""What can be read off a CLIP that has run: where it looks, and what it would say layer by layer.
+"""Read off a CLIP that has run where it looks, and what it would say after each layer.
 
-All functions take tensors that ``compat.vision_states`` or ``compat.text_states`` returned, and
-none needs a gradient, but none forbids one either. In the shape comments: B, pictures; P, patches;
-N = P + 1, tokens; D, the tower's width; S, the width of the space that both towers share.
+Most functions take tensors that ``compat.vision_states`` or ``compat.text_states`` returned. They
+need no gradient, but let one through. In shapes, B is the number of images, P of patches and
+N = P + 1 of tokens; D is the width of the tower, and S that of the space both towers share.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from clipnotes import compat
 
 
 def grid_of(model: nn.Module, pixel_values: Tensor) -> tuple[int, int]:
-    """Count the patches that a picture is cut into, down and across.
+    """Count the rows and columns of patches that an image is cut into.
 
-    Their number alone does not tell: 32 x 128 pixels in patches of 8 are 4 x 16 of them, as many as
-    in a square of 64 x 64.
+    The number of patches alone does not tell: in patches of 8, an image of 32 x 128 pixels has
+    4 x 16 of them, as many as a square of 64 x 64.
 
     Args:
         model: ``CLIPModel``, ``CLIPVisionModel`` or ``CLIPVisionModelWithProjection``.
-        pixel_values: (..., H, W), what the model was or will be given.
+        pixel_values: (..., H, W), the model's input.
 
     Returns:
-        Rows and columns: what the functions below take as ``grid``.
+        Rows and columns, which the functions below take as ``grid``.
 
     Raises:
-        TypeError: the model has no vision tower.
+        TypeError: The model has no vision tower.
 
     Example:
         >>> import clipnotes
@@ -46,20 +46,20 @@ def grid_of(model: nn.Module, pixel_values: Tensor) -> tuple[int, int]:
 
 
 def on_grid(values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
-    """Lay what belongs to the patches, row by row, on the grid that they were cut from.
+    """Arrange values of the patches on the grid that the patches were cut from.
 
     Args:
-        values: (..., P).
-        grid: rows and columns, as :func:`grid_of` counts them. None is for square pictures, as
-            ``Clip.preprocess`` makes them; whoever passed others with ``interpolate_pos_encoding``
-            has to give it, as from P nobody can tell 4 x 16 from 8 x 8.
+        values: (..., P), one value per patch, row by row.
+        grid: Rows and columns, as :func:`grid_of` counts them. ``None`` means a square, which is
+            what ``Clip.preprocess`` makes. For other images, as ``interpolate_pos_encoding`` allows
+            them, give the grid: P alone cannot tell 4 x 16 from 8 x 8.
 
     Returns:
-        (..., rows, columns), without a copy.
+        (..., rows, columns), a view of the values.
 
     Raises:
-        ValueError: P patches do not fill the grid, or no square, as when the class token is still
-            among them.
+        ValueError: The values do not fill the grid or a square, for instance because the class
+            token is still among them.
 
     Example:
         >>> on_grid(torch.arange(4))
@@ -68,13 +68,13 @@ def on_grid(values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         >>> on_grid(torch.arange(4), grid=(1, 4))
         tensor([[0, 1, 2, 3]])
     """
-    many = values.shape[-1]
-    rows, columns = (math.isqrt(many),) * 2 if grid is None else grid
-    if min(rows, columns) < 1 or rows * columns != many:
+    n_patches = values.shape[-1]
+    rows, columns = (math.isqrt(n_patches),) * 2 if grid is None else grid
+    if min(rows, columns) < 1 or rows * columns != n_patches:
         shape = "a square" if grid is None else f"a grid of {rows} x {columns}"
         raise ValueError(
-            f"{many} values do not fill {shape} of patches. Take the patches only, without the "
-            "class token: values[..., 1:]; of a picture that is not square, say how many rows and "
+            f"{n_patches} values do not fill {shape} of patches. Take the patches only, without "
+            "the class token: values[..., 1:]; of a picture that is not square, say how many rows and "
             "columns there are: grid=looking.grid_of(model, pixel_values)"
         )
     return values.unflatten(-1, (rows, columns))
@@ -83,19 +83,19 @@ def on_grid(values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
 def rollout(attentions: Sequence[Tensor]) -> Tensor:
     """Follow attention through the layers (Abnar and Zuidema, https://arxiv.org/abs/2005.00928).
 
-    Each layer's weights are the mean over its heads, and half of them goes to the identity, for the
-    residual connection. The product over the layers says which share of the input tokens is in each
-    output token, if values, MLPs and norms are left out of account.
+    Each layer's weights are averaged over its heads, and then with the identity, which stands for
+    the residual connection. The product over the layers says how much of each input token is in
+    each output token, if one ignores values, MLPs and norms.
 
     Args:
-        attentions: the layers' weights, lowest first, each (B, n_heads, N, N).
+        attentions: The layers' weights, lowest layer first, each (B, n_heads, N, N).
 
     Returns:
-        (B, N, N); each row sums to 1. Row 0 belongs to the class token.
+        (B, N, N), where each row sums to 1. Row 0 belongs to the class token.
 
     Raises:
-        ValueError: no layer, or weights of another shape.
-        TypeError: None where weights should be, as models give it whose attention is SDPA.
+        ValueError: There is no layer, or weights have a different shape.
+        TypeError: There is ``None`` instead of weights, which a model returns under SDPA.
 
     Example:
         >>> attentions = [torch.full((1, 2, 3, 3), 1 / 3)] * 2
@@ -113,28 +113,28 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
     identity = product
     for weights in attentions:
         mean = weights.mean(1)  # (B, n_heads, N, N) -> (B, N, N)
-        product = (mean + identity) / 2 @ product  # the earlier stands right
+        product = (mean + identity) / 2 @ product  # earlier layers are further right
     return product
 
 
 def by_offset(attention: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
-    """Average a head's attention from patch to patch by how far apart the two stand.
+    """Average each head's attention between patches by the offset from one to the other.
 
-    A head that always looks at the neighbour on the left has a bright cell left of the middle,
-    whatever is in the picture.
+    A head that always looks at the neighbour on the left gets a bright cell left of the middle,
+    whatever the image shows.
 
     Args:
         attention: (B, n_heads, N, N), one layer's weights, the class token first.
-        grid: rows and columns of patches, see :func:`on_grid`.
+        grid: Rows and columns of patches, see :func:`on_grid`.
 
     Returns:
-        (n_heads, 2 rows - 1, 2 columns - 1): the mean weight over all pictures and over all pairs
-        of patches at that offset. The middle is a patch's attention to itself; the cell above it is
+        (n_heads, 2 rows - 1, 2 columns - 1): the mean weight over all images and over all pairs of
+        patches with that offset. The middle is a patch's attention to itself; the cell above it is
         attention to the patch above.
 
     Raises:
-        ValueError: weights of another shape, or patches that do not fill the grid.
-        TypeError: None instead of weights, see :func:`rollout`.
+        ValueError: The weights have a different shape, or the patches do not fill the grid.
+        TypeError: There is ``None`` instead of weights, see :func:`rollout`.
 
     Example:
         >>> to_the_left = torch.zeros(1, 1, 5, 5)
@@ -147,31 +147,32 @@ def by_offset(attention: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
     _check_attention(attention)
     mean = on_grid(attention[..., 1:, 1:].mean(0), grid)  # (n_heads, P, rows, columns)
     rows, columns = mean.shape[-2:]
-    found = mean.new_zeros(len(mean), 2 * rows - 1, 2 * columns - 1)
+    sums = mean.new_zeros(len(mean), 2 * rows - 1, 2 * columns - 1)
     pairs = mean.new_zeros(2 * rows - 1, 2 * columns - 1)
     for i in range(rows * columns):
-        # The whole grid as patch i sees it: itself in the middle of a grid nearly twice as wide.
+        # Place the grid as patch i sees it: patch i in the middle of a grid almost twice as wide.
         top, left = rows - 1 - i // columns, columns - 1 - i % columns
-        found[:, top : top + rows, left : left + columns] += mean[:, i]
+        sums[:, top : top + rows, left : left + columns] += mean[:, i]
         pairs[top : top + rows, left : left + columns] += 1
-    return found / pairs
+    return sums / pairs
 
 
 def shared_vectors(model: nn.Module, vectors: Tensor) -> Tensor:
     """Treat vectors of the vision tower as if they were the class token of its last layer.
 
-    That is: ``post_layernorm``, the projection, unit length. CLIP was trained to do this to the
-    class token of the last layer and to nothing else; what it gives elsewhere has to be measured.
+    They go through ``post_layernorm`` and the projection, and are scaled to unit length. CLIP was
+    trained to do this with the class token of the last layer only, so whether the result means
+    anything for other vectors has to be measured.
 
     Args:
         model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
-        vectors: (..., D): hidden states, of any layer and any tokens.
+        vectors: (..., D), hidden states of any layer and any tokens.
 
     Returns:
         (..., S), unit length.
 
     Raises:
-        TypeError: the model has no vision tower or no projection.
+        TypeError: The model has no vision tower or no projection.
 
     Example:
         >>> import clipnotes
@@ -185,18 +186,18 @@ def shared_vectors(model: nn.Module, vectors: Tensor) -> Tensor:
 
 
 def logits_by_layer(model: Any, hidden_states: Sequence[Tensor], texts: Tensor) -> Tensor:
-    """What the model would say if the tower ended early, at every depth.
+    """Compute the logits as if the vision tower ended early, at every depth.
 
     Args:
         model: ``CLIPModel``.
-        hidden_states: the vision tower's n_layers + 1 states, each (B, N, D).
-        texts: (n_texts, S), unit length, as ``Clip.encode_text`` gives.
+        hidden_states: The vision tower's n_layers + 1 states, each (B, N, D).
+        texts: (n_texts, S), unit length, as ``Clip.encode_text`` returns them.
 
     Returns:
-        (n_layers + 1, B, n_texts). The last are the model's own ``logits_per_image``.
+        (n_layers + 1, B, n_texts). The last depth has the model's own ``logits_per_image``.
 
     Raises:
-        TypeError: as :func:`shared_vectors`.
+        TypeError: The model has no vision tower or no projection.
 
     Example:
         >>> import clipnotes
@@ -219,20 +220,20 @@ def patch_text_maps(
 ) -> Tensor:
     """Compare every patch with every text, by the cosine in the shared space.
 
-    Nothing in CLIP's training made this comparison.
+    CLIP was never trained to make patches comparable with texts.
 
     Args:
         model: ``CLIPModel``.
         hidden_state: (B, N, D), the vision tower's states after one layer.
         texts: (n_texts, S), unit length.
-        grid: rows and columns of patches, see :func:`on_grid`.
+        grid: Rows and columns of patches, see :func:`on_grid`.
 
     Returns:
-        (B, n_texts, rows, columns).
+        (B, n_texts, rows, columns), cosines.
 
     Raises:
-        TypeError: as :func:`shared_vectors`.
-        ValueError: the patches do not fill the grid.
+        TypeError: The model has no vision tower or no projection.
+        ValueError: The patches do not fill the grid.
 
     Example:
         >>> import clipnotes
@@ -247,10 +248,10 @@ def patch_text_maps(
 
 
 def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tensor:
-    """Encode pictures from some of their patches: the tokens of the others are left out.
+    """Encode images from some of their patches, without the tokens of the other patches.
 
-    The patches that stay keep their positions, and nothing is put in the place of the others, so
-    the tower sees less and nothing foreign.
+    The patches that stay keep their positions. Nothing takes the place of the others, so the tower
+    sees less of the image, but nothing that was never in one.
 
     Args:
         model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
@@ -261,8 +262,8 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
         (B, S), unit length.
 
     Raises:
-        TypeError: as :func:`shared_vectors`.
-        ValueError: `kept` is of another shape or names a patch that is not there.
+        TypeError: The model has no vision tower or no projection.
+        ValueError: ``kept`` has a different shape or names a patch that does not exist.
 
     Example:
         >>> import clipnotes
@@ -281,8 +282,8 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
         )
     # The class token stays in front.
     kept = kept.to(tokens.device)
-    places = torch.cat([kept.new_zeros(B, 1), kept + 1], dim=1)  # (B, K + 1)
-    tokens = tokens.gather(1, places[..., None].expand(-1, -1, D))  # (B, K + 1, D)
+    positions = torch.cat([kept.new_zeros(B, 1), kept + 1], dim=1)  # (B, K + 1)
+    tokens = tokens.gather(1, positions[..., None].expand(-1, -1, D))  # (B, K + 1, D)
     last = tower.encoder(inputs_embeds=tower.pre_layrnorm(tokens))[0]
     return shared_vectors(model, last[:, 0])
 

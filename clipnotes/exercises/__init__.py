@@ -1,6 +1,6 @@
 """The book's exercises mark themselves.
 
-Importing this is light. The checks of a chapter are imported when one of them is asked for.
+Importing this package is light: the checks of a chapter are imported when you use one of them.
 """
 
 from importlib import import_module
@@ -15,15 +15,16 @@ __all__ = ["Mark", "check"]
 def check(number: str, answer: Any) -> Mark:
     """Say whether the answer to an exercise is right, and if not, what is wrong with it.
 
-    A check looks at what an answer does, on inputs of its own: any way that leads there is right.
+    A check tries the answer on inputs of its own and looks at the results, so every way to solve
+    the exercise is accepted.
 
     Args:
         number: the exercise's number in the book, such as "3.1".
         answer: what the exercise asks for: a function or a value.
 
     Returns:
-        A mark, which a notebook shows as a sentence, and which is true if the answer is right.
-        Whatever the answer does, also if it raises an error, becomes a mark.
+        A mark, which a notebook shows as a sentence, and which is true if the answer is right. If
+        the answer raises an error, that becomes a mark too.
 
     Raises:
         ValueError: the book has no exercise of this number.

@@ -17,7 +17,7 @@ from clipnotes.exercises.small import small_clip
 
 @exercise("1.1")
 def tower_size(answer: Callable[[CLIPVisionConfig, int], int]) -> None:
-    """The parameters of a tower with patches of another size, counted in such a tower."""
+    """Count a tower's parameters for different patch sizes."""
     config: Any = small_clip().config.vision_config
     sizes = config.to_dict()
     counts = {}
@@ -25,26 +25,26 @@ def tower_size(answer: Callable[[CLIPVisionConfig, int], int]) -> None:
         model = CLIPVisionModel(CLIPVisionConfig(**sizes | {"patch_size": patch}))
         counts[patch] = sum(p.numel() for p in model.parameters())
     for patch, wanted in counts.items():
-        given = answer(config, patch)
+        result = answer(config, patch)
         expect(
             config.patch_size == sizes["patch_size"],
             "Your function changes the configuration that it was given. Whoever gave it may still "
             "need it: make a new one.",
         )
         expect(
-            given != counts[config.patch_size] or given == wanted,
+            result != counts[config.patch_size] or result == wanted,
             f"For patches of {patch} you count what the tower has with its own patches, of "
             f"{config.patch_size}.",
         )
         expect(
-            given == wanted,
-            f"Of a tower with patches of {patch} you count {given} parameters. That is off by "
-            f"{abs(given - wanted)}.",
+            result == wanted,
+            f"Of a tower with patches of {patch} you count {result} parameters. That is off by "
+            f"{abs(result - wanted)}.",
         )
 
 
 class _Shuffled(nn.Module):
-    """Calls its children in another order than it registers them; one twice, one never."""
+    """Calls its children in a different order than it registers them: one twice, one never."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,57 +59,57 @@ class _Shuffled(nn.Module):
 
 @exercise("1.2")
 def call_order(answer: Callable[[nn.Module, Callable[[], Any]], list[str]]) -> None:
-    """The order in which a module calls its children, tried on one that shuffles them."""
+    """List the order in which a module calls its children."""
     module = _Shuffled()
     runs = []
 
     def run() -> None:
         runs.append(module(torch.zeros(1)))
 
-    given = answer(module, run)
+    result = answer(module, run)
     expect(runs, "You did not run the module: call `run()`, and see what it calls.")
     expect(
-        isinstance(given, (list, tuple)) and all(isinstance(name, str) for name in given),
+        isinstance(result, (list, tuple)) and all(isinstance(name, str) for name in result),
         "A list of names is wanted: strings.",
     )
     registered = [name for name, _ in module.named_children()]
     expect(
-        list(given) != registered,
+        list(result) != registered,
         "That is the order in which the children were registered, as in the printed tree. In which "
         "are they called?",
     )
     expect(
-        all(name in registered for name in given),
-        f"{next((n for n in given if n not in registered), '')!r} is no name of a child. Only the "
+        all(name in registered for name in result),
+        f"{next((n for n in result if n not in registered), '')!r} is no name of a child. Only the "
         "module's own children count, not theirs.",
     )
-    expect("tail" not in given, "One of these children is never called.")
+    expect("tail" not in result, "One of these children is never called.")
     called = ["ears", "nose", "eyes", "nose"]
     expect(
-        list(given) != list(dict.fromkeys(called)),
+        list(result) != list(dict.fromkeys(called)),
         "A child may be called more than once. Each call counts.",
     )
-    expect(list(given) == called, "That is not the order in which this module calls its children.")
+    expect(list(result) == called, "That is not the order in which this module calls its children.")
     expect(
-        not any(one._forward_hooks or one._forward_pre_hooks for one in module.modules()),
+        not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules()),
         "Your hooks are still there, and will listen as long as the model lives: remove them.",
     )
 
 
 @exercise("1.3")
 def on_white(answer: Callable[[Image.Image], Image.Image]) -> None:
-    """A transparent picture on white, with pixels that are partly transparent."""
+    """Lay a picture with partly transparent pixels on white."""
     numbers = torch.randint(0, 256, (6, 6, 4), dtype=torch.uint8)
     numbers[0, :, 3], numbers[1, :, 3] = 0, 255
     image = Image.frombytes("RGBA", (6, 6), numbers.numpy().tobytes())
-    given = answer(image)
+    result = answer(image)
     expect(
-        isinstance(given, Image.Image) and given.mode == "RGB" and given.size == image.size,
+        isinstance(result, Image.Image) and result.mode == "RGB" and result.size == image.size,
         f"A PIL picture of mode RGB and size {image.size} is wanted.",
     )
 
     def same(one: Image.Image) -> bool:
-        difference = np.asarray(given).astype(int) - np.asarray(one).astype(int)
+        difference = np.asarray(result).astype(int) - np.asarray(one).astype(int)
         return bool(abs(difference).max() <= 2)  # programs round differently
 
     expect(
@@ -127,7 +127,7 @@ def on_white(answer: Callable[[Image.Image], Image.Image]) -> None:
 
 
 class _Holder(nn.Module):
-    """What holds a tower in the nested layout, under the name that it has there."""
+    """Holds a tower as ``vision_model``, as some versions nest it."""
 
     def __init__(self, vision_model: nn.Module) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class _Holder(nn.Module):
 
 @exercise("1.4")
 def find_tower(answer: Callable[[nn.Module], nn.Module]) -> None:
-    """The module with the four parts, in the layouts of all versions."""
+    """Find the module with the four parts, however a version nests it."""
     model: Any = small_clip()
     tower = vision_tower(model)
     layouts = {
@@ -146,17 +146,17 @@ def find_tower(answer: Callable[[nn.Module], nn.Module]) -> None:
         "model that holds it two levels down": _Holder(_Holder(tower)),
         "tower itself": tower,
     }
-    for what, layout in layouts.items():
-        given = answer(layout)
+    for kind, layout in layouts.items():
+        result = answer(layout)
         wanted = vision_tower(layout)
         parts = ("embeddings", "pre_layrnorm", "encoder", "post_layernorm")
         expect(
-            all(hasattr(given, part) for part in parts),
-            f"Given a {what}, you return a {type(given).__name__} that does not itself hold the "
+            all(hasattr(result, part) for part in parts),
+            f"Given a {kind}, you return a {type(result).__name__} that does not itself hold the "
             "four parts.",
         )
         expect(
-            given is wanted,
-            f"Given a {what}, you return another module than the model's own: a copy does not "
+            result is wanted,
+            f"Given a {kind}, you return another module than the model's own: a copy does not "
             "change when the model does.",
         )

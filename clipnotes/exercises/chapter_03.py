@@ -17,7 +17,7 @@ Step = Callable[[Tensor], Tensor]
 
 @exercise("3.1")
 def attend(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
-    """Attention from queries, keys and values, compared with PyTorch's own."""
+    """Compute attention from queries, keys and values."""
     q, k, v = torch.randn(3, 2, 4, 5, 16)  # each (B, n_heads, N, head_dim)
     mixed = answer(q, k, v)
     raw = q @ k.transpose(-1, -2)
@@ -49,13 +49,13 @@ def attend(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
 
 @exercise("3.2")
 def layer_size(answer: Callable[[int, int], int]) -> None:
-    """The number of a layer's parameters, counted in layers of several sizes."""
+    """Count a layer's parameters."""
     for wide, inner in ((8, 20), (12, 20), (16, 5)):
-        given = answer(wide, inner)
+        result = answer(wide, inner)
         parts = EncoderLayer(hidden_size=wide, num_attention_heads=2, intermediate_size=inner)
         wanted = sum(p.numel() for p in parts.parameters())
         where = f"Of a layer with D = {wide} and M = {inner}, "
-        missing = wanted - given
+        missing = wanted - result
         likely = {
             4 * wide: "as many numbers are missing as two norms have, or attention's biases.",
             5 * wide + inner: "the biases of the linear layers are missing.",
@@ -71,53 +71,53 @@ def layer_size(answer: Callable[[int, int], int]) -> None:
 
 @exercise("3.3")
 def head_share(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
-    """One head's share of attention's result; the shares of all sum to `out_proj` of the whole."""
+    """Compute one head's share of what attention returns; all shares sum to the whole."""
     n_heads, head_dim = 3, 4
     width = n_heads * head_dim
     mixed = torch.randn(2, n_heads, 5, head_dim)
     weight = torch.randn(width, width)
     for h in range(n_heads):
-        given = answer(mixed, weight, h)
+        result = answer(mixed, weight, h)
         columns = slice(h * head_dim, (h + 1) * head_dim)
         expect_not(
-            given,
+            result,
             mixed[:, h] @ weight[columns],
             "You cut the rows of the weight. A row makes one channel of the result, and all heads "
             "have a part in it; look for what a head's channels are multiplied with.",
         )
         expect_not(
-            given,
+            result,
             mixed[:, h] @ weight[:, h::n_heads].T,
             "A head's channels are neighbours; you took every so many.",
         )
         if h > 0:
             expect_not(
-                given,
+                result,
                 mixed[:, h] @ weight[:, :head_dim].T,
                 "That is right for head 0 only: the columns must move with the head.",
             )
         alone = torch.zeros_like(mixed)
         alone[:, h] = mixed[:, h]
         wanted = F.linear(alone.transpose(1, 2).flatten(2), weight)
-        expect_close(given, wanted, f"The share of head {h} is not right.")
+        expect_close(result, wanted, f"The share of head {h} is not right.")
 
 
 @exercise("3.4")
 def mask(answer: Callable[[int], Tensor]) -> None:
-    """A mask under which the class token looks at itself only, and all others everywhere."""
+    """Make a mask that lets the class token see only itself, and the others everything."""
     n = 6
-    given = answer(n)
+    result = answer(n)
     expect(
-        isinstance(given, Tensor) and given.shape[-2:] == (n, n) and given.numel() == n * n,
+        isinstance(result, Tensor) and result.shape[-2:] == (n, n) and result.numel() == n * n,
         f"For {n} tokens, a mask of shape ({n}, {n}) is wanted.",
     )
     expect(
-        given.dtype.is_floating_point and not (given == 1).any(),
+        result.dtype.is_floating_point and not (result == 1).any(),
         "A mask is added to the scores: it is 0 where a token may look, and so far below 0 where "
         "it may not that the softmax makes 0 of it.",
     )
     scores = torch.randn(2, n, n)
-    weights = (scores + given).softmax(-1)
+    weights = (scores + result).softmax(-1)
     expect(
         not weights.isnan().any(),
         "A row lets a token look nowhere, not even at itself: its softmax is NaN.",
@@ -134,7 +134,7 @@ def mask(answer: Callable[[int], Tensor]) -> None:
 
 @exercise("3.5")
 def layer(answer: Callable[[Tensor, Step, Step, Step, Step], Tensor]) -> None:
-    """A layer put together from its parts, compared with a layer of transformers."""
+    """Put a layer together from its parts."""
     model = small_clip()
     tower: Any = vision_tower(model)
     parts = tower.encoder.layers[1]
@@ -146,7 +146,7 @@ def layer(answer: Callable[[Tensor, Step, Step, Step, Step], Tensor]) -> None:
     with torch.no_grad():
         states = vision_states(model, small_pictures()).hidden_states
         x = states[1]
-        given = answer(x, attention, mlp, norm1, norm2)
+        result = answer(x, attention, mlp, norm1, norm2)
         between = x + attention(norm1(x))
         post = norm1(x + attention(x))
         mistakes = {
@@ -164,5 +164,5 @@ def layer(answer: Callable[[Tensor, Step, Step, Step, Step], Tensor]) -> None:
             "That is the stream after attention; the MLP is still to come.": between,
         }
         for sentence, wrong in mistakes.items():
-            expect_not(given, wrong, sentence)
-    expect_close(given, states[2], "This is not what a layer of transformers gives.")
+            expect_not(result, wrong, sentence)
+    expect_close(result, states[2], "This is not what a layer of transformers gives.")

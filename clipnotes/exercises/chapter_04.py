@@ -13,7 +13,7 @@ Layer = Callable[[Tensor], Tensor]
 
 
 class _Step(nn.Module):
-    """A little layer that notes when it starts, and returns a tensor or, as in 4.x, a tuple."""
+    """A small layer that records when it starts. It returns a tensor or, as in 4.x, a tuple."""
 
     def __init__(self, name: int, starts: list[int], *, as_tuple: bool = False) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ def _out(result: Any) -> Tensor:
 
 @exercise("4.1")
 def around(answer: Callable[[tuple[Tensor, ...], int], tuple[Tensor, Tensor]]) -> None:
-    """What a layer read and what it wrote, out of the hidden states."""
+    """Find what a layer read and what it wrote in the hidden states."""
     states = torch.randn(6, 2, 3, 4).unbind()  # of five layers
     for i in (0, 2, 4):
-        given = answer(states, i)
-        two = isinstance(given, (tuple, list)) and len(given) == 2
+        result = answer(states, i)
+        two = isinstance(result, (tuple, list)) and len(result) == 2
         expect(two, "Two tensors are wanted: what the layer read, what it wrote.")
-        read, wrote = given
+        read, wrote = result
         where = f"For layer {i} of {len(states) - 1}, counted from 0:"
         expect(
             not (read is states[i + 1] and wrote is states[i]),
@@ -60,7 +60,7 @@ def around(answer: Callable[[tuple[Tensor, ...], int], tuple[Tensor, Tensor]]) -
 
 @exercise("4.2")
 def listen(answer: Callable[[Iterable[nn.Module], Callable[[], Any]], list[Tensor]]) -> None:
-    """What each layer returned, whether it comes as a tensor or in a tuple."""
+    """Collect what each layer returns, be it a tensor or a tuple."""
     for as_tuple, version in ((False, "5.x"), (True, "4.x")):
         layers, starts = _steps(as_tuple=as_tuple)
         x = torch.randn(2, 3, 6)
@@ -71,31 +71,34 @@ def listen(answer: Callable[[Iterable[nn.Module], Callable[[], Any]], list[Tenso
                 states.append(_out(layer(states[-1])))
             return states[-1]
 
-        given = answer(layers, run)
+        result = answer(layers, run)
         expect(starts, "No layer ran: call `run()` while you listen.")
-        expect(isinstance(given, (list, tuple)), "A list is wanted: one tensor a layer.")
-        given = list(given)
+        expect(isinstance(result, (list, tuple)), "A list is wanted: one tensor a layer.")
+        result = list(result)
         expect(
-            not any(isinstance(one, tuple) for one in given),
+            not any(isinstance(output, tuple) for output in result),
             f"With layers as those of {version} you collect tuples. The states are the first in "
             "each.",
         )
-        expect(all(isinstance(one, Tensor) for one in given), "Not all that you give are tensors.")
+        expect(
+            all(isinstance(output, Tensor) for output in result),
+            "Not all that you give are tensors.",
+        )
         wanted = states[1 : len(layers) + 1]
         expect(
-            len(given) != len(layers) + 1,
+            len(result) != len(layers) + 1,
             "One too many: the first layer's input is the output of no layer.",
         )
         expect(
-            len(given) == len(layers),
-            f"{len(layers)} layers ran, and you have {len(given)} tensors.",
+            len(result) == len(layers),
+            f"{len(layers)} layers ran, and you have {len(result)} tensors.",
         )
         expect_not(
-            torch.stack(given),
+            torch.stack(result),
             torch.stack(states[: len(layers)]),
             "These are the inputs of the layers. You listen at the entrance, not at the exit.",
         )
-        expect_close(torch.stack(given), torch.stack(wanted), "These are not the outputs.")
+        expect_close(torch.stack(result), torch.stack(wanted), "These are not the outputs.")
         expect(
             not any(part._forward_hooks or part._forward_pre_hooks for part in layers),
             "Your hooks are still there, and will listen as long as the model lives: remove them.",
@@ -104,12 +107,12 @@ def listen(answer: Callable[[Iterable[nn.Module], Callable[[], Any]], list[Tenso
 
 @exercise("4.3")
 def run_layers(answer: Callable[[list[Layer], Tensor, Iterable[int]], Tensor]) -> None:
-    """Layers in a given order, with some left out and some twice."""
+    """Run layers in a given order, where some are left out and some run twice."""
     layers, starts = _steps()
     x = torch.randn(2, 3, 6)
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [0, 2], [1, 1, 3], []):
         starts.clear()
-        given = answer(layers, x, iter(order))
+        result = answer(layers, x, iter(order))
         passed = list(starts)
         wanted = x
         for i in order:
@@ -124,35 +127,35 @@ def run_layers(answer: Callable[[list[Layer], Tensor, Iterable[int]], Tensor]) -
         )
         if len(order) > 1:
             expect_not(
-                given,
+                result,
                 layers[order[-1]](x),
                 f"{where} the last layer got the tokens that the first one got. Each reads what "
                 "the one before it wrote.",
             )
-        expect_close(given, wanted, f"{where} this is not what the layers make of the tokens.")
+        expect_close(result, wanted, f"{where} this is not what the layers make of the tokens.")
 
 
 @exercise("4.4")
 def checkpointed(answer: Callable[[list[Layer], Tensor], Tensor]) -> None:
-    """Layers with gradient checkpointing, above tokens that need no gradient."""
+    """Checkpoint each layer, above tokens that need no gradient."""
     layers, starts = _steps()
     x = torch.randn(2, 3, 6)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the sentences below say it
-        given = answer(layers, x)
+        warnings.simplefilter("ignore")  # the sentences below say the same
+        result = answer(layers, x)
         wanted = x
         forward = list(starts)
         for layer in layers:
             wanted = layer(wanted)
-        expect_close(given, wanted, "This is not what the layers make of the tokens.")
+        expect_close(result, wanted, "This is not what the layers make of the tokens.")
         expect(
-            given.requires_grad,
+            result.requires_grad,
             "The result has no gradient, so the layers would learn nothing: these tokens need "
             "none, as above frozen embeddings. There are two kinds of checkpointing; choose the "
             "other.",
         )
         starts.clear()
-        given.square().mean().backward()
+        result.square().mean().backward()
     expect(
         starts != [],
         "On the way back no layer runs again: all that the way back needs was kept.",
@@ -166,9 +169,11 @@ def checkpointed(answer: Callable[[list[Layer], Tensor], Tensor]) -> None:
         starts == forward[::-1],
         f"On the way back the layers {starts} start again; of {len(layers)} layers, each is to.",
     )
-    found = [layer.linear.weight.grad.clone() for layer in layers]
+    gradients = [layer.linear.weight.grad.clone() for layer in layers]
     for layer in layers:
         layer.zero_grad()
     wanted.square().mean().backward()
     for i, layer in enumerate(layers):
-        expect_close(found[i], layer.linear.weight.grad, f"The gradient of layer {i} is not right.")
+        expect_close(
+            gradients[i], layer.linear.weight.grad, f"The gradient of layer {i} is not right."
+        )

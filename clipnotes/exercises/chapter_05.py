@@ -13,80 +13,80 @@ from clipnotes.exercises.small import small_clip, small_pictures
 
 @exercise("5.1")
 def pool(answer: Callable[[Tensor, nn.Module], Tensor]) -> None:
-    """From the last states to the pooled vector, compared with the tower's own."""
+    """Pool the last states as the tower does."""
     model = small_clip()
     tower: Any = vision_tower(model)
     with torch.no_grad():
         states = vision_states(model, small_pictures())
         last = states.last_hidden_state
-        given = answer(last, tower.post_layernorm)
+        result = answer(last, tower.post_layernorm)
         normed = tower.post_layernorm(last)
-    expect_not(given, last[:, 0], "The norm is missing: the last states have not seen it.")
-    expect_not(given, normed, "That is a vector for every token. One stands for the picture.")
-    expect_not(given, normed[:, -1], "That is the last patch. The class token stands in front.")
-    expect_not(given, normed.mean(1), "That is a mean. CLIP takes one token, as it is.")
-    expect_close(given, states.pooler_output, "This is not the tower's pooler_output.")
+    expect_not(result, last[:, 0], "The norm is missing: the last states have not seen it.")
+    expect_not(result, normed, "That is a vector for every token. One stands for the picture.")
+    expect_not(result, normed[:, -1], "That is the last patch. The class token stands in front.")
+    expect_not(result, normed.mean(1), "That is a mean. CLIP takes one token, as it is.")
+    expect_close(result, states.pooler_output, "This is not the tower's pooler_output.")
 
 
 @exercise("5.2")
 def llava_features(answer: Callable[..., Tensor]) -> None:
-    """The patches' states some layers before the end."""
+    """Take the patches' states some layers before the end."""
     model, pixel_values = small_clip(layers=6), small_pictures()
     tower: Any = vision_tower(model)
     with torch.no_grad():
         states = vision_states(model, pixel_values).hidden_states
     calls: tuple[tuple[int, dict[str, int]], ...] = ((2, {}), (1, {"layer": 1}), (3, {"layer": 3}))
     for layer, named in calls:
-        given = answer(model, pixel_values, **named)
+        result = answer(model, pixel_values, **named)
         where = f"With layer={layer}" if named else "Without a layer, so with 2"
         wanted = states[-layer][:, 1:]
-        expect_not(given, states[-layer], f"{where} the class token is among them.")
+        expect_not(result, states[-layer], f"{where} the class token is among them.")
         expect_not(
-            given,
+            result,
             states[-layer][:, :-1],
             f"{where} the last patch is left out, and the class token is not.",
         )
-        expect_not(given, states[layer][:, 1:], f"{where} you count from the front.")
+        expect_not(result, states[layer][:, 1:], f"{where} you count from the front.")
         expect_not(
-            given,
+            result,
             states[-layer - 1][:, 1:],
             f"{where} it is one layer too early: 1 means the last states.",
         )
         if layer > 1:
             expect_not(
-                given, states[-1][:, 1:], f"{where} you give the last layer's states all the same."
+                result, states[-1][:, 1:], f"{where} you give the last layer's states all the same."
             )
         expect_not(
-            given,
+            result,
             tower.post_layernorm(wanted),
             f"{where} a norm was applied. `post_layernorm` is for the class token only.",
         )
-        expect_close(given, wanted, f"{where} these are not the patches' states.")
+        expect_close(result, wanted, f"{where} these are not the patches' states.")
 
 
 @exercise("5.3")
 def mean_of_patches(answer: Callable[[Tensor, nn.Module], Tensor]) -> None:
-    """The mean of the patches' last states, normalised."""
+    """Average the patches' last states and normalise the mean."""
     model = small_clip()
     tower: Any = vision_tower(model)
     norm = tower.post_layernorm
     with torch.no_grad():
         last = vision_states(model, small_pictures()).last_hidden_state
-        given = answer(last, norm)
-        expect_not(given, norm(last.mean(1)), "The class token is in the mean; it is no patch.")
-        expect_not(given, last[:, 1:].mean(1), "The norm is missing.")
+        result = answer(last, norm)
+        expect_not(result, norm(last.mean(1)), "The class token is in the mean; it is no patch.")
+        expect_not(result, last[:, 1:].mean(1), "The norm is missing.")
         expect_not(
-            given,
+            result,
             norm(last[:, 1:]).mean(1),
             "You normalise the patches and take the mean of that. The norm is for the one vector "
             "that stands for the picture.",
         )
-        expect_close(given, norm(last[:, 1:].mean(1)), "This is not the mean, normalised.")
+        expect_close(result, norm(last[:, 1:].mean(1)), "This is not the mean, normalised.")
 
 
 @exercise("5.4")
 def pool_moved(answer: Callable[[nn.Module, Tensor], Tensor]) -> None:
-    """The pooled vector with the class token at the end: the encoder's input is looked at."""
+    """Pool with the class token at the end of what the encoder gets."""
     tower: Any = vision_tower(small_clip())
     pixel_values = small_pictures()
     with torch.no_grad():
@@ -99,7 +99,7 @@ def pool_moved(answer: Callable[[nn.Module, Tensor], Tensor]) -> None:
             with_kwargs=True,
         )
         try:
-            given = answer(tower, pixel_values)
+            result = answer(tower, pixel_values)
         finally:
             hook.remove()
         expect(len(read) == 1, f"The encoder is to run once; it ran {len(read)} times.")
@@ -117,11 +117,11 @@ def pool_moved(answer: Callable[[nn.Module, Tensor], Tensor]) -> None:
         expect_close(read[0][:, -1], tokens[:, 0], "The last token is not the class token.")
         moved = tower.encoder(inputs_embeds=torch.cat([tokens[:, 1:], tokens[:, :1]], 1))[0]
         expect_not(
-            given,
+            result,
             tower.post_layernorm(moved[:, 0]),
             "You take what stands in front. That is a patch now.",
         )
-        expect_not(given, moved[:, -1], "`post_layernorm` is missing.")
+        expect_not(result, moved[:, -1], "`post_layernorm` is missing.")
     expect_close(
-        given, wanted, "This is not the pooled vector of the picture, and it should be the same."
+        result, wanted, "This is not the pooled vector of the picture, and it should be the same."
     )

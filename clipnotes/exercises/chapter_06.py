@@ -13,9 +13,9 @@ from clipnotes.exercises.small import small_clip, small_pictures, small_texts
 
 @exercise("6.1")
 def logits(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
-    """Logits from projected vectors and the stored scale."""
+    """Compute the logits from projected vectors and the stored scale."""
     images, texts, stored = torch.randn(3, 8), torch.randn(5, 8), torch.tensor(1.5)
-    given = answer(images, texts, stored)
+    result = answer(images, texts, stored)
     cosines = cosine_similarity(images[:, None], texts[None], dim=-1)  # (pictures, texts)
     wanted = cosines * stored.exp()
     ready_images, ready_texts = normalize(images, dim=-1), normalize(texts, dim=-1)
@@ -36,13 +36,13 @@ def logits(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
         * stored.exp(),
     }
     for sentence, wrong in mistakes.items():
-        expect_not(given, wrong, sentence)
-    expect_close(given, wanted, "These are not the cosines times the factor.")
+        expect_not(result, wrong, sentence)
+    expect_close(result, wanted, "These are not the cosines times the factor.")
 
 
 @exercise("6.2")
 def loss(answer: Callable[[Tensor], Tensor]) -> None:
-    """The contrastive loss, compared with transformers' own."""
+    """Compute the contrastive loss as transformers does."""
     model: Any = small_clip()
     with torch.no_grad():
         output = model(
@@ -51,7 +51,7 @@ def loss(answer: Callable[[Tensor], Tensor]) -> None:
             return_loss=True,
         )
     table = output.logits_per_text
-    given = answer(table)
+    result = answer(table)
     truth = torch.arange(len(table))
     by_text, by_image = cross_entropy(table, truth), cross_entropy(table.T, truth)
     mistakes = {
@@ -73,15 +73,15 @@ def loss(answer: Callable[[Tensor], Tensor]) -> None:
         / 2,
     }
     for sentence, wrong in mistakes.items():
-        expect_not(torch.as_tensor(given), wrong, sentence)
-    expect_close(torch.as_tensor(given), output.loss, "This is not the loss of transformers.")
+        expect_not(torch.as_tensor(result), wrong, sentence)
+    expect_close(torch.as_tensor(result), output.loss, "This is not the loss of transformers.")
 
 
 @exercise("6.3")
 def class_vectors(answer: Callable[[Tensor], Tensor]) -> None:
-    """One vector a class from several texts: unit length before and after the mean."""
+    """Make one vector per class from several texts, of unit length before and after the mean."""
     texts = torch.randn(4, 3, 8) * torch.tensor([0.5, 1.0, 4.0])[:, None]  # (classes, texts, S)
-    given = answer(texts)
+    result = answer(texts)
     unit = normalize(texts, dim=-1)
     wanted = normalize(unit.mean(1), dim=-1)
     mistakes = {
@@ -95,40 +95,42 @@ def class_vectors(answer: Callable[[Tensor], Tensor]) -> None:
         "Nothing has unit length.": texts.mean(1),
     }
     for sentence, wrong in mistakes.items():
-        expect_not(given, wrong, sentence)
-    expect_close(given, wanted, "These are not the classes' directions.")
+        expect_not(result, wrong, sentence)
+    expect_close(result, wanted, "These are not the classes' directions.")
 
 
 @exercise("6.4")
 def close_gap(answer: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
-    """Both kinds around the middle of the sphere, at unit length."""
+    """Move pictures and texts each to the middle of the sphere, and back to unit length."""
     images = normalize(torch.randn(9, 8) + 2, dim=-1)
     texts = normalize(torch.randn(7, 8) - 1, dim=-1)
-    given = answer(images, texts)
-    two = isinstance(given, (tuple, list)) and len(given) == 2
+    result = answer(images, texts)
+    two = isinstance(result, (tuple, list)) and len(result) == 2
     expect(two, "Two tensors are wanted: the pictures' vectors, then the texts'.")
     together = torch.cat([images, texts]).mean(0)
     both = (("pictures", images, texts), ("texts", texts, images))
-    for mine, (what, vectors, others) in zip(given, both, strict=True):
+    for mine, (kind, vectors, other_vectors) in zip(result, both, strict=True):
         centred = vectors - vectors.mean(0)
         mistakes = {
             "vectors are centred, and no longer of unit length.": centred,
             "vectors lost the mean of both kinds together. Each kind has its own.": normalize(
                 vectors - together, dim=-1
             ),
-            "vectors lost the other kind's mean.": normalize(vectors - others.mean(0), dim=-1),
+            "vectors lost the other kind's mean.": normalize(
+                vectors - other_vectors.mean(0), dim=-1
+            ),
             "vectors are as they were.": vectors,
             "vectors each lost the mean of their own channels. The mean of a kind goes over its "
             "vectors.": normalize(vectors - vectors.mean(1, keepdim=True), dim=-1),
         }
         for sentence, wrong in mistakes.items():
-            expect_not(mine, wrong, f"The {what}' {sentence}")
-        expect_close(mine, normalize(centred, dim=-1), f"The {what}' vectors are not right.")
+            expect_not(mine, wrong, f"The {kind}' {sentence}")
+        expect_close(mine, normalize(centred, dim=-1), f"The {kind}' vectors are not right.")
 
 
 @exercise("6.5")
 def loss_in_batches(answer: Callable[[Tensor, int], Tensor]) -> None:
-    """The mean loss over batches that follow each other, without an incomplete one."""
+    """Average the loss over successive batches, and drop an incomplete one."""
     table = 3 * torch.randn(11, 11)
 
     def loss_of(part: Tensor) -> Tensor:
@@ -139,7 +141,7 @@ def loss_in_batches(answer: Callable[[Tensor, int], Tensor]) -> None:
         return cross_entropy(part, torch.arange(len(part)))
 
     for size in (4, 3):
-        given = torch.as_tensor(answer(table, size))
+        result = torch.as_tensor(answer(table, size))
         parts = [table[i : i + size, i : i + size] for i in range(0, 11, size)]
         whole = [part for part in parts if len(part) == size]
         mistakes = {
@@ -151,11 +153,13 @@ def loss_in_batches(answer: Callable[[Tensor, int], Tensor]) -> None:
             "You ask in one direction only.": [by_rows(part) for part in whole],
         }
         for sentence, wrong in mistakes.items():
-            expect_not(given, torch.stack(wrong).mean(), f"With batches of {size}: {sentence}")
+            expect_not(result, torch.stack(wrong).mean(), f"With batches of {size}: {sentence}")
         of_each = [loss_of(part) for part in whole]
         expect_not(
-            given, torch.stack(of_each).sum(), f"With batches of {size}: that is the sum, no mean."
+            result, torch.stack(of_each).sum(), f"With batches of {size}: that is the sum, no mean."
         )
         expect_close(
-            given, torch.stack(of_each).mean(), f"With batches of {size} this is not the mean loss."
+            result,
+            torch.stack(of_each).mean(),
+            f"With batches of {size} this is not the mean loss.",
         )

@@ -20,32 +20,32 @@ START, END = 37, 38  # of a small CLIP
 
 @exercise("7.1")
 def ends_by_mask(answer: Callable[[Tensor], Tensor]) -> None:
-    """Where texts end, from the mask of their padding."""
+    """Find where texts end from the mask of their padding."""
     for lengths in ([3, 5, 2], [4, 4, 6, 1]):
         counted = torch.tensor(lengths)
         mask = (torch.arange(max(lengths)) < counted[:, None]).long()
-        given = answer(mask)
+        result = answer(mask)
         expect_not(
-            given,
+            result,
             counted,
             "That is how many tokens each text has. Places are counted from 0.",
         )
         expect_not(
-            given,
+            result,
             mask.sum(0) - 1,
             "That is one number a place, and one a text is wanted: over which dimension do you "
             "add up?",
         )
-        expect_close(given, counted - 1, "These are not the places of the last tokens.")
+        expect_close(result, counted - 1, "These are not the places of the last tokens.")
         expect(
-            not given.is_floating_point(),
-            f"The dtype is {given.dtype}. Places are integers, or nobody can index with them.",
+            not result.is_floating_point(),
+            f"The dtype is {result.dtype}. Places are integers, or nobody can index with them.",
         )
 
 
 @exercise("7.2")
 def last_taker(answer: Callable[[Call, int | None], str]) -> None:
-    """Who is the last to get a tensor."""
+    """Find the last call that is given a tensor."""
     for n_layers in (2, 3):
         tower = text_tower(small_clip(layers=n_layers))
         ids = torch.tensor([[START, 4, 5, END], [START, 6, END, END]])
@@ -57,43 +57,43 @@ def last_taker(answer: Callable[[Call, int | None], str]) -> None:
             encoder["attention_mask"].mark: f"encoder.layers.{n_layers - 1}.self_attn",
         }
         for mark, path in wanted.items():
-            given: Any = answer(calls, mark)
-            kind = type(given).__name__
-            expect(isinstance(given, str), f"A path is wanted, a string, and this is a {kind}.")
+            result: Any = answer(calls, mark)
+            kind = type(result).__name__
+            expect(isinstance(result, str), f"A path is wanted, a string, and this is a {kind}.")
             takers = [
                 call.path
                 for call in calls.walk()
                 if any(value.mark == mark for value in call.arguments.values())
             ]
             expect(
-                given in takers,
-                f"The call of {given!r} did not get the tensor with mark {mark} as an argument.",
+                result in takers,
+                f"The call of {result!r} did not get the tensor with mark {mark} as an argument.",
             )
             expect(
-                given == path,
-                f"{given!r} did get the tensor with mark {mark}, but it was not the last call to "
+                result == path,
+                f"{result!r} did get the tensor with mark {mark}, but it was not the last call to "
                 "get it: does your search stop too early?",
             )
 
 
 @exercise("7.3")
 def with_vectors(answer: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
-    """The pooled vector of a text whose tokens have other vectors."""
+    """Pool a text whose tokens get different vectors through a hook."""
     tower: Any = text_tower(small_clip())
     ids = torch.tensor([[START, 4, 5, 6, END], [START, 7, 5, 4, END]])
-    others = torch.tensor([[START, 8, 7, 6, END], [START, 4, 4, 9, END]])
-    vectors = tower.embeddings.token_embedding(others).detach()
+    other_ids = torch.tensor([[START, 8, 7, 6, END], [START, 4, 4, 9, END]])
+    vectors = tower.embeddings.token_embedding(other_ids).detach()
     with torch.no_grad():
         plain = tower(input_ids=ids).pooler_output
-        wanted = tower(input_ids=others).pooler_output
-    given = answer(tower, ids, vectors)
+        wanted = tower(input_ids=other_ids).pooler_output
+    result = answer(tower, ids, vectors)
     expect_not(
-        given,
+        result,
         plain,
         "The result is what the ids alone give: your vectors did not get in. What a forward hook "
         "returns takes the place of what the module returned.",
     )
-    expect_close(given, wanted, "This is not the pooled vector of a text with these vectors.")
+    expect_close(result, wanted, "This is not the pooled vector of a text with these vectors.")
     left = "A hook is still there afterwards, and the next text would get these vectors too."
     expect(_hooks(tower) == 0, left)
 
@@ -121,23 +121,23 @@ def _hooks(tower: Any) -> int:
 
 @exercise("7.4")
 def confuse(answer: Callable[[Tensor, int], Tensor]) -> None:
-    """One other token a text, so that the rules for its end disagree."""
+    """Change one token per text so that the two rules for its end disagree."""
     for end in (END, 41):
         texts = [[0, 4, 5, 6, end, end], [0, 3, 7, end, end, end], [0, 1, 2, 3, 4, end]]
         ids = torch.tensor(texts)
-        given = answer(ids, end)
+        result = answer(ids, end)
         expect(
-            isinstance(given, Tensor) and given.shape == ids.shape,
+            isinstance(result, Tensor) and result.shape == ids.shape,
             "Give a tensor of ids of the same shape.",
         )
-        differ = (given != ids).sum(1)  # (B,)
+        differ = (result != ids).sum(1)  # (B,)
         expect(
             (differ == 1).all(),
             "In each text exactly one token may be another one. The number of tokens that differ: "
             f"{differ.tolist()}.",
         )
-        expect((given[:, 0] == 0).all(), "Leave the start token where it is.")
-        by_place, by_size = eos_positions(given, end), eos_positions(given, 2)
+        expect((result[:, 0] == 0).all(), "Leave the start token where it is.")
+        by_place, by_size = eos_positions(result, end), eos_positions(result, 2)
         expect(
             torch.equal(by_place, eos_positions(ids, end)),
             "The rule that looks for the end token finds another place than before. Every end "
@@ -152,29 +152,29 @@ def confuse(answer: Callable[[Tensor, int], Tensor]) -> None:
 
 @exercise("7.5")
 def pool(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
-    """The row of each text's end, whatever the padding and however many tokens were added."""
+    """Take the state at each text's end, whatever the padding and the added tokens."""
     ids = torch.tensor([[0, 4, 5, END, END, END], [0, 39, 5, 6, END, 0], [0, 1, 2, 3, 4, END]])
     states = torch.randn(3, 6, 4)
     rows = torch.arange(3)
-    given = answer(states, ids, END)
+    result = answer(states, ids, END)
     ends = (ids == END).int()
     expect_not(
-        given,
+        result,
         states[:, -1],
         "You took the last row of every text. Behind its end there may be padding.",
     )
     expect_not(
-        given,
+        result,
         states[rows, ids.argmax(1)],
         "You took the row of the largest id. A token that was added has a larger one than the end.",
     )
     expect_not(
-        given,
+        result,
         states[rows, 5 - ends.flip(1).argmax(1)],
         "You took the row of a text's last end token. Which of them has the text before it, and "
         "which are padding?",
     )
-    expect_close(given, states[rows, ends.argmax(1)], "These are not the rows of the ends.")
+    expect_close(result, states[rows, ends.argmax(1)], "These are not the rows of the ends.")
     expect_close(answer(states[:1], ids[:1], END), states[:1, 3], "A single text goes wrong.")
 
     lost = ids.clone()

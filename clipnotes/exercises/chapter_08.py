@@ -21,27 +21,27 @@ START, END = 37, 38  # of a small CLIP
 
 @exercise("8.1")
 def unseen_change(answer: Callable[[Tensor], Tensor]) -> None:
-    """Another context, with which no text has another vector."""
+    """Change every number of a context without changing any text's features."""
     model = small_clip(width=16)
     ids = torch.tensor([[START, 1, 1, 1, 4, END], [START, 1, 1, 1, 7, END]])
     for n_ctx in (3, 2):
         ctx = 0.3 * torch.randn(n_ctx, 16)
-        given = answer(ctx)
+        result = answer(ctx)
         expect(
-            isinstance(given, Tensor) and given.shape == ctx.shape,
+            isinstance(result, Tensor) and result.shape == ctx.shape,
             "Give a context of the same shape.",
         )
         expect(
-            ((given - ctx).abs() > 1e-3).all(),
+            ((result - ctx).abs() > 1e-3).all(),
             "Some of the numbers are the same as before. All of them should change.",
         )
-        found = []
-        for one in (ctx, given):
-            with inject(model, one.detach()), torch.no_grad():
-                found.append(unit_length(text_features(model, ids)))
+        features = []
+        for vectors in (ctx, result):
+            with inject(model, vectors.detach()), torch.no_grad():
+                features.append(unit_length(text_features(model, ids)))
         expect_close(
-            found[1],
-            found[0],
+            features[1],
+            features[0],
             "The features of the texts change. Think of what every layer does to a vector before "
             "it reads it: some changes do not survive that.",
             atol=1e-3,
@@ -50,7 +50,7 @@ def unseen_change(answer: Callable[[Tensor], Tensor]) -> None:
 
 @exercise("8.2")
 def room(answer: Callable[[Any, Sequence[str], int], int]) -> None:
-    """How many context tokens fit for all names."""
+    """Count how many context tokens fit with every name."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(EMOJI_CLIP))
@@ -65,21 +65,21 @@ def room(answer: Callable[[Any, Sequence[str], int], int]) -> None:
             except ValueError:
                 break
             wanted = n_ctx
-        given = answer(tokenizer, names, limit)
-        asked = f"For {names} and {limit} positions, {given} is"
+        result = answer(tokenizer, names, limit)
+        case = f"For {names} and {limit} positions, {result} is"
         words = limit - 3 - max(len(name.split()) for name in names)
-        expect(given != words, f"{asked} what would fit if every word were one token.")
-        expect(given != wanted + 1, f"{asked} one too many. What stands behind the name?")
+        expect(result != words, f"{case} what would fit if every word were one token.")
+        expect(result != wanted + 1, f"{case} one too many. What stands behind the name?")
         expect(
-            given != wanted + 2,
-            f"{asked} two too many. Which two tokens does the tokenizer add by itself?",
+            result != wanted + 2,
+            f"{case} two too many. Which two tokens does the tokenizer add by itself?",
         )
-        expect_close(given, wanted, f"{asked} not it: the longest of the prompts has to fit.")
+        expect_close(result, wanted, f"{case} not it: the longest of the prompts has to fit.")
 
 
 @exercise("8.3")
 def replaced(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
-    """Rows of some vectors replaced by others, in a new tensor."""
+    """Replace rows of some vectors, in a new tensor."""
     vectors, ctx = torch.randn(2, 6, 4), torch.randn(3, 4)
     places = torch.tensor([[1, 2, 3], [4, 2, 3]])
     wanted, same_places, in_order = vectors.clone(), vectors.clone(), vectors.clone()
@@ -88,19 +88,19 @@ def replaced(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
             wanted[i, places[i, j]] = ctx[j]
             same_places[i, places[0, j]] = ctx[j]
             in_order[i, places[i].sort().values[j]] = ctx[j]
-    given = answer(vectors, ctx, places)
+    result = answer(vectors, ctx, places)
     expect_not(
-        given,
+        result,
         same_places,
         "The second text got its context at the places of the first.",
     )
     expect_not(
-        given,
+        result,
         in_order,
         "The vectors stand in the order of the text. Vector j belongs at the j-th of the places, "
         "and those may be in any order.",
     )
-    expect_close(given, wanted, "Other rows than the ones that were asked for are different.")
+    expect_close(result, wanted, "Other rows than the ones that were asked for are different.")
 
     half = answer(vectors.bfloat16(), ctx, places)
     expect(
@@ -122,7 +122,7 @@ def replaced(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
 
 @exercise("8.4")
 def at_the_back(answer: Callable[[Layout], Layout]) -> None:
-    """The same prompts with the context right in front of the end."""
+    """Lay out the same prompts with the context right before the end."""
     dot, x = 5, 1
     for n_ctx, names in ((2, [[7], [8, 9, 10], [11, 12]]), (3, [[7, 8], [9, 9, 7, 6]])):
         rows = [[START, *[x] * n_ctx, *name, dot] for name in names]
@@ -131,31 +131,31 @@ def at_the_back(answer: Callable[[Layout], Layout]) -> None:
         first = torch.arange(1, 1 + n_ctx).repeat(len(rows), 1)
         layout = Layout(_filled(rows), first, ends)
         kept = [layout.input_ids.clone(), layout.ctx_positions.clone(), layout.eos.clone()]
-        given = answer(layout)
+        result = answer(layout)
         now = [layout.input_ids, layout.ctx_positions, layout.eos]
         expect(
             all(map(torch.equal, now, kept)),
             "Your function changes the layout that it was given. Make a new one.",
         )
         expect(
-            isinstance(given, Layout),
-            f"A Layout is wanted, and this is a {type(given).__name__}.",
+            isinstance(result, Layout),
+            f"A Layout is wanted, and this is a {type(result).__name__}.",
         )
         sentence = "No prompt has become longer or shorter, so every end is where it was."
-        expect_close(given.eos, ends, sentence)
+        expect_close(result.eos, ends, sentence)
         expect(
-            not (given.ctx_positions == given.eos[:, None]).any(),
+            not (result.ctx_positions == result.eos[:, None]).any(),
             "A vector would stand where the text is read out, in the place of the end token.",
         )
         places = ends[:, None] - n_ctx + torch.arange(n_ctx)
         sentence = "These are not the places right in front of each prompt's own end, in order."
-        expect_close(given.ctx_positions, places, sentence)
+        expect_close(result.ctx_positions, places, sentence)
         expect(
-            not torch.equal(given.input_ids, layout.input_ids),
+            not torch.equal(result.input_ids, layout.input_ids),
             "The places are right, but the ids stand as before: the context would cover the names.",
         )
         sentence = "The ids are not start, name, dot, placeholders, end."
-        expect_close(given.input_ids, _filled(moved), sentence)
+        expect_close(result.input_ids, _filled(moved), sentence)
 
 
 def _filled(rows: list[list[int]]) -> Tensor:
@@ -165,7 +165,7 @@ def _filled(rows: list[list[int]]) -> Tensor:
 
 @exercise("8.5")
 def train_row(answer: Callable[[Tensor, int, Callable[[Tensor], Tensor]], Tensor]) -> None:
-    """Three steps of AdamW on one row of a table."""
+    """Take three steps of AdamW on a single row of a table."""
     for row in (2, 0):
         table, aim = torch.randn(5, 4), torch.randn(5, 4)
 
@@ -173,24 +173,24 @@ def train_row(answer: Callable[[Tensor, int, Callable[[Tensor], Tensor]], Tensor
             return (whole - aim).square().sum()
 
         wanted, undecayed = (_steps(table, row, loss, decay) for decay in (0.1, 0.0))
-        given = answer(table, row, loss)
+        result = answer(table, row, loss)
         expect(
-            isinstance(given, Tensor) and given.shape == table.shape,
+            isinstance(result, Tensor) and result.shape == table.shape,
             "Give the whole table, as a new tensor.",
         )
-        same = (given == table).all(1)
+        same = (result == table).all(1)
         same[row] = True
         expect(
             same.all(),
             f"{int((~same).sum())} rows moved that were not meant to, if only a little. A gradient "
             "of zero does not hold a weight: weight decay moves it all the same.",
         )
-        expect(not torch.equal(given[row], table[row]), f"Row {row} did not move.")
+        expect(not torch.equal(result[row], table[row]), f"Row {row} did not move.")
         expect(
-            not is_close(given, undecayed, atol=1e-6),
+            not is_close(result, undecayed, atol=1e-6),
             "Row by row this is right, but without the weight decay that was asked for.",
         )
-        expect_close(given, wanted, f"Row {row} is not where three steps bring it.", atol=1e-6)
+        expect_close(result, wanted, f"Row {row} is not where three steps bring it.", atol=1e-6)
 
 
 def _steps(table: Tensor, row: int, loss: Callable[[Tensor], Tensor], decay: float) -> Tensor:

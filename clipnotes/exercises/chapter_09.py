@@ -16,19 +16,19 @@ from clipnotes.prompts.recipe import learning_rates
 
 @exercise("9.1")
 def paired(answer: Callable[[list[float], list[float]], Any]) -> None:
-    """The mean change from one list to another, and its spread."""
+    """Compute the mean change from one list to another, and its spread."""
     for before, after in (
         ([0.61, 0.55, 0.7, 0.58], [0.66, 0.57, 0.79, 0.6]),
         ([0.3, 0.9, 0.4], [0.2, 0.95, 0.4]),
     ):
-        given = answer(before, after)
-        two = isinstance(given, (tuple, list, Tensor)) and len(given) == 2
+        result = answer(before, after)
+        two = isinstance(result, (tuple, list, Tensor)) and len(result) == 2
         expect(two, "Two numbers are wanted: the mean change, and its spread.")
-        average, spread = given
+        average, spread = result
         changed = [b - a for a, b in zip(before, after, strict=True)]
-        asked = f"For {before} and then {after}:"
-        expect_close(average, mean(changed), f"{asked} this is not the mean change.")
-        for number, said in (
+        case = f"For {before} and then {after}:"
+        expect_close(average, mean(changed), f"{case} this is not the mean change.")
+        for number, sentence in (
             (
                 pstdev(changed),
                 "the spread is divided by n. A few draws know their own mean too "
@@ -41,74 +41,74 @@ def paired(answer: Callable[[list[float], list[float]], Any]) -> None:
                 "change itself differs from draw to draw is something else.",
             ),
         ):
-            expect(abs(float(spread) - number) > 1e-6, f"{asked} {said}")
-        expect_close(spread, stdev(changed), f"{asked} this is not the spread of the change.")
+            expect(abs(float(spread) - number) > 1e-6, f"{case} {sentence}")
+        expect_close(spread, stdev(changed), f"{case} this is not the spread of the change.")
 
 
 @exercise("9.2")
 def most_confused(answer: Callable[[Tensor], Any]) -> None:
-    """What is most often taken for what."""
-    for true, said in ((3, 1), (0, 2)):
+    """Find which class is most often taken for which other class."""
+    for true, predicted in ((3, 1), (0, 2)):
         confusion = torch.randint(0, 5, (4, 4))
         confusion += torch.diag(torch.tensor([20, 30, 25, 40]))
-        confusion[true, said] = 9
-        given = answer(confusion)
-        pair = isinstance(given, (tuple, list, Tensor)) and len(given) == 2
+        confusion[true, predicted] = 9
+        result = answer(confusion)
+        pair = isinstance(result, (tuple, list, Tensor)) and len(result) == 2
         expect(
             pair,
-            f"Two class numbers are wanted, and this is {given!r}. A place in the flattened matrix "
-            "is one number: what are its row and its column?",
+            f"Two class numbers are wanted, and this is {result!r}. A place in the flattened "
+            "matrix is one number: what are its row and its column?",
         )
-        one, other = (int(number) for number in given)
+        row, column = (int(number) for number in result)
         expect(
-            one != other,
-            f"Class {one} was taken for itself. On the diagonal stands what was right.",
+            row != column,
+            f"Class {row} was taken for itself. On the diagonal stands what was right.",
         )
         expect(
-            (one, other) != (said, true),
+            (row, column) != (predicted, true),
             "The other way round: a row belongs to the true class, a column to the one said.",
         )
         expect(
-            (one, other) == (true, said),
-            f"Class {one} was taken for class {other} {int(confusion[one, other])} times. There is "
-            "a pair with more.",
+            (row, column) == (true, predicted),
+            f"Class {row} was taken for class {column} {int(confusion[row, column])} times. There "
+            "is a pair with more.",
         )
 
 
 @exercise("9.3")
 def rates(answer: Callable[[float, int], Any]) -> None:
-    """The learning rate of every epoch, by CoOp's recipe."""
+    """List the learning rate of every epoch by CoOp's recipe."""
     for lr, epochs in ((0.002, 5), (0.1, 12), (0.002, 1)):
         wanted = torch.tensor(learning_rates("cosine", lr, epochs))
-        found = answer(lr, epochs)
-        expect(isinstance(found, (list, tuple, Tensor)), "A list of rates is wanted.")
-        given = torch.as_tensor([float(rate) for rate in found])
-        asked = f"For lr={lr} and {epochs} epochs:"
+        listed = answer(lr, epochs)
+        expect(isinstance(listed, (list, tuple, Tensor)), "A list of rates is wanted.")
+        result = torch.as_tensor([float(rate) for rate in listed])
+        case = f"For lr={lr} and {epochs} epochs:"
         expect(
-            len(given) == epochs,
-            f"{asked} there are {len(given)} rates. One an epoch is wanted, the epoch of the "
+            len(result) == epochs,
+            f"{case} there are {len(result)} rates. One an epoch is wanted, the epoch of the "
             "warm-up among them.",
         )
-        expect_close(given[0], wanted[0], f"{asked} the first rate is not the warm-up's.", atol=0)
+        expect_close(result[0], wanted[0], f"{case} the first rate is not the warm-up's.", atol=0)
         if epochs == 1:
             continue
         expect_close(
-            given[1],
+            result[1],
             wanted[1],
-            f"{asked} the cosine does not begin at lr. Its own epochs count from 0.",
+            f"{case} the cosine does not begin at lr. Its own epochs count from 0.",
             atol=0,
         )
         expect_close(
-            given,
+            result,
             wanted,
-            f"{asked} the rates behind the first two are others. The cosine falls as slowly as if "
+            f"{case} the rates behind the first two are others. The cosine falls as slowly as if "
             "it had all epochs to itself.",
             atol=0,
         )
 
 
 class _Learner(nn.Module):
-    """To a training, what any prompt learner is: one parameter, and logits that depend on it."""
+    """Has what training needs of a prompt learner: one parameter, and logits that depend on it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,19 +122,19 @@ class _Learner(nn.Module):
 
 @exercise("9.4")
 def descend(answer: Callable[[Any, Tensor, Tensor, float, int], Any]) -> None:
-    """Gradient descent on the context."""
+    """Run gradient descent on the context."""
     images, labels, lr, steps = torch.randn(8, 4), torch.randint(0, 3, (8,)), 0.2, 6
     learner = _Learner()
     start = learner.ctx.detach().clone()
     fixed = learner.frozen.weight.clone()
     ctx, wanted = _descended(learner, images, labels, lr, steps, keep=0.0)
     piled_up, _ = _descended(learner, images, labels, lr, steps, keep=1.0)
-    found = answer(learner, images, labels, lr, steps)
+    result = answer(learner, images, labels, lr, steps)
 
     expect(torch.equal(learner.frozen.weight, fixed), "Weights moved that are frozen.")
     expect(not torch.equal(learner.ctx, start), "The context has not moved.")
-    expect(isinstance(found, (list, tuple, Tensor)), "A list of the losses is wanted.")
-    losses = torch.as_tensor([float(loss) for loss in found])
+    expect(isinstance(result, (list, tuple, Tensor)), "A list of the losses is wanted.")
+    losses = torch.as_tensor([float(loss) for loss in result])
     expect_not(
         learner.ctx,
         piled_up,

@@ -14,41 +14,41 @@ from clipnotes.exercises.marks import exercise, expect, expect_close, expect_not
 
 @exercise("11.1")
 def kg_penalty(answer: Callable[[Tensor, Tensor, float], Tensor]) -> None:
-    """What KgCoOp adds to the loss."""
+    """Compute what KgCoOp adds to the loss."""
     for n_classes, weight in ((5, 8.0), (3, 2.0)):
         learned, written = normalize(torch.randn(2, n_classes, 6), dim=-1)
         apart = 1 - cosine_similarity(learned, written, dim=-1)  # (n_classes,)
-        given = answer(learned, written, weight)
+        result = answer(learned, written, weight)
         expect_not(
-            given,
+            result,
             weight * apart,
             "That is one number a class. The loss is one number.",
         )
         expect(
-            not _near(given, weight * apart.sum()),
+            not _near(result, weight * apart.sum()),
             "That is the sum over the classes: with more classes the penalty would weigh more.",
         )
         expect(
-            not _near(given, weight * (1 - apart).mean()),
+            not _near(result, weight * (1 - apart).mean()),
             "That grows when the features come nearer to the sentences. It should fall to 0.",
         )
-        expect(not _near(given, apart.mean()), "The weight has no part in it.")
+        expect(not _near(result, apart.mean()), "The weight has no part in it.")
         expect(
-            not _near(given, weight * (1 - learned @ written.T).mean()),
+            not _near(result, weight * (1 - learned @ written.T).mean()),
             "You compare each class with the sentences of all classes. Each has its own.",
         )
-        expect_close(given, (weight * apart.mean()).item(), "This is not the penalty.")
+        expect_close(result, (weight * apart.mean()).item(), "This is not the penalty.")
 
 
-def _near(given: Any, number: Tensor) -> bool:
-    return isinstance(given, (int, float, Tensor)) and is_close(
-        torch.as_tensor(given).reshape(-1), number.reshape(-1)
+def _near(result: Any, number: Tensor) -> bool:
+    return isinstance(result, (int, float, Tensor)) and is_close(
+        torch.as_tensor(result).reshape(-1), number.reshape(-1)
     )
 
 
 @exercise("11.2")
 def tip_logits(answer: Callable[..., Tensor]) -> None:
-    """Logits of a sentence and of the pictures that were kept."""
+    """Compute Tip-Adapter's logits from sentences and kept pictures."""
     features = normalize(torch.randn(4, 6), dim=-1)
     keys = normalize(torch.randn(7, 6), dim=-1)
     texts = normalize(torch.randn(3, 6), dim=-1)
@@ -58,8 +58,8 @@ def tip_logits(answer: Callable[..., Tensor]) -> None:
         near = torch.exp(-beta * (1 - features @ keys.T))  # (n, kept)
         cached = torch.stack([near[:, labels == i].sum(1) for i in range(3)], dim=1)
         counts = torch.stack([near[:, labels == i].mean(1) for i in range(3)], dim=1)
-        given = answer(features, keys, labels, texts, scale, alpha, beta)
-        for mistake, said in (
+        result = answer(features, keys, labels, texts, scale, alpha, beta)
+        for mistake, sentence in (
             (by_text, "Only the sentences speak: the kept pictures have no part in it."),
             (alpha * cached, "Only the kept pictures speak: the sentences have no part in it."),
             (by_text + cached, "The kept pictures speak as if alpha were 1."),
@@ -72,35 +72,35 @@ def tip_logits(answer: Callable[..., Tensor]) -> None:
                 "The cosines with the sentences are not yet logits: the temperature is missing.",
             ),
         ):
-            expect(alpha == 1 or not is_close(given, mistake), said)
+            expect(alpha == 1 or not is_close(result, mistake), sentence)
         wanted = by_text + alpha * cached
-        expect_close(given, wanted, "These are not Tip-Adapter's logits.", atol=1e-4)
+        expect_close(result, wanted, "These are not Tip-Adapter's logits.", atol=1e-4)
 
 
 @exercise("11.3")
 def cocoop_numbers(answer: Callable[[int, int, int], int]) -> None:
-    """How many numbers CoCoOp learns."""
+    """Count the numbers that CoCoOp learns."""
     for n_ctx, width, shared in ((4, 128, 128), (16, 512, 768), (4, 64, 32)):
         hidden = shared // 16
         net = nn.Sequential(nn.Linear(shared, hidden), nn.ReLU(), nn.Linear(hidden, width))
         in_net = sum(parameter.numel() for parameter in net.parameters())
-        given = answer(n_ctx, width, shared)
-        asked = f"With {n_ctx} vectors of {width} and features of {shared}:"
-        expect(given != in_net, f"{asked} that is the network. The context is learned as well.")
+        result = answer(n_ctx, width, shared)
+        case = f"With {n_ctx} vectors of {width} and features of {shared}:"
+        expect(result != in_net, f"{case} that is the network. The context is learned as well.")
         expect(
-            given != n_ctx * width,
-            f"{asked} that is the context. The network is learned as well.",
+            result != n_ctx * width,
+            f"{case} that is the context. The network is learned as well.",
         )
         weights = shared * hidden + hidden * width
         expect(
-            given not in (weights, weights + n_ctx * width),
-            f"{asked} the layers of the network have biases, too.",
+            result not in (weights, weights + n_ctx * width),
+            f"{case} the layers of the network have biases, too.",
         )
-        expect_close(given, in_net + n_ctx * width, f"{asked} {given} is not what there is.")
+        expect_close(result, in_net + n_ctx * width, f"{case} {result} is not what there is.")
 
 
 class _Mixing(nn.Module):
-    """A layer that, as attention does, lets every token see all, and depends on their order."""
+    """A layer that lets every token see all others, as attention does, and depends on order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,12 +113,12 @@ class _Mixing(nn.Module):
 
 @exercise("11.4")
 def run_deep(answer: Callable[[Sequence[Any], Tensor, Tensor], Tensor]) -> None:
-    """Fresh prompts behind the class token, in every layer."""
+    """Run layers with new prompts behind the class token of each."""
     for n_layers, n_ctx in ((3, 2), (2, 4)):
         layers = [_Mixing() for _ in range(n_layers)]
         tokens, prompts = torch.randn(2, 5, 4), torch.randn(n_layers, n_ctx, 4)
-        given = answer(layers, tokens, prompts)
-        length = given.shape[1] if isinstance(given, Tensor) and given.dim() == 3 else 0
+        result = answer(layers, tokens, prompts)
+        length = result.shape[1] if isinstance(result, Tensor) and result.dim() == 3 else 0
         expect(
             length != 5 + n_layers * n_ctx,
             f"5 tokens became {length}: every layer adds {n_ctx}. What a layer made of its prompts "
@@ -130,25 +130,25 @@ def run_deep(answer: Callable[[Sequence[Any], Tensor, Tensor], Tensor]) -> None:
             "output like the others: leave them in.",
         )
         expect_not(
-            given,
+            result,
             _run(layers, tokens, prompts, at=1, fresh=False),
             "That is the shallow form: the first layer's prompts go all the way up.",
         )
         expect_not(
-            given,
+            result,
             _run(layers, tokens, prompts, at=0, fresh=True),
             "The prompts stand in front of the class token, which is read at place 0.",
         )
         wanted = _run(layers, tokens, prompts, at=1, fresh=True)
-        expect_close(given, wanted, "This is not what the layers make of it.")
+        expect_close(result, wanted, "This is not what the layers make of it.")
 
 
 def _run(layers: Sequence[Any], x: Tensor, prompts: Tensor, *, at: int, fresh: bool) -> Tensor:
-    """Run layers on tokens and prompts, the prompts from place ``at`` on."""
+    """Run layers on tokens with prompts inserted from place ``at`` on."""
     n_ctx, taken = prompts.shape[1], 0
     for i, layer in enumerate(layers):
         if fresh or i == 0:
-            own = prompts[i].expand(len(x), -1, -1)
-            x = torch.cat([x[:, :at], own, x[:, at + taken :]], dim=1)
+            inserted = prompts[i].expand(len(x), -1, -1)
+            x = torch.cat([x[:, :at], inserted, x[:, at + taken :]], dim=1)
         x, taken = layer(x), n_ctx
     return x

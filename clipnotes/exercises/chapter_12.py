@@ -16,24 +16,24 @@ from clipnotes.model.encoder import EncoderLayer
 
 @exercise("12.1")
 def class_row(answer: Callable[[list[Tensor]], Tensor]) -> None:
-    """The class token's row of the rollout, without products of two matrices."""
+    """Compute the class token's row of the rollout without a product of two matrices."""
     B, n_heads, N = 2, 3, 24
     attentions = list(torch.randn(4, B, n_heads, N, N).softmax(-1).unbind())
     with FlopCounterMode(display=False) as counter:
-        given = answer(attentions)
+        result = answer(attentions)
     means = [weights.mean(1) for weights in attentions]
     expect_not(
-        given,
+        result,
         _row([*reversed(means)], 0.5),
         "The layers are in the wrong order. The class token at the top is a mixture of the last "
         "layer's inputs, and each of those is a mixture of what came in below.",
     )
     expect_not(
-        given,
+        result,
         _row(means, 1.0),
         "The residual stream has no part in it: half of each row belongs to the token itself.",
     )
-    expect_close(given, rollout(attentions)[:, 0], "This is not row 0 of `looking.rollout`.")
+    expect_close(result, rollout(attentions)[:, 0], "This is not row 0 of `looking.rollout`.")
     by_rows = len(attentions) * 2 * B * N * N  # times and plus
     spent = counter.get_total_flops() / by_rows
     expect(
@@ -53,7 +53,7 @@ def _row(means: list[Tensor], share: float) -> Tensor:
 
 @exercise("12.2")
 def painted(answer: Callable[[Tensor, Tensor, int, Tensor], Tensor]) -> None:
-    """Pictures with some patches painted over."""
+    """Paint over some patches of pictures."""
     for size, columns in ((2, 4), (3, 3)):
         pixels = torch.randn(2, 3, size * columns, size * columns)
         patches = torch.tensor([[1, 5], [columns**2 - 1, columns]])
@@ -65,31 +65,31 @@ def painted(answer: Callable[[Tensor, Tensor, int, Tensor], Tensor]) -> None:
                 wanted[i, :, row : row + size, column : column + size] = colour
                 flipped[i, :, column : column + size, row : row + size] = colour
                 alike[:, :, row : row + size, column : column + size] = colour
-        given = answer(pixels, patches, size, colour)
+        result = answer(pixels, patches, size, colour)
         expect_not(
-            given,
+            result,
             flipped,
             "The patches were counted column by column. They are counted row by row, as one reads.",
         )
         expect_not(
-            given,
+            result,
             alike,
             "Every picture lost the patches of all pictures. Each has its own.",
         )
-        expect_not(given, pixels, "Nothing was painted.")
-        expect_close(given, wanted, "Other pixels than those of the patches are different.")
+        expect_not(result, pixels, "Nothing was painted.")
+        expect_close(result, wanted, "Other pixels than those of the patches are different.")
 
 
 @exercise("12.3")
 def values_alone(answer: Callable[[Any, Tensor], Tensor]) -> None:
-    """What attention says of each token if it looks at itself only."""
+    """Compute what attention returns for each token if it looks only at itself."""
     layer = EncoderLayer(hidden_size=8, num_attention_heads=2, intermediate_size=12).eval()
     for weight in layer.parameters():
         torch.nn.init.normal_(weight, std=0.6)
     states = torch.randn(2, 5, 8)
     attention = layer.self_attn
     with torch.no_grad():
-        given = answer(layer, states)
+        result = answer(layer, states)
         normed = layer.layer_norm1(states)
         at_itself = torch.full((5, 5), -torch.inf).fill_diagonal_(0)
         wanted = attention(normed, at_itself)[0]
@@ -98,41 +98,41 @@ def values_alone(answer: Callable[[Any, Tensor], Tensor]) -> None:
         stream = states + wanted
         whole = stream + layer.mlp(layer.layer_norm2(stream))
         as_it_is = attention(normed)[0]
-    for mistake, said in (
+    for mistake, sentence in (
         (value, "The values are still head by head: `out_proj` brings them back to the stream."),
         (bare, "The values are made from the states as they are. What does a layer read first?"),
         (stream, "The residual stream is in it. Wanted is what attention adds to it, alone."),
         (whole, "The residual stream and the MLP are in it. Wanted is attention's part, alone."),
         (as_it_is, "The tokens are mixed: that is attention as it is, with its weights."),
     ):
-        expect_not(given, mistake, said)
-    expect_close(given, wanted, "This is not what attention gives if each token sees only itself.")
+        expect_not(result, mistake, sentence)
+    expect_close(result, wanted, "This is not what attention gives if each token sees only itself.")
 
 
 @exercise("12.4")
 def looked_at(answer: Callable[[Tensor], Tensor]) -> None:
-    """How many tokens a row of attention is spread over."""
+    """Count over how many tokens a row of attention is spread."""
     for N in (4, 6):
         first = torch.eye(N)[:1]
         some = torch.ones(1, N) / N
         half = (torch.arange(N) < N // 2).float()[None] * 2 / N
         drawn = torch.randn(3, N).softmax(-1).tril(1)
         weights = torch.cat([first, some, half, drawn / drawn.sum(-1, keepdim=True)])[None]
-        given = answer(weights)
+        result = answer(weights)
         expect(
-            not (isinstance(given, Tensor) and given.isnan().any()),
+            not (isinstance(result, Tensor) and result.isnan().any()),
             "There is a NaN in it. A weight may be exactly 0, as in a text above the diagonal, and "
             "the logarithm of 0 is minus infinity.",
         )
         entropy = torch.special.entr(weights).sum(-1)
         expect_not(
-            given,
+            result,
             entropy,
             "That is the entropy, and of a single token it is 0. Its exponential counts.",
         )
         expect_not(
-            given,
+            result,
             (weights > 0).sum(-1),
             "That counts every weight above 0, however small it is.",
         )
-        expect_close(given, entropy.exp(), "A row that is even over k tokens should give k.")
+        expect_close(result, entropy.exp(), "A row that is even over k tokens should give k.")

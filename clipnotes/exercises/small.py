@@ -1,4 +1,4 @@
-"""Small random models that checks try answers on: no answer can know their numbers beforehand."""
+"""Small random models to try answers on, so that no answer can know the numbers beforehand."""
 
 import torch
 from torch import Tensor
@@ -8,17 +8,8 @@ from transformers import CLIPConfig, CLIPModel
 def small_clip(*, width: int = 16, layers: int = 3, seed: int = 0) -> CLIPModel:
     """Build a small ``CLIPModel`` with random weights, in evaluation mode.
 
-    Pictures are 12 pixels wide, patches 4. The vocabulary has 40 tokens, EOS is 38, at most 16
-    make a text. The shared space is 12 wide.
-
-    Args:
-        width: D of both towers, a multiple of 4.
-        layers: of each tower.
-        seed: of the weights.
-
-    Example:
-        >>> small_clip().config.vision_config.patch_size
-        4
+    Pictures are 12 pixels wide and patches 4. The vocabulary has 40 tokens, of which 38 is EOS. A
+    text has at most 16 tokens, and the shared space is 12 wide.
     """
     shared = {
         "hidden_size": width,
@@ -45,36 +36,12 @@ def small_clip(*, width: int = 16, layers: int = 3, seed: int = 0) -> CLIPModel:
 
 
 def small_pictures(n: int = 2, *, seed: int = 1) -> Tensor:
-    """Draw random pictures for a small CLIP.
-
-    Args:
-        n: how many.
-        seed: of the pixels.
-
-    Returns:
-        pixel_values (n, 3, 12, 12).
-
-    Example:
-        >>> small_pictures(5).shape
-        torch.Size([5, 3, 12, 12])
-    """
+    """Draw random pixel values for a small CLIP: (n, 3, 12, 12)."""
     return torch.randn(n, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
 
 
 def small_texts(*lengths: int, seed: int = 1) -> Tensor:
-    """Draw random token ids for a small CLIP: SOS, words, EOS, and EOS again as padding.
-
-    Args:
-        *lengths: of each text, SOS and EOS counted.
-        seed: of the words.
-
-    Returns:
-        input_ids (len(lengths), longest).
-
-    Example:
-        >>> small_texts(3, 5)[0, 2:]
-        tensor([38, 38, 38])
-    """
+    """Draw random ids for a small CLIP, one row per length: SOS, words, EOS, padded with EOS."""
     ids = torch.full((len(lengths), max(lengths)), 38)
     ids[:, 0] = 37
     generator = torch.Generator().manual_seed(seed)

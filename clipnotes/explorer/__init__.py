@@ -1,6 +1,6 @@
 """Interactive pages about attention: a picture's patches, a text's tokens.
 
-A page is one file that works by itself: plain JavaScript, and no request to anywhere.
+A page is one file that works by itself: it is plain JavaScript and sends no request anywhere.
 """
 
 from clipnotes.explorer.page import Page

@@ -1,7 +1,7 @@
-"""One self-contained page: what the explorers of a picture and of a text share.
+"""Build a self-contained page: what the explorers of a picture and of a text share.
 
-Script, style, picture and numbers all stand in the page, and a content security policy makes the
-browser refuse any request that it might still want to make.
+Script, style, picture and numbers are all inside the page. A content security policy makes the
+browser refuse any request that the page might still make.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Page:
 
     Attributes:
         html: The whole page, under 1 MB.
-        title: What it is about.
-        height: Pixels that a notebook gives it until it runs and takes what it needs.
+        title: What the page is about.
+        height: Its height in a notebook, in pixels, until its script runs and sets the real one.
 
     Example:
         >>> page = Page("<!doctype html><title>A page</title>", "A page", height=400)
@@ -59,8 +59,9 @@ class Page:
             The file.
 
         Raises:
-            ValueError: Another ending.
-            OSError: No such folder, or the system refuses. An older file is then as it was.
+            ValueError: The name does not end in ``.html`` or ``.htm``.
+            OSError: The folder does not exist, or the system refuses to write. An older file of
+                that name stays as it was.
         """
         file = Path(path).expanduser()
         if file.suffix.lower() not in (".html", ".htm"):
@@ -71,7 +72,7 @@ class Page:
         return file
 
     def _repr_html_(self) -> str:
-        # In a frame of its own, neither the page's style nor the notebook's leaks into the other.
+        # A frame keeps the style of the page and the style of the notebook apart.
         return (
             f'<iframe class="clipnotes-explorer" title="{escape(self.title)}" '
             f'srcdoc="{escape(self.html)}" width="100%" height="{self.height}" '
@@ -83,15 +84,7 @@ class Page:
 
 
 def check_clip(clip: Clip) -> None:
-    """Refuse what cannot be explored, before anything runs.
-
-    Args:
-        clip: What the caller gave.
-
-    Raises:
-        TypeError: It is no ``Clip``.
-        ValueError: It is in training mode.
-    """
+    """Refuse anything but a ``Clip`` in evaluation mode, before anything runs."""
     if not isinstance(clip, Clip):
         raise TypeError(
             f"clip is a {type(clip).__name__}; give a Clip: clipnotes.load(), or "
@@ -105,23 +98,7 @@ def check_clip(clip: Clip) -> None:
 
 
 def choose_layers(layers: Sequence[int] | None, n_layers: int) -> list[int]:
-    """Say which layers a page holds.
-
-    Args:
-        layers: Their numbers, from 0; ``None`` for all.
-        n_layers: How many the tower has.
-
-    Returns:
-        The numbers in order.
-
-    Raises:
-        TypeError: Not a list of whole numbers.
-        ValueError: None, one twice, or one that the tower does not have.
-
-    Example:
-        >>> choose_layers(None, 3), choose_layers([2, 0], 3)
-        ([0, 1, 2], [0, 2])
-    """
+    """Check which layers a page should hold, and sort them; ``None`` means all of them."""
     if layers is None:
         return list(range(n_layers))
     try:
@@ -137,21 +114,7 @@ def choose_layers(layers: Sequence[int] | None, n_layers: int) -> list[int]:
 
 
 def in_255ths(attentions: Sequence[Tensor]) -> Tensor:
-    """Round attention weights to 8 bits, so that each is off by at most 1/510.
-
-    Args:
-        attentions: n layers of (1, n_heads, N, N), each weight from 0 to 1.
-
-    Returns:
-        (n, n_heads, N, N) uint8.
-
-    Raises:
-        ValueError: A weight is not a number.
-
-    Example:
-        >>> in_255ths([torch.tensor([[[[1.0, 0.0], [0.5, 0.25]]]])]).flatten().tolist()
-        [255, 0, 128, 64]
-    """
+    """Round the weights of n layers to 8 bits, off by 1/510 at most: (n, n_heads, N, N) uint8."""
     weights = torch.cat(list(attentions)).float()
     if not weights.isfinite().all():
         raise ValueError(
@@ -162,15 +125,7 @@ def in_255ths(attentions: Sequence[Tensor]) -> Tensor:
 
 
 def encode(numbers: Tensor) -> str:
-    """Write uint8 or float32 numbers as base64, little-endian, for the page's script.
-
-    Args:
-        numbers: Any shape; the last dimension runs fastest.
-
-    Example:
-        >>> encode(torch.tensor([0, 255], dtype=torch.uint8))
-        'AP8='
-    """
+    """Write uint8 or float32 numbers as base64, little-endian, for the page's script."""
     array = numbers.detach().contiguous().cpu().numpy()
     return base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode("ascii")
 
@@ -180,16 +135,9 @@ def build_page(
 ) -> Page:
     """Put a page together from the template, the style and the script of its kind.
 
-    Args:
-        kind: ``"picture"`` or ``"text"``, the stem of the script that draws it.
-        title: What it is about.
-        height: As in ``Page``.
-        weights: (n_layers, n_heads, N, N) uint8, from ``in_255ths``.
-        data: What else the script reads; ``layers`` are the numbers of the layers in ``weights``.
-        extra: HTML at the end of the page.
-
-    Raises:
-        ValueError: The page would be larger than 1 MB. The message says what to leave out.
+    ``kind`` is the stem of the script that draws it, ``"picture"`` or ``"text"``. The script also
+    reads ``data``, where ``layers`` are the numbers of the layers in ``weights``; ``extra`` is HTML
+    for the end of the page. A page over 1 MB is refused, with advice on what to leave out.
     """
     folder = files("clipnotes.explorer")
     parts = {name: (folder / name).read_text("utf-8") for name in (*_FILES, f"{kind}.js")}
@@ -198,7 +146,7 @@ def build_page(
         kind=kind,
         title=escape(title),
         style=parts["explorer.css"],
-        # Nothing in a text may end the element that the text stands in.
+        # A "</script>" in somebody's text must not end the element that the data is in.
         data=json.dumps(everything, allow_nan=False).replace("<", "\\u003c"),
         script=parts["explorer.js"] + parts[f"{kind}.js"],
         extra=extra,
@@ -211,12 +159,12 @@ def build_page(
 
 def _too_large(size: int, of_weights: int, layers: list[int], weights: Tensor) -> str:
     n_layers, n_heads, n_tokens, _ = weights.shape
-    said = (
+    message = (
         f"the page would have {size / 1e6:.2f} MB, and at most {LIMIT / 1e6:.0f} MB is allowed: "
         f"{n_layers} layers of {n_heads} heads over {n_tokens} tokens take {of_weights / 1e6:.2f} "
         f"MB, {of_weights / n_layers / 1e6:.2f} MB each. "
     )
-    fit = int((LIMIT - (size - of_weights)) * n_layers / of_weights)
-    if fit < 1:
-        return said + "Not even one layer fits: take a model with fewer tokens, or fewer texts."
-    return said + f"Choose at most {fit} of the layers, for instance layers={layers[-fit:]}"
+    n_fit = int((LIMIT - (size - of_weights)) * n_layers / of_weights)
+    if n_fit < 1:
+        return message + "Not even one layer fits: take a model with fewer tokens, or fewer texts."
+    return message + f"Choose at most {n_fit} of the layers, for instance layers={layers[-n_fit:]}"

@@ -31,38 +31,35 @@ def explore(
     texts: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
 ) -> Page:
-    """Make a page on which a reader explores the vision tower's attention over one picture.
+    """Make a page on which a reader explores the vision tower's attention over one image.
 
     Point at a patch or at the class token: the page shows where it looks and who looks at it, in
-    any layer and head or in the mean over the heads. With texts, it shows for each of them how
-    similar every patch is to it and which logit the picture gets, at every depth: the hidden
-    states go through ``post_layernorm`` and the projection, as if the tower ended there (the
-    "logit lens"). Only the class token at the last depth was trained for that; all else is a way
-    of looking, not an output of the model.
+    any layer and head or in the mean over the heads. With texts, it also shows how similar each
+    patch is to each text, and which logit the image gets, at every depth. For this the hidden
+    states go through ``post_layernorm`` and the projection as if the tower ended there (the "logit
+    lens"). CLIP was trained to do so only with the class token of the last layer; everything else
+    is a way of looking, not an output of the model.
 
     Args:
         clip: A CLIP with a square grid of patches.
-        image: A PIL picture, or ``pixel_values`` of one: (3, H, W) or (1, 3, H, W), preprocessed.
-        texts: Strings to compare the picture with, or ``None``.
+        image: A PIL image, or its preprocessed ``pixel_values``: (3, H, W) or (1, 3, H, W).
+        texts: Strings to compare the image with, or ``None``.
         layers: Numbers of the layers to keep, from 0; ``None`` for all. Fewer make a smaller page.
 
     Returns:
-        The page. A notebook shows it, ``.save("page.html")`` writes it. Its weights are the
-        model's, rounded to 1/255.
+        The page. A notebook shows it, and ``.save("page.html")`` writes it. The weights on it are
+        the model's, rounded to 1/255.
 
     Raises:
-        TypeError: ``clip`` is no ``Clip``, ``image`` no picture or floating-point tensor, a text
-            no string.
-        ValueError: The model is in training mode, a tensor has another shape than one picture, a
-            number of a layer is wrong, or the page would be larger than 1 MB.
+        TypeError: ``clip``, ``image`` or a text is of a type that is not listed above.
+        ValueError: The model is in training mode, a tensor has not the shape of one image, a layer
+            does not exist, or the page would be larger than 1 MB.
 
     Example:
         >>> import clipnotes
         >>> from clipnotes.data import load_emoji
         >>> tiger = load_emoji(style="noto", category="animal-mammal")[0]["image"]
-        >>> texts = ["a tiger", "a tulip"]
-        >>> page = explore(clipnotes.load(), tiger, texts=texts, layers=[4, 5])
-        >>> page
+        >>> explore(clipnotes.load(), tiger, texts=["a tiger", "a tulip"], layers=[4, 5])
         <Page: Where CLIP looks in a picture, ... kB>
     """
     check_clip(clip)
@@ -74,7 +71,7 @@ def explore(
     data: dict[str, Any] = {
         "layers": chosen,
         "grid": config.image_size // config.patch_size,
-        "patch": config.patch_size / config.image_size,  # as a share: pixels may be left over
+        "patch": config.patch_size / config.image_size,  # a share of the side, which may not divide
         "picture": _png(clip, pixel_values[0]),
         "texts": [],
     }
@@ -89,20 +86,7 @@ def explore(
 
 
 def text_similarity(clip: Clip, hidden_states: Sequence[Tensor], texts: Tensor) -> Tensor:
-    """Compare every token at every depth with texts, as if the vision tower ended there.
-
-    Args:
-        clip: The CLIP that made the two others.
-        hidden_states: Each (1, N, D), from ``compat.vision_states``.
-        texts: (n_texts, P), unit length.
-
-    Returns:
-        (n_depths, n_texts, N) float32, cosines. Times ``logit_scale.exp()``, those of the class
-        token at the last depth are the model's logits.
-
-    Raises:
-        ValueError: Some are not numbers.
-    """
+    """Compare each token at each depth with texts: (n_depths, n_texts, N) cosines, in float32."""
     states = torch.cat(list(hidden_states))  # (n_depths, N, D)
     cosines = shared_vectors(clip.model, states) @ texts.T  # (n_depths, N, n_texts)
     if not cosines.isfinite().all():
@@ -114,7 +98,7 @@ def text_similarity(clip: Clip, hidden_states: Sequence[Tensor], texts: Tensor) 
 
 
 def _pixel_values(clip: Clip, image: Image.Image | Tensor) -> Tensor:
-    """What the tower takes, (1, 3, size, size), from a picture or from the same already made."""
+    """Return what the tower takes, (1, 3, size, size), for an image or for its pixel values."""
     size = clip.model.config.vision_config.image_size
     if isinstance(image, Tensor):
         if not image.is_floating_point():
@@ -140,7 +124,7 @@ def _pixel_values(clip: Clip, image: Image.Image | Tensor) -> Tensor:
 
 
 def _png(clip: Clip, pixel_values: Tensor) -> str:
-    """The picture as preprocessed, with its own colours again: the processor's steps undone."""
+    """Draw the preprocessed image with its original colours, as a PNG in a data URL."""
     processor, pixels = clip.image_processor, pixel_values.float().cpu()  # (3, H, W)
     if processor.do_normalize:
         mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)

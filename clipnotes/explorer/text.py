@@ -19,26 +19,25 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
 
     Point at a token: the page shows which tokens before it it looks at, and which tokens after it
     look at it, in any layer and head or in the mean over the heads. The token whose state becomes
-    the text's vector is marked EOS. Below, folded, stands the chain of calls of the text tower.
+    the text's vector is marked EOS. Folded below is the chain of calls in the text tower.
 
     Args:
         clip: Any CLIP.
-        text: One text, a prompt for instance.
+        text: One text, for instance a prompt.
         layers: Numbers of the layers to keep, from 0; ``None`` for all. Fewer make a smaller page.
 
     Returns:
-        The page. A notebook shows it, ``.save("page.html")`` writes it. Its weights are the
-        model's, rounded to 1/255.
+        The page. A notebook shows it, and ``.save("page.html")`` writes it. The weights on it are
+        the model's, rounded to 1/255.
 
     Raises:
-        TypeError: ``clip`` is no ``Clip``, ``text`` no string.
-        ValueError: The model is in training mode, the text is too long for it, a number of a layer
-            is wrong, or the page would be larger than 1 MB.
+        TypeError: ``clip`` is not a ``Clip``, or ``text`` not a string.
+        ValueError: The model is in training mode, the text is too long for it, a layer does not
+            exist, or the page would be larger than 1 MB.
 
     Example:
         >>> import clipnotes
-        >>> page = explore_text(clipnotes.load(), "an emoji of a tulip")
-        >>> page
+        >>> explore_text(clipnotes.load(), "an emoji of a tulip")
         <Page: Where CLIP looks in a text, ... kB>
     """
     check_clip(clip)

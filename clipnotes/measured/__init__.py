@@ -1,4 +1,4 @@
-"""What long experiments measured, for the chapters to show. The programs are in `benchmarks/`."""
+"""Results of long experiments, for the chapters to show. The programs are in `benchmarks/`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def measured(name: str) -> dict[str, Any]:
     """Read the results of an experiment.
 
     Args:
-        name: of the program in ``benchmarks/`` that made them, without ``.py``.
+        name: The program in ``benchmarks/`` that measured them, without ``.py``.
 
     Returns:
-        ``about`` (model, versions, recipe) and ``rows``, a dict a run.
+        ``about`` (model, versions, recipe) and ``rows``, with one dict per run.
 
     Raises:
-        ValueError: no such experiment.
+        ValueError: There is no such experiment.
 
     Example:
         >>> measured("few_shot")["about"]["classes"]["new things"]
@@ -27,6 +27,6 @@ def measured(name: str) -> dict[str, Any]:
     """
     path = FOLDER / f"{name}.json"
     if not path.exists():
-        there = ", ".join(sorted(p.stem for p in FOLDER.glob("*.json")))
-        raise ValueError(f"no results {name!r}; there are {there}")
+        experiments = ", ".join(sorted(p.stem for p in FOLDER.glob("*.json")))
+        raise ValueError(f"no results {name!r}; there are {experiments}")
     return json.loads(path.read_text(encoding="utf-8"))

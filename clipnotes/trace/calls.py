@@ -1,4 +1,4 @@
-"""What is known of a call: the tree that ``trace`` returns, to be searched, printed and stored."""
+"""The tree of calls that ``trace`` returns, to be searched, printed and stored."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Value:
 
     Attributes:
         type: Name of its class.
-        shape: Of a tensor, else ``None``.
-        dtype: Of a tensor, as in ``"float32"``, else ``None``.
-        mark: The same number on the same tensor, wherever it shows up unchanged; ``None`` if it
-            shows up once.
-        fields: Of an output object, dict, tuple or list: what is in it, by name or by place.
-        text: Of a number, a string, ``None`` and the like: how Python writes it.
+        shape: The shape of a tensor, else ``None``.
+        dtype: The dtype of a tensor, as in ``"float32"``, else ``None``.
+        mark: A number that a tensor has wherever it shows up unchanged; ``None`` if that is only
+            once.
+        fields: What is in an output object, dict, tuple or list, by name or by place.
+        text: How Python writes a number, a string, ``None`` and the like.
     """
 
     type: str
@@ -32,27 +32,27 @@ class Value:
     text: str | None = None
 
     def tensors(self) -> Iterator[Value]:
-        """Go through the tensors in it, itself included."""
+        """Iterate over the tensors in this value, itself included."""
         if self.dtype is not None:
             yield self
         for inner in (self.fields or {}).values():
             yield from inner.tensors()
 
     def to_dict(self) -> dict[str, Any]:
-        """Describe it with what JSON knows; what is ``None`` is left out."""
-        found: dict[str, Any] = {"type": self.type}
+        """Return the description as a dict that JSON can hold."""
+        described: dict[str, Any] = {"type": self.type}
         if self.dtype is not None:
             shape = None if self.shape is None else list(self.shape)
-            found |= {"shape": shape, "dtype": self.dtype, "mark": self.mark}
+            described |= {"shape": shape, "dtype": self.dtype, "mark": self.mark}
         if self.fields is not None:
-            found["fields"] = {name: value.to_dict() for name, value in self.fields.items()}
+            described["fields"] = {name: value.to_dict() for name, value in self.fields.items()}
         if self.text is not None:
-            found["text"] = self.text
-        return found
+            described["text"] = self.text
+        return described
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Value:
-        """Undo ``to_dict``."""
+        """Build the description again from what ``to_dict`` returned."""
         shape, fields = found.get("shape"), found.get("fields")
         return cls(
             type=found["type"],
@@ -74,13 +74,13 @@ class Call:
         path: Where the module is in the model, as in ``get_submodule``; ``""`` is the model.
         class_name: The module's class.
         arguments: What was passed, by the names in the signature of ``forward``.
-        unset: Parameters of ``forward`` that nobody passed, so that they had their defaults.
-        returned: What came back; ``None`` if the call raised.
-        raised: The error that ended the call, ``None`` if none did.
-        parameters: Numbers in the module's own weights, without those of modules below it.
-        file, line: Where ``forward`` is written, from the folder of its package on; ``None`` for
-            code that is not Python.
-        calls: What it called, in order.
+        unset: Parameters of ``forward`` that were not passed, so that they had their defaults.
+        returned: What the call returned; ``None`` if it raised.
+        raised: The error that ended the call; ``None`` if there was none.
+        parameters: How many numbers the module's own weights have, without the modules below it.
+        file, line: Where ``forward`` is written, counted from the folder of its package; ``None``
+            for code that is not Python.
+        calls: The calls that it made, in order.
     """
 
     path: str
@@ -95,16 +95,19 @@ class Call:
     calls: list[Call] = field(default_factory=list)
 
     def walk(self) -> Iterator[Call]:
-        """Go through this call and all below it, each before those that it made."""
+        """Iterate over this call and all calls below it, each before the calls that it made."""
         yield self
         for call in self.calls:
             yield from call.walk()
 
     def find_all(self, name: str) -> list[Call]:
-        """Find every call of a class or of a module, in order; none is an empty list.
+        """Find every call of a class or of a module.
 
         Args:
             name: A class name, a module path, or the end of a path (``"layers.0"``).
+
+        Returns:
+            The calls in order; an empty list if there are none.
         """
         return [
             call
@@ -116,10 +119,13 @@ class Call:
         """Find the first call of a class or of a module.
 
         Args:
-            name: As in ``find_all``.
+            name: A class name, a module path, or the end of a path (``"layers.0"``).
+
+        Returns:
+            The call, with those that it made.
 
         Raises:
-            LookupError: There was none. The message lists the classes that were called.
+            LookupError: There is no such call. The message lists the classes that were called.
         """
         for call in self.find_all(name):
             return call
@@ -127,13 +133,16 @@ class Call:
         raise LookupError(f"no call of {name!r}. Give a module path or one of the classes {names}.")
 
     def chain(self, name: str) -> list[Call]:
-        """List the calls from this one down to the first of a class or of a module.
+        """List the calls that lead from this one to the first call of a class or of a module.
 
         Args:
-            name: As in ``find_all``.
+            name: A class name, a module path, or the end of a path (``"layers.0"``).
+
+        Returns:
+            The calls from this one to the one that was asked for, both included.
 
         Raises:
-            LookupError: As in ``find``.
+            LookupError: There is no such call.
         """
         target, links = self.find(name), [self]
         while links[-1] is not target:
@@ -141,7 +150,7 @@ class Call:
         return links
 
     def to_dict(self) -> dict[str, Any]:
-        """Describe the tree with what JSON knows."""
+        """Return the tree as a dict that JSON can hold."""
         return {
             "path": self.path,
             "class": self.class_name,
@@ -157,7 +166,7 @@ class Call:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Call:
-        """Undo ``to_dict``: a stored chain can be searched and printed like a new one."""
+        """Build the tree again from what ``to_dict`` returned, to search it and to print it."""
         return cls(
             path=found["path"],
             class_name=found["class"],
@@ -172,7 +181,7 @@ class Call:
         )
 
     def to_html(self) -> str:
-        """Draw the tree as a page of its own: it folds, follows dark mode and loads nothing."""
+        """Return the tree as a whole page that folds, follows dark mode and loads nothing."""
         return page_html(self.to_dict())
 
     def _repr_html_(self) -> str:
@@ -194,17 +203,26 @@ class Trace(Call):
     Attributes:
         output: What the model returned: the object itself, not a description.
         notes: What a reader of the tree should know about how it was made.
+
+    Example:
+        >>> import torch
+        >>> from clipnotes.trace import trace
+        >>> calls = trace(torch.nn.Sequential(torch.nn.Linear(4, 8)).eval(), torch.randn(2, 4))
+        >>> [call.path for call in calls.chain("Linear")]
+        ['', '0']
+        >>> Trace.from_dict(calls.to_dict()).find("Linear").arguments["input"].shape
+        (2, 4)
     """
 
     output: Any = field(default=None, compare=False)
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Describe the tree with what JSON knows; ``output`` is left out."""
+        """Return the tree and its notes as a dict that JSON can hold, without ``output``."""
         return {**super().to_dict(), "notes": list(self.notes)}
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Trace:
-        """Undo ``to_dict``, except for ``output``, which is ``None``."""
+        """Build the tree again from what ``to_dict`` returned; its ``output`` is ``None``."""
         call = Call.from_dict(found)
         return cls(**vars(call), notes=tuple(found.get("notes", ())))

@@ -1,4 +1,4 @@
-"""Say what a value is, what the arguments of a call are named, and where a forward is written."""
+"""Describe values, name the arguments of a call, and find where a ``forward`` is written."""
 
 import functools
 import inspect
@@ -21,7 +21,7 @@ _DEEPEST_VALUE = 5  # a list that contains itself must end somewhere
 
 
 class _Signature(NamedTuple):
-    """What a ``forward`` takes: by place, in ``*args``, and by any name except ``**kwargs``."""
+    """The parameters of a ``forward``: by place, the name of ``*args``, and all that have names."""
 
     positional: list[str]
     rest: str
@@ -29,22 +29,22 @@ class _Signature(NamedTuple):
 
     @classmethod
     def of(cls, forward: Callable[..., Any]) -> "_Signature":
-        """Read it off a function; that of compiled code has no names."""
+        """Read the parameters of a function; those of compiled code have no names."""
         try:
-            known = inspect.signature(forward).parameters.values()
+            parameters = inspect.signature(forward).parameters.values()
         except (TypeError, ValueError):
             return cls([], "args", [])
         by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         return cls(
-            positional=[p.name for p in known if p.kind in by_place],
-            rest=next((p.name for p in known if p.kind is open_ended[0]), "args"),
-            settable=[p.name for p in known if p.kind not in open_ended],
+            positional=[p.name for p in parameters if p.kind in by_place],
+            rest=next((p.name for p in parameters if p.kind is open_ended[0]), "args"),
+            settable=[p.name for p in parameters if p.kind not in open_ended],
         )
 
 
 class Describer:
-    """Descriptions for one run; it knows a tensor again that it has seen in another call."""
+    """Describes the values of one run, and recognises a tensor that an earlier call had."""
 
     def __init__(self) -> None:
         self.seen: dict[Any, tuple[weakref.ref[Tensor], int, int]] = {}
@@ -53,17 +53,14 @@ class Describer:
     def arguments(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[dict[str, Value], tuple[str, ...]]:
-        """Give every argument its name, and name the parameters that got none.
-
-        It never fails: if the arguments do not fit, ``forward`` itself has to say so.
-        """
+        """Name every argument, and list the parameters that were not passed; never raise."""
         positional, rest, settable = _Signature.of(module.forward)
-        given = dict(zip(positional, args, strict=False))
+        passed = dict(zip(positional, args, strict=False))
         for i, value in enumerate(args[len(positional) :]):
-            given[f"{rest}[{i}]"] = value
-        given.update(kwargs)
-        unset = tuple(name for name in settable if name not in given)
-        return {name: self.value(value) for name, value in given.items()}, unset
+            passed[f"{rest}[{i}]"] = value
+        passed.update(kwargs)
+        unset = tuple(name for name in settable if name not in passed)
+        return {name: self.value(value) for name, value in passed.items()}, unset
 
     def value(self, value: Any, depth: int = 0) -> Value:
         """Describe an argument or an output."""
@@ -82,8 +79,8 @@ class Describer:
         return Value(name)
 
     def _mark(self, tensor: Tensor) -> int:
-        # The version counts in-place writes. Only a weak reference is kept, so tracing needs no
-        # memory for activations, and a new tensor in the place of a dead one is not taken for it.
+        # The version counts in-place writes. We keep only a weak reference: tracing then needs no
+        # memory for activations, and a new tensor is not mistaken for a dead one in its place.
         version = 0 if tensor.is_inference() else tensor._version
         key = _place(tensor)
         if key in self.seen:
@@ -96,7 +93,7 @@ class Describer:
 
 
 def _place(tensor: Tensor) -> Any:
-    """Tell which numbers in memory a tensor is: ``x.view(x.shape)`` is a new object, still x."""
+    """Identify a tensor by its memory: ``x.view(x.shape)`` is a new object but the same tensor."""
     try:
         return (
             tensor.untyped_storage()._cdata,
@@ -107,12 +104,12 @@ def _place(tensor: Tensor) -> Any:
             tensor.is_conj(),
             tensor.is_neg(),
         )
-    except RuntimeError:  # sparse and nested ones, and those of torch.func
+    except RuntimeError:  # sparse and nested tensors, and those of torch.func, have no storage
         return id(tensor)
 
 
 def _contents(value: Any) -> dict[str, Any] | None:
-    """Look into what holds other values; ``None`` for what does not."""
+    """Return the values inside a container by name or place; ``None`` if it is no container."""
     if isinstance(value, Mapping):  # ModelOutput is one
         return {str(key): item for key, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):  # a named tuple
@@ -136,7 +133,7 @@ def forward_function(module: nn.Module) -> Callable[..., Any]:
 
 
 def source_of(function: Callable[..., Any]) -> tuple[str | None, int | None]:
-    """Find the file, from its package's folder on, and the line of the ``def``."""
+    """Find the file, counted from the folder of its package, and the line of the ``def``."""
     code = getattr(function, "__code__", None)
     if code is None:
         return None, None
@@ -151,5 +148,5 @@ def source_of(function: Callable[..., Any]) -> tuple[str | None, int | None]:
         if ".".join(tail).removesuffix(".__init__") == module:
             return "/".join(tail) + ".py", line
     path = Path(code.co_filename)
-    # A notebook's cell has a made-up name, another one in every session.
+    # A notebook gives each cell a made-up name that differs from session to session.
     return (path.name if path.exists() else "<cell>"), line

@@ -1,6 +1,6 @@
 """A call chain as HTML that folds and unfolds: no script, no font, no request to anywhere.
 
-All colours are mixed from the colour of the text around it. So it is readable on whatever
+All colours are mixed from the colour of the surrounding text, so the tree is readable on whatever
 background a notebook, a book or a browser puts under it, light or dark.
 """
 
@@ -33,11 +33,7 @@ _OPEN = 2  # levels that are unfolded from the start
 
 
 def tree_html(call: dict[str, Any]) -> str:
-    """Draw a call and those below it, as a piece of HTML to put into a page.
-
-    Args:
-        call: From ``Call.to_dict``.
-    """
+    """Draw a call and those below it, a dict of ``Call.to_dict``, as HTML to put into a page."""
     notes = "".join(f"<p>note: {escape(note)}</p>" for note in call.get("notes", ()))
     tree = "".join(_nodes([call], 0))
     return (
@@ -47,11 +43,7 @@ def tree_html(call: dict[str, Any]) -> str:
 
 
 def page_html(call: dict[str, Any]) -> str:
-    """Draw a call and those below it, as a whole page that follows the browser's dark mode.
-
-    Args:
-        call: From ``Call.to_dict``.
-    """
+    """Draw a call and those below it as a whole page that follows the browser's dark mode."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

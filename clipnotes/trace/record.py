@@ -1,4 +1,4 @@
-"""Run a model once and write down its calls, by hooks that are gone when it returns or raises."""
+"""Run a model once and record its calls, with hooks that are removed when the run ends."""
 
 import functools
 import inspect
@@ -18,13 +18,11 @@ from clipnotes.trace.describe import Describer, forward_function, source_of
 def trace(model: nn.Module, /, *args: Any, **kwargs: Any) -> Trace:
     """Run a model once, as ``model(*args, **kwargs)``, and return the chain of its calls.
 
-    The model computes what it always computes, from the same random numbers and with or without
-    gradients as it is called; ``.output`` of the result is its own output. If ``forward`` raises,
-    the error comes through as it is, and its attribute ``calls`` holds the chain up to there.
+    Tracing changes nothing that the model computes; ``.output`` of the result is what it returned.
+    If ``forward`` raises, you get that error, and its ``calls`` is the chain up to there.
 
-    Only calls of modules show up: ``self.layer(x)``, not ``self.layer.forward(x)``, nor a function
-    that uses the weights of a module without calling it, nor a method of the model that is not
-    ``forward``, though the modules that it calls do.
+    Only calls of modules show up: ``self.layer(x)``, but not ``self.layer.forward(x)``, and no
+    function that uses the weights of a module without calling it.
 
     Args:
         model: Any module, of transformers or not.
@@ -32,24 +30,21 @@ def trace(model: nn.Module, /, *args: Any, **kwargs: Any) -> Trace:
         **kwargs: Passed to the model.
 
     Returns:
-        The call of the model, with those that it made below it. ``print`` draws the tree, a
-        notebook shows it as one that folds. Layers that differ only in their number are drawn
-        once. ``#3`` in two places is the same tensor, or a view that changes nothing, not written
-        to in between; what is written in ``torch.inference_mode`` torch does not count.
+        The call of the model, with those that it made below it. ``print`` draws the tree, and a
+        notebook shows one that folds. Layers that differ only in number are drawn once. ``#3`` in
+        two places is one tensor (or a view of equal shape), not written to in between; torch does
+        not count writes in ``torch.inference_mode``.
 
     Raises:
-        TypeError: ``model`` is not a module or has no ``forward``, or its ``forward`` does not
-            take these arguments. Nothing has run then.
-        ValueError: The model, or a part of it, is compiled: a compiled module makes no calls.
+        TypeError: Before anything runs, if ``model`` is no module that takes these arguments.
+        ValueError: The model or a part of it is compiled: a compiled module makes no calls.
 
     Example:
         >>> import torch
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.GELU())
         >>> calls = trace(model.eval(), torch.randn(2, 4))
-        >>> calls.output.shape
-        torch.Size([2, 8])
-        >>> calls.find("Linear").arguments["input"].shape
-        (2, 4)
+        >>> calls.output.shape, calls.find("Linear").arguments["input"].shape
+        (torch.Size([2, 8]), (2, 4))
         >>> from transformers import CLIPTextConfig, CLIPTextModel
         >>> text = CLIPTextModel(CLIPTextConfig(hidden_size=8, num_attention_heads=2)).eval()
         >>> trace(text, torch.tensor([[0, 5, 7, 19]])).find("CLIPTextEmbeddings").unset
@@ -60,11 +55,11 @@ def trace(model: nn.Module, /, *args: Any, **kwargs: Any) -> Trace:
     recorder = _Recorder()
     hooks = []
     try:
-        # Last in line, so the hooks see what `forward` gets and what its caller gets.
+        # Registered last, they run last: they see what `forward` and its caller really get.
         for path, module in modules.items():
             before = functools.partial(recorder.before, path)
             hooks.append(module.register_forward_pre_hook(before, with_kwargs=True))
-            # Called on errors too: a model may catch one and go on with another module.
+            # They also run after an error: a model may catch it and go on with another module.
             after = module.register_forward_hook(recorder.after, with_kwargs=True, always_call=True)
             hooks.append(after)
         output = model(*args, **kwargs)
@@ -83,19 +78,16 @@ def trace(model: nn.Module, /, *args: Any, **kwargs: Any) -> Trace:
 
 
 def _modules(model: Any) -> dict[str, nn.Module]:
-    """Collect the modules by path; refuse a model that cannot be traced."""
+    """Collect the modules by path, and refuse a model that cannot be traced."""
     if not isinstance(model, nn.Module):
-        given = (
-            f"the class {model.__name__}"
-            if isinstance(model, type)
-            else f"a {type(model).__name__}"
-        )
-        hint = "Make an instance of it." if isinstance(model, type) else "Give a torch.nn.Module."
+        got, hint = f"a {type(model).__name__}", "Give a torch.nn.Module."
+        if isinstance(model, type):
+            got, hint = f"the class {model.__name__}", "Make an instance of it."
         if isinstance(getattr(model, "model", None), nn.Module):
             hint = "Give its attribute `model`."
         if isinstance(getattr(model, "__self__", None), nn.Module):
             hint = "Give the module itself: it is called, not one of its methods."
-        raise TypeError(f"trace runs a torch.nn.Module, not {given}. {hint}")
+        raise TypeError(f"trace runs a torch.nn.Module, not {got}. {hint}")
     modules = dict(model.named_modules())
     for path, module in modules.items():
         if remedy := how_compiled(module, "Trace"):
@@ -114,7 +106,7 @@ def _modules(model: Any) -> dict[str, nn.Module]:
 def _check_arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Refuse arguments that ``forward`` would refuse, before anything runs."""
     if model._forward_pre_hooks:
-        return  # they may add or change arguments
+        return  # these hooks may add or change arguments
     try:
         # A decorator may take more than the function below it, so its own signature counts.
         inspect.signature(model.forward, follow_wrapped=False).bind(*args, **kwargs)
@@ -137,13 +129,13 @@ def _where(calls: Trace) -> str:
 
 
 class _Recorder:
-    """The calls of one run."""
+    """Collects the calls of one run."""
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
         self.calls: list[Call] = []
-        # Per call that has not ended: its keyword arguments, by which we know it again (the dict
-        # is made anew for each call), and the error that was being handled when it began.
+        # The calls that have not ended. We recognise each by its dict of keyword arguments, which
+        # is a new one for each call. The error is the one that was being handled when it began.
         self.open: list[tuple[Call, dict[str, Any], BaseException | None]] = []
         self.modules: list[tuple[Call, nn.Module]] = []
         self.describe = Describer()
@@ -151,7 +143,7 @@ class _Recorder:
     def before(
         self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        """Write down a call that is about to happen."""
+        """Record that a call begins."""
         if threading.get_ident() != self.thread:
             return
         arguments, unset = self.describe.arguments(module, args, kwargs)
@@ -163,8 +155,8 @@ class _Recorder:
     def after(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        """Write down how it ended."""
-        # Calls of other threads are not in `open`.
+        """Record how a call ended."""
+        # A call of another thread was never put into `open`.
         if not any(key is kwargs for _, key, _ in reversed(self.open)):
             return
         while True:
@@ -178,19 +170,19 @@ class _Recorder:
             call.returned = self.describe.value(output)
 
     def finish(self, modules: dict[str, nn.Module], error: BaseException | None = None) -> Trace:
-        """Complete what could wait until after the run."""
+        """Fill in what can wait until the run is over, and return the tree."""
         sources: dict[Any, tuple[str | None, int | None]] = {}
         for call, module in self.modules:
             function = forward_function(module)
             if function not in sources:
                 sources[function] = source_of(function)
             call.file, call.line = sources[function]
-            own = module._parameters.values()
-            call.parameters = sum(p.numel() for p in own if p is not None and not is_lazy(p))
-        # The first is the model, unless another one's hook stopped it before it began.
+            weights = module._parameters.values()
+            call.parameters = sum(p.numel() for p in weights if p is not None and not is_lazy(p))
+        # The first call is the model's, unless somebody else's hook stopped it before it began.
         top = self.calls[0] if self.calls else Call("", type(modules[""]).__name__)
         if error:
-            # An interrupt ends calls without their hooks, so those are still open.
+            # An interrupt ends calls without running their hooks, so they are still open.
             for call in (top, *(call for call, _, _ in self.open)):
                 call.raised = _error_text(error)
         self._renumber(top)
@@ -203,20 +195,20 @@ class _Recorder:
 
     @staticmethod
     def _renumber(top: Call) -> None:
-        """Keep the marks that occur more than once, numbered in the order of the tree."""
-        found = [
+        """Keep only marks that occur more than once, and number them in the order of the tree."""
+        tensors = [
             tensor
             for call in top.walk()
             for value in (*call.arguments.values(), *([call.returned] if call.returned else []))
             for tensor in value.tensors()
         ]
-        often = Counter(tensor.mark for tensor in found)
-        new: dict[int | None, int] = {}
-        for tensor in found:
-            if often[tensor.mark] == 1:
+        counts = Counter(tensor.mark for tensor in tensors)
+        numbers: dict[int | None, int] = {}
+        for tensor in tensors:
+            if counts[tensor.mark] == 1:
                 tensor.mark = None
             else:
-                tensor.mark = new.setdefault(tensor.mark, len(new) + 1)
+                tensor.mark = numbers.setdefault(tensor.mark, len(numbers) + 1)
 
 
 def _error_text(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """A call chain as lines of text, from the plain dicts of ``Call.to_dict``.
 
-It works on dicts so that a chain stored by another version of transformers prints like one that
-was made just now.
+It works on dicts, so that a chain that was stored by another version of transformers prints like a
+new one.
 """
 
 import re
@@ -14,22 +14,14 @@ WIDTH = 100
 LEGEND = (
     "#n: the same numbers in the same memory, unchanged.  own: parameters of the module itself."
 )
-TIMES = "\u00d7"  # the sign, as in "layers.0 … 11 ×12"
+TIMES = "\u00d7"  # the multiplication sign, as in "layers.0 … 11 ×12"
 
-_DEEPEST = 60  # columns given to the branches of the tree; what is deeper shares them
-_GLUE = "\0"  # stands for a space at which no line is broken
+_DEEPEST = 60  # columns for the branches of the tree; deeper levels are drawn in the same ones
+_GLUE = "\0"  # a space at which a line must not be broken
 
 
 def value_text(value: dict[str, Any]) -> str:
-    """Write a value in a line: ``float32[2, 7, 128] #3``, ``None``, ``(7 × float32[2, 7, 128])``.
-
-    Args:
-        value: From ``Value.to_dict``.
-
-    Example:
-        >>> value_text({"type": "Tensor", "shape": [2, 7], "dtype": "int64", "mark": 1})
-        'int64[2, 7] #1'
-    """
+    """Write a dict of ``Value.to_dict`` on a line, as in ``(7 × float32[2, 7, 128])``."""
     return _value(value).replace(_GLUE, " ")
 
 
@@ -48,7 +40,7 @@ def _value(value: dict[str, Any]) -> str:
 
 
 def _fields(fields: dict[str, dict[str, Any]]) -> Iterator[str]:
-    # What is in a list or a tuple is named by its place; many alike are written once.
+    # The fields of a list or tuple have numbers for names; many alike are written as one.
     items = [("" if key.isdigit() else key, value) for key, value in fields.items()]
     for (name, _), run in groupby(items, key=lambda item: (item[0], repr(_unmarked(item[1])))):
         values = [value for _, value in run]
@@ -59,7 +51,7 @@ def _fields(fields: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def _unmarked(value: dict[str, Any]) -> dict[str, Any]:
-    """Leave out which tensor it is, and keep what kind of tensor."""
+    """Drop which tensor a value is, and keep what kind of tensor."""
     bare = {key: item for key, item in value.items() if key != "mark"}
     if bare.get("fields") is not None:
         bare["fields"] = {name: _unmarked(item) for name, item in bare["fields"].items()}
@@ -77,14 +69,7 @@ def _outcome(call: dict[str, Any]) -> tuple[str, str]:
 
 
 def fold(calls: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Group neighbours that differ only in their number and in which tensors they were given.
-
-    Args:
-        calls: Sisters, in the order of the calls.
-
-    Returns:
-        The same calls in the same order; those in one group can be shown as one.
-    """
+    """Group neighbours that differ only in their number and in which tensors they were given."""
     groups: list[list[dict[str, Any]]] = []
     last = None
     for call in calls:
@@ -98,7 +83,7 @@ def fold(calls: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def _shape(call: dict[str, Any], above: str) -> tuple[Any, ...]:
-    """Everything about a call except which layer it is in and which tensors it saw."""
+    """Return all of a call except the number of its layer and which tensors it was given."""
     return (
         call["path"].removeprefix(above),
         call["class"],
@@ -113,7 +98,7 @@ def _shape(call: dict[str, Any], above: str) -> tuple[Any, ...]:
 def _follows(group: list[dict[str, Any]], path: str) -> bool:
     last = group[-1]["path"]
     if len(group) > 1 and (group[0]["path"] == last) != (last == path):
-        return False  # either one module again and again, or one after the other
+        return False  # a group is one module called repeatedly, or layers that count upwards
     (stem, number), (next_stem, next_number) = _numbered(last), _numbered(path)
     return path == last or (
         None not in (number, next_number) and (stem, number + 1) == (next_stem, next_number)
@@ -121,8 +106,8 @@ def _follows(group: list[dict[str, Any]], path: str) -> bool:
 
 
 def _numbered(path: str) -> tuple[str, Any]:
-    found = re.fullmatch(r"(|.*\.)(\d+)", path)
-    return (found[1], int(found[2])) if found else (path, None)
+    match = re.fullmatch(r"(|.*\.)(\d+)", path)
+    return (match[1], int(match[2])) if match else (path, None)
 
 
 def group_title(group: list[dict[str, Any]]) -> tuple[str, str]:
@@ -136,7 +121,7 @@ def group_title(group: list[dict[str, Any]]) -> tuple[str, str]:
 
 
 def details(group: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Say what is known of a group of calls, as pairs of a label and a text."""
+    """Describe a group of calls as pairs of a label and a text."""
     return [(label, text.replace(_GLUE, " ")) for label, text in _details(group)]
 
 
@@ -156,12 +141,7 @@ def own_parameters(call: dict[str, Any]) -> str:
 
 
 def tree_text(call: dict[str, Any], width: int = WIDTH) -> str:
-    """Draw a call and those below it, none of the lines longer than ``width``.
-
-    Args:
-        call: From ``Call.to_dict``.
-        width: Columns.
-    """
+    """Draw a call and those below it, a dict of ``Call.to_dict``, in lines of at most ``width``."""
     notes = (f"note: {note}" for note in call.get("notes", ()))
     lines = [line for note in notes for line in textwrap.wrap(note, width)]
     lines += _lines([call], "", "", width)
