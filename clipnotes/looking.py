@@ -74,8 +74,8 @@ def on_grid(values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         shape = "a square" if grid is None else f"a grid of {rows} x {columns}"
         raise ValueError(
             f"{n_patches} values do not fill {shape} of patches. Take the patches only, without "
-            "the class token: values[..., 1:]; of a picture that is not square, say how many rows and "
-            "columns there are: grid=looking.grid_of(model, pixel_values)"
+            "the class token: values[..., 1:]; of a picture that is not square, say how many rows "
+            "and columns there are: grid=looking.grid_of(model, pixel_values)"
         )
     return values.unflatten(-1, (rows, columns))
 

@@ -1,6 +1,6 @@
-"""Figures of the book: functions that take tensors or pictures and return matplotlib Axes.
+"""The figures of the book: functions that take tensors or images and return matplotlib Axes.
 
-None of them calls ``show``, and none computes a model's output: what is drawn is what was given.
+They never call ``show`` and never run a model: they draw only what they are given.
 """
 
 from clipnotes.plots.heads import by_head

@@ -1,4 +1,4 @@
-"""Names in figures, letter by letter as they are: no formulas, and fonts that have the letters."""
+"""Write names in figures letter by letter: as no formula, and in a font that has the letters."""
 
 from __future__ import annotations
 
@@ -15,14 +15,10 @@ BOXES = "Last Resort"  # matplotlib's own font that has a box for every characte
 
 
 def as_text(texts: Iterable[str]) -> dict[str, Any]:
-    """Give what ``set_xticks``, ``set_title`` and ``text`` need to write these texts as they are.
+    """Return the arguments with which matplotlib writes these texts letter by letter.
 
-    A ``$`` is a ``$`` and begins no formula. Where the font of the figure lacks a character, an
-    installed one that has it stands behind it; where none has it, a warning says what to install.
-
-    Example:
-        >>> as_text(["$5 to $10"])
-        {'parse_math': False, 'fontfamily': ['sans-serif']}
+    A ``$`` begins no formula. If the font of the figure lacks a character, an installed font that
+    has it steps in; if there is none, a warning says what to install.
     """
     families, missing = _families(texts)
     if missing:
@@ -31,64 +27,60 @@ def as_text(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def lacking(texts: Iterable[str]) -> str:
-    """Say which characters no installed font has, and what to install; nothing if there is none.
-
-    Example:
-        >>> lacking(["crème brûlée"])
-        ''
-    """
+    """Say which characters no installed font has and what to install; empty if none is missing."""
     missing = _families(texts)[1]
     return _advice(missing) if missing else ""
 
 
 def _families(texts: Iterable[str]) -> tuple[list[str], set[int]]:
-    """Find the fonts for texts, the figure's own first; and the characters that none has."""
+    """Choose fonts for texts, the figure's own first, and return the characters that none has."""
     families = list(rcParams["font.family"])
     letters = {letter for text in texts for letter in text}
-    selects = {chr(code) for code in range(0xFE00, 0xFE10)}  # forms of what stands before
-    kept = {each for each in letters - selects if unicodedata.category(each) not in NO_GLYPH}
-    missing = {ord(letter) for letter in kept}
-    own = font_manager.findfont(font_manager.FontProperties(family=families))
-    missing -= set(FT2Font(own).get_charmap())
+    # They choose a form of the character before them, and are not drawn themselves.
+    selectors = {chr(code) for code in range(0xFE00, 0xFE10)}
+    visible = (each for each in letters - selectors if unicodedata.category(each) not in NO_GLYPH)
+    missing = {ord(letter) for letter in visible}
+    first_font = font_manager.findfont(font_manager.FontProperties(family=families))
+    missing -= set(FT2Font(first_font).get_charmap())
     if not missing:
         return families, missing
     _add_new_fonts()
     installed = font_manager.fontManager.ttflist
     names = {entry.name for entry in installed if _drawn(entry.fname, missing)}
-    # Of several files with one name matplotlib takes one, and so do we.
-    has = {
+    # Several files may share a name. matplotlib takes one of them, so we look at that one.
+    drawn_by = {
         name: _drawn(font_manager.findfont(font_manager.FontProperties(family=[name])), missing)
         for name in sorted(names)
         if not name.startswith(BOXES)
     }
-    while has:
-        best = max(has, key=lambda name: len(has[name] & missing))
-        found = has.pop(best) & missing
-        if not found:
+    while drawn_by:
+        best = max(drawn_by, key=lambda name: len(drawn_by[name] & missing))
+        drawn = drawn_by.pop(best) & missing
+        if not drawn:
             break
         families.append(best)
-        missing -= found
+        missing -= drawn
     return families, missing
 
 
 def _drawn(path: str, wanted: set[int]) -> set[int]:
-    """Those characters that a font can draw; of pictures in colour it has the outline at most."""
+    """Return the characters that a font can draw; of colour fonts only outlines count."""
     try:
         font = FT2Font(path)
         return {code for code in wanted & set(font.get_charmap()) if font.load_char(code).height}
-    except (OSError, RuntimeError, ValueError):  # damaged, or pictures only
+    except (OSError, RuntimeError, ValueError):  # the font is damaged or has no outlines
         return set()
 
 
 def _add_new_fonts() -> None:
-    """Let matplotlib know what was installed after it had made its list, which it keeps."""
+    """Add fonts to matplotlib's stored list that were installed after it was made."""
     known = {entry.fname for entry in font_manager.fontManager.ttflist}
     for path in font_manager.findSystemFonts():
         if path not in known:
             try:
                 font_manager.fontManager.addfont(path)
             except (OSError, RuntimeError, NotImplementedError):
-                continue  # as it does itself, with fonts that it cannot use
+                continue  # matplotlib, too, skips the fonts that it cannot use
 
 
 def _advice(missing: set[int]) -> str:

@@ -1,4 +1,4 @@
-"""One small map a head, all layers of a tower at once."""
+"""Draw one small map per head, for all layers of a tower at once."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def by_head(
     label: str = "",
     size: float = 0.8,
 ) -> Axes:
-    """A table of maps: a row a layer, a column a head.
+    """Draw a table of maps, in which each row is a layer and each column a head.
 
     Args:
         values: (n_layers, n_heads, rows, columns).
-        pixel_values: (3, H, W), a picture as preprocessed: it is drawn in every map, bright where
-            the map's values are large, and each map is scaled by its own largest value. None: the
-            values as colours, all on one scale.
-        two_sided: colours around zero; without a picture only.
-        label: what the colours mean, written at their scale; without a picture only.
-        size: inches per map.
+        pixel_values: (3, H, W), a preprocessed image. It is drawn in every map, bright where the
+            map's values are large, and each map is scaled by its own largest value. ``None`` shows
+            the values as colours, all on one scale.
+        two_sided: Use colours around zero; only without an image.
+        label: What the colours mean, written at their scale; only without an image.
+        size: Inches per map.
 
     Returns:
-        The Axes. It holds one picture, put together from all maps: 144 Axes would be slow.
+        The Axes. All maps are in one figure on a single Axes, since 144 Axes would be slow.
 
     Example:
         >>> import torch
@@ -56,7 +56,7 @@ def by_head(
     bare(ax)
     drawn = ax.imshow(whole.squeeze(-1).numpy(), **limits(values, two_sided))
     if pixel_values is None:
-        ax.set_facecolor("0.82")  # of the gaps: a value of zero may be white
+        ax.set_facecolor("0.82")  # makes gaps grey, because a value of zero may be white
         scale_beside(drawn, [ax], label)
     steps = (n_heads, width, "head"), (n_layers, height, "layer")
     across, down = (

@@ -1,4 +1,4 @@
-"""What lies over a picture or its patches: maps of any amount, and of attention."""
+"""Draw maps over an image or its patches: of attention, or of any other amount."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def maps(
     mark: Sequence[tuple[int, int]] | None = None,
     size: float = 1.6,
 ) -> np.ndarray:
-    """Heat maps side by side on one colour scale.
+    """Draw heat maps side by side on one colour scale.
 
     Args:
         values: (n, height, width), or n tensors that may differ in size.
-        titles: a line above each.
-        columns: maps in a row.
-        two_sided: colours around zero instead of from low to high.
-        mark: the (row, column) of a cell to frame, one a map.
-        size: inches per map.
+        titles: The titles of the maps.
+        columns: How many maps are in a row.
+        two_sided: Use colours around zero instead of from low to high.
+        mark: For each map, the (row, column) of a cell to frame.
+        size: Inches per map.
 
     Returns:
-        The Axes, one a map.
+        The Axes, one per map.
 
     Example:
         >>> import torch
@@ -67,18 +67,18 @@ def attention_over(
     size: float = 1.6,
     axes: Sequence[Axes] | None = None,
 ) -> Sequence[Axes]:
-    """Attention from one token to the patches, over the picture: bright where it looks.
+    """Draw attention from one token to the patches over the image, bright where the token looks.
 
     Args:
-        pixel_values: (3, H, W), the picture as preprocessed.
-        attention: (n, rows, columns) weights of the patches, a map a head or a layer.
-        titles: a line above each.
-        columns: maps in a row.
-        size: inches per map.
-        axes: as many places to draw in. None: a new figure.
+        pixel_values: (3, H, W), the preprocessed image.
+        attention: (n, rows, columns), the weights of the patches: one map per head or per layer.
+        titles: The titles of the maps.
+        columns: How many maps are in a row.
+        size: Inches per map.
+        axes: n Axes to draw in; ``None`` makes a new figure.
 
     Returns:
-        The Axes, one a map. Each map is scaled by its own largest weight.
+        The Axes, one per map. Each map is scaled by its own largest weight.
 
     Example:
         >>> import torch
@@ -95,7 +95,7 @@ def attention_over(
 
 
 def lit(pixel_values: Tensor, weights: Tensor) -> Tensor:
-    """The picture with each patch as bright as its weight, the largest weight at full light."""
+    """Light each patch of a picture by its weight, the largest weight at full brightness."""
     picture = torch.from_numpy(to_picture(pixel_values))  # (H, W, 3)
     share = (weights / weights.max().clamp(min=1e-12))[None, None]  # (1, 1, rows, columns)
     light = interpolate(share, size=picture.shape[:2], mode="nearest")[0, 0]  # (H, W)
@@ -109,20 +109,20 @@ def text_maps(
     columns: int = 4,
     size: float = 1.8,
 ) -> np.ndarray:
-    """A picture, and beside it how well each of its patches fits each text, on one colour scale.
+    """Draw an image, and beside it how well its patches fit each text, on one colour scale.
 
     Args:
-        pixel_values: (3, H, W), the picture as preprocessed.
+        pixel_values: (3, H, W), the preprocessed image.
         values: (n_texts, rows, columns), for instance cosines.
-        texts: n_texts, written above the maps.
-        columns: panels in a row, the picture included.
-        size: inches per panel.
+        texts: n_texts strings, written above the maps.
+        columns: How many panels are in a row; the image is one of them.
+        size: Inches per panel.
 
     Returns:
-        The Axes: the picture, then one a text. The picture shows through the colours in grey.
+        The Axes: the image, then one per text. The image shows through the colours in grey.
 
     Raises:
-        ValueError: there are not as many texts as maps.
+        ValueError: The number of texts is not the number of maps.
 
     Example:
         >>> import torch
@@ -139,24 +139,24 @@ def text_maps(
     drawn = None
     for ax, each in zip(axes[1:], values, strict=True):
         ax.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=1)
-        over = (-0.5, width - 0.5, height - 0.5, -0.5)  # each patch over its own pixels
-        drawn = ax.imshow(each.numpy(), extent=over, alpha=0.7, **limits(values))
+        extent = (-0.5, width - 0.5, height - 0.5, -0.5)  # each patch over its own pixels
+        drawn = ax.imshow(each.numpy(), extent=extent, alpha=0.7, **limits(values))
     scale_beside(drawn, axes)
     return axes
 
 
 def positions(tables: Sequence[Tensor], titles: Sequence[str] | None = None) -> np.ndarray:
-    """How similar the position in the middle is to all others, in tables of several sizes.
+    """Draw how similar the position in the middle is to all others, for tables of several sizes.
 
-    Meant for the learned positions and the same after interpolation: the second map should be a
-    smooth copy of the first.
+    It is meant for comparing the learned positions with interpolated ones: the second map should
+    be a smooth copy of the first.
 
     Args:
-        tables: position vectors as (rows, columns, D), without that of the class token.
-        titles: a line above each.
+        tables: Position vectors, (rows, columns, D), without that of the class token.
+        titles: The titles of the maps.
 
     Returns:
-        The Axes, one a table: cosines, on one scale around zero.
+        The Axes, one per table: cosines, on one scale around zero.
 
     Example:
         >>> import torch
@@ -165,8 +165,8 @@ def positions(tables: Sequence[Tensor], titles: Sequence[str] | None = None) -> 
         >>> [ax.images[0].get_array().shape for ax in axes]
         [(8, 8), (14, 14)]
     """
-    found = []
+    similarities = []
     for table in tables:
         middle = table[table.shape[0] // 2, table.shape[1] // 2]  # (D,)
-        found.append(cosine_similarity(table, middle, dim=-1))  # (rows, columns)
-    return maps(found, titles, columns=len(found), two_sided=True, size=2.4)
+        similarities.append(cosine_similarity(table, middle, dim=-1))  # (rows, columns)
+    return maps(similarities, titles, columns=len(similarities), two_sided=True, size=2.4)

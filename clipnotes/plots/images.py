@@ -1,4 +1,4 @@
-"""Pictures, as they are and as the model gets them."""
+"""Draw images, as they are and as the model gets them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from clipnotes.plots.theme import ACCENT, bare, panels
 
 
 def to_picture(pixel_values: Tensor) -> np.ndarray:
-    """What the model sees, as a picture: each channel stretched to fill 0 to 1.
+    """Turn the model's input into a picture, with each channel stretched to fill 0 to 1.
 
-    A channel with one value only has nothing to stretch and becomes 1: most drawings stand on
-    white, and then it is as bright as the paper.
+    A channel that has the same value everywhere cannot be stretched and becomes 1. Most drawings
+    are on white, so such a channel is as bright as the paper.
 
     Args:
-        pixel_values: (3, H, W), normalised as the image processor does.
+        pixel_values: (3, H, W), normalised by the image processor.
 
     Returns:
-        (H, W, 3) float in [0, 1].
+        (H, W, 3) floats in [0, 1].
 
     Example:
         >>> import torch
@@ -43,16 +43,16 @@ def pictures(
     columns: int = 6,
     size: float = 1.0,
 ) -> np.ndarray:
-    """Pictures side by side, on white.
+    """Draw images side by side, on white.
 
     Args:
-        images: PIL pictures.
-        titles: a line above each.
-        columns: pictures in a row.
-        size: inches per picture.
+        images: PIL images.
+        titles: The titles of the images.
+        columns: How many images are in a row.
+        size: Inches per image.
 
     Returns:
-        The Axes, one a picture.
+        The Axes, one per image.
 
     Example:
         >>> from PIL import Image
@@ -72,16 +72,16 @@ def patches(
     numbers: bool = False,
     axes: Sequence[Axes] | None = None,
 ) -> Sequence[Axes]:
-    """A picture as preprocessed, and beside it the same cut into its patches.
+    """Draw a preprocessed image, and beside it the same image cut into patches.
 
     Args:
         pixel_values: (3, H, W).
-        patch_size: pixels along a patch's side.
-        numbers: write each patch's token number into it (0 is the class token).
-        axes: two places to draw in. None: a new figure.
+        patch_size: Pixels along the side of a patch.
+        numbers: Write its token number into each patch (0 is the class token).
+        axes: Two Axes to draw in; ``None`` makes a new figure.
 
     Returns:
-        Two Axes: the picture, the patches.
+        Two Axes, of the image and of the patches.
 
     Example:
         >>> import torch
@@ -114,15 +114,15 @@ def patches(
 
 
 def filters(weight: Tensor, columns: int = 16, count: int | None = None) -> np.ndarray:
-    """The learned patch filters, as small pictures; grey is zero.
+    """Draw learned patch filters as small pictures in which grey is zero.
 
     Args:
-        weight: (out_channels, 3, patch_size, patch_size), a convolution's weight.
-        columns: filters in a row.
-        count: how many to draw, the strongest (by norm) first. None: all.
+        weight: (out_channels, 3, patch_size, patch_size), the weight of a convolution.
+        columns: How many filters are in a row.
+        count: How many to draw, the strongest (by norm) first; ``None`` draws all.
 
     Returns:
-        The Axes, one a filter.
+        The Axes, one per filter.
 
     Example:
         >>> import torch
@@ -141,15 +141,15 @@ def filters(weight: Tensor, columns: int = 16, count: int | None = None) -> np.n
 def neighbours(
     queries: Sequence[Image.Image], found: Sequence[Sequence[Image.Image]], size: float = 0.8
 ) -> np.ndarray:
-    """A row a query: the query, a gap, and what was found, nearest first.
+    """Draw one row per query: the query in a frame, then the images found, nearest first.
 
     Args:
-        queries: n pictures.
-        found: n lists of equally many pictures.
-        size: inches per picture.
+        queries: n images.
+        found: n lists of k images each.
+        size: Inches per image.
 
     Returns:
-        The Axes as an array (n, 1 + found); the first column holds the queries.
+        The Axes as an array (n, 1 + k); the first column holds the queries.
 
     Example:
         >>> from PIL import Image

@@ -1,4 +1,4 @@
-"""Lines over a common axis."""
+"""Draw lines over a common axis."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def curves(
     ax: Axes | None = None,
     spread: dict[str, Any] | None = None,
 ) -> Axes:
-    """Named lines over a common axis; the first one in the accent colour.
+    """Draw named lines over a common axis, the first one in the accent colour.
 
     Args:
         x: n numbers.
-        lines: name -> n numbers each.
-        xlabel: what the x axis counts, with the unit.
-        ylabel: the same for the y axis.
-        ax: where to draw. None: a new figure.
-        spread: name -> n numbers: a band of that much on either side of the line.
+        lines: Name -> n numbers.
+        xlabel: What the x axis counts, with the unit.
+        ylabel: What the y axis counts, with the unit.
+        ax: The Axes to draw in; ``None`` makes a new figure.
+        spread: Name -> n numbers: how wide the band on either side of that line is.
 
     Returns:
         The Axes.
@@ -56,13 +56,13 @@ def curves(
 
 
 def by_depth(values: dict[str, Tensor], ylabel: str, ax: Axes | None = None) -> Axes:
-    """How something grows from layer to layer; where it was measured often, mean and spread.
+    """Draw how an amount changes from layer to layer, with its spread if there are many values.
 
     Args:
-        values: name -> (n_layers + 1,), or (n_layers + 1, n): the line is the mean of the n, and
-            the band one standard deviation on either side.
-        ylabel: what was measured, with the unit.
-        ax: where to draw. None: a new figure.
+        values: Name -> (n_layers + 1,), or (n_layers + 1, n): then the line is the mean of the n
+            values, and the band is one standard deviation on either side.
+        ylabel: What was measured, with the unit.
+        ax: The Axes to draw in; ``None`` makes a new figure.
 
     Returns:
         The Axes.

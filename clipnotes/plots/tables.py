@@ -1,4 +1,4 @@
-"""Tables of numbers: pictures against texts, classes against classes."""
+"""Draw tables of numbers: images against texts, and classes against classes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from clipnotes.plots.theme import HEAT, bare
 def similarity(
     values: Tensor, images: Sequence[Image.Image], texts: Sequence[str], size: float = 0.5
 ) -> Axes:
-    """A table of pictures (rows) and texts (columns), with the value in each cell.
+    """Draw a table of images (rows) and texts (columns), with the value in each cell.
 
     Args:
         values: (n_images, n_texts), for instance cosines.
-        images: n_images PIL pictures, drawn at the left of their rows.
-        texts: n_texts, written over their columns.
-        size: inches per cell.
+        images: n_images PIL images, drawn at the left of their rows.
+        texts: n_texts strings, written over their columns.
+        size: Inches per cell.
 
     Returns:
         The Axes of the table.
@@ -45,7 +45,7 @@ def similarity(
     for row, line in enumerate(values.tolist()):
         for column, value in enumerate(line):
             ink = "black" if value > light else "white"
-            shown = f"{round(value, 2) + 0.0:.2f}"  # never "-0.00"
+            shown = f"{round(value, 2) + 0.0:.2f}"  # adding 0.0 turns "-0.00" into "0.00"
             ax.text(column, row, shown, ha="center", va="center", fontsize=7, color=ink)
     for row, image in zip(range(rows), images, strict=True):
         place = ax.inset_axes((-1.45, row - 0.43, 0.86, 0.86), transform=ax.transData)
@@ -58,15 +58,15 @@ def similarity(
 
 
 def confusion(matrix: Tensor, names: Sequence[str], ax: Axes | None = None) -> Axes:
-    """What is taken for what: a row a true class, a column a class said, bright where it happens.
+    """Draw which class is taken for which: each row is a true class, each column a predicted one.
 
-    The colour is the part of the row; the number, written for up to 30 classes, counts pictures. A
-    class without pictures has an empty row.
+    The colour is the share of the row's images. Up to 30 classes, the cells also show the number
+    of images. A class without images has an empty row.
 
     Args:
-        matrix: (n, n) counts, as ``evaluate(...).confusion`` has them.
-        names: the n classes.
-        ax: where to draw. None: a new figure that grows with n.
+        matrix: (n, n) counts, such as ``evaluate(...).confusion``.
+        names: The names of the n classes.
+        ax: The Axes to draw in; ``None`` makes a new figure, which grows with n.
 
     Returns:
         The Axes.
@@ -86,8 +86,8 @@ def confusion(matrix: Tensor, names: Sequence[str], ax: Axes | None = None) -> A
     if ax is None:
         side = min(2 + 0.36 * n, 24)
         ax = plt.subplots(figsize=(side, side))[1]
-    part = (matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)).cpu().numpy()
-    ax.imshow(part, cmap=HEAT, vmin=0, vmax=1)
+    share = (matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)).cpu().numpy()
+    ax.imshow(share, cmap=HEAT, vmin=0, vmax=1)
     size = max(3, min(9, 500 / n))
     text = as_text(names)
     ax.set_xticks(range(n), names, rotation=90, fontsize=size, **text)
@@ -96,6 +96,6 @@ def confusion(matrix: Tensor, names: Sequence[str], ax: Axes | None = None) -> A
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     for i, j in matrix.nonzero().tolist() if n <= 30 else ():
-        colour = "black" if part[i, j] > 0.6 else "white"
+        colour = "black" if share[i, j] > 0.6 else "white"
         ax.text(j, i, f"{int(matrix[i, j])}", ha="center", va="center", color=colour, fontsize=8)
     return ax

@@ -1,4 +1,4 @@
-"""The look of all figures: colours, sizes, and the panels that pictures stand in."""
+"""The look of all figures: colours, sizes, and panels for images."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def style() -> None:
 
 
 def panels(n: int, columns: int, size: float, titles: Sequence[str] | None = None) -> np.ndarray:
-    """A flat array of titled Axes, `columns` wide, without ticks; the unused ones are hidden."""
+    """Make n titled Axes without ticks, in rows of ``columns``, as a flat array."""
     columns = min(columns, n)
     rows = math.ceil(n / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(size * columns, size * rows), squeeze=False)
@@ -65,7 +65,7 @@ def panels(n: int, columns: int, size: float, titles: Sequence[str] | None = Non
 
 
 def limits(values: Tensor, two_sided: bool = False) -> dict[str, Any]:
-    """The colour map and its two ends, for all maps that are to share one scale."""
+    """Return the colour map and its two ends, for maps that share one scale."""
     values = values[values.isfinite()]
     low, high = float(values.min()), float(values.max())
     if two_sided:
@@ -75,12 +75,12 @@ def limits(values: Tensor, two_sided: bool = False) -> dict[str, Any]:
 
 
 def scale_beside(drawn: Any, axes: Any, label: str = "") -> None:
-    """The colours' scale, at the right of the figure."""
+    """Draw the scale of the colours at the right of the figure."""
     bar = axes[0].figure.colorbar(drawn, ax=list(axes), fraction=0.03, pad=0.03, label=label)
     bar.outline.set_visible(False)
 
 
 def bare(ax: Axes) -> None:
-    """No ticks and no frame: for pictures."""
+    """Remove ticks and frame, for pictures."""
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)

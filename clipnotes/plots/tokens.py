@@ -1,4 +1,4 @@
-"""Texts as tokens: who looks at whom, and where things stand in a prompt."""
+"""Draw texts as tokens: which token looks at which, and what stands where in a prompt."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from clipnotes.plots.theme import ACCENT, HEAT, bare
 def token_map(
     values: Tensor, tokens: Sequence[str], mark: int | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Which token (row) has to do with which (column), as an amount.
+    """Draw an amount for each pair of tokens: each row is a token that looks at the columns.
 
     Args:
-        values: (N, N): attention weights, or a mask of what is allowed.
-        tokens: N of them, written along both sides.
-        mark: a row to frame.
-        ax: a place to draw in. None: a new figure.
+        values: (N, N), attention weights, or a mask of what is allowed.
+        tokens: The N tokens, written along both sides.
+        mark: The row to frame.
+        ax: The Axes to draw in; ``None`` makes a new figure.
 
     Returns:
         The Axes.
+
+    Raises:
+        ValueError: The values do not fit the tokens.
 
     Example:
         >>> import torch
@@ -56,13 +59,13 @@ def token_map(
 def prompt_layout(
     tokens: Sequence[Sequence[str]], ctx_positions: Tensor, eos: Tensor, ax: Axes | None = None
 ) -> Axes:
-    """Prompts as rows of cells, a cell a token: where context, name and end stand.
+    """Draw prompts as rows of cells, one cell per token, to show context, name and end.
 
     Args:
         tokens: n_classes lists of N tokens, written into the cells of the names.
         ctx_positions: (n_classes, n_ctx), the places of the context vectors, written v1, v2, ...
-        eos: (n_classes,), the places of the ends. What stands behind them is padding, left white.
-        ax: a place to draw in. None: a new figure.
+        eos: (n_classes,), the places of the ends. The padding behind them is left white.
+        ax: The Axes to draw in; ``None`` makes a new figure.
 
     Returns:
         The Axes.
@@ -79,7 +82,7 @@ def prompt_layout(
     if ax is None:
         ax = plt.subplots(figsize=(0.6 * columns, 0.35 * rows))[1]
     bare(ax)
-    as_it_is = as_text([token for row in tokens for token in row])
+    font = as_text([token for row in tokens for token in row])
     for y, (row, places, end) in enumerate(
         zip(tokens, ctx_positions.tolist(), eos.tolist(), strict=True)
     ):
@@ -90,6 +93,6 @@ def prompt_layout(
             elif x in (0, end):
                 text, colour = "end" if x else "start", "#d1d5db"
             ax.add_patch(Rectangle((x + 0.03, y + 0.06), 0.94, 0.88, facecolor=colour))
-            ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7, **as_it_is)
+            ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7, **font)
     ax.set(xlim=(0, columns), ylim=(rows, 0))
     return ax
