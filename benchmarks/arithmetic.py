@@ -35,11 +35,11 @@ class Tokens(NamedTuple):
         if not torch.equal(layout.ctx_positions[:, -1], torch.full_like(layout.eos, n_ctx)):
             raise ValueError("the context does not stand in front of the names")
         shared = 1 + n_ctx  # tokens
-        own = layout.eos + 1 - shared  # (n_classes,)
-        n = len(own)
+        lengths = layout.eos + 1 - shared  # (n_classes,)
+        n = len(lengths)
         triangle = shared * (shared + 1) // 2
-        pairs = triangle + int((own * shared + own * (own + 1) // 2).sum())
-        return cls(shared + int(own.sum()), n, pairs, int((layout.eos + 1).sum()))
+        pairs = triangle + int((lengths * shared + lengths * (lengths + 1) // 2).sum())
+        return cls(shared + int(lengths.sum()), n, pairs, int((layout.eos + 1).sum()))
 
 
 def linear_flops(model: torch.nn.Module, tokens: Tokens, rows: int) -> int:
@@ -49,9 +49,9 @@ def linear_flops(model: torch.nn.Module, tokens: Tokens, rows: int) -> int:
     """
     layers, width, wide, projected = shapes(model)
     keys_and_values = 2 * width**2
-    others = 2 * width**2 + 2 * width * wide  # query, output, MLP
-    full = (layers - 1) * rows * (keys_and_values + others)
-    last = rows * keys_and_values + tokens.ends * others
+    rest = 2 * width**2 + 2 * width * wide  # query, output, MLP
+    full = (layers - 1) * rows * (keys_and_values + rest)
+    last = rows * keys_and_values + tokens.ends * rest
     return 2 * (full + last + tokens.ends * width * projected)
 
 

@@ -72,9 +72,9 @@ def drawings(n_classes: int) -> tuple[list[str], list, list[int]]:
     return names, list(some["image"]), [names.index(name) for name in some["name"]]
 
 
-def differences(found: dict[str, Tensor], expected: dict[str, Tensor]) -> Differences:
+def differences(values: dict[str, Tensor], expected: dict[str, Tensor]) -> Differences:
     """Compare tensors by name."""
-    return {name: difference(found[name].float().cpu(), expected[name]) for name in expected}
+    return {name: difference(values[name].float().cpu(), expected[name]) for name in expected}
 
 
 def of_learners(
@@ -98,20 +98,20 @@ def of_learners(
                 # it gets random vectors.
                 plan = Plan(method, n_ctx=4) if method == "kgcoop" else Plan(method)
                 learner = make(clip, names, plan, seed=0)
-            given = inputs[hasattr(learner, "inputs")].to(clip.model.device)
-            sides.append(logits_and_gradients(learner, method, given, truth[1]))
+            images = inputs[hasattr(learner, "inputs")].to(clip.model.device)
+            sides.append(logits_and_gradients(learner, method, images, truth[1]))
         yield method, differences(*sides)
 
 
 def logits_and_gradients(
-    learner: Learner, method: str, given: Tensor, truth: Tensor
+    learner: Learner, method: str, images: Tensor, truth: Tensor
 ) -> dict[str, Tensor]:
     """Take the step that ``fit`` would take."""
     penalty = None
     if method == "kgcoop":
         assert isinstance(learner, PromptLearner)
         penalty = KgCoOp(learner)
-    logits = learner.logits(given).float()
+    logits = learner.logits(images).float()
     loss = F.cross_entropy(logits, truth.to(logits.device))
     if penalty is not None:
         loss = loss + penalty(learner())
@@ -167,15 +167,15 @@ def of_learn(
             (there, out, ours), (here, _, theirs) = sides
             loaded = [load_prompt(out, clip) for clip in (there, here)]
             prepare = pixels_of if hasattr(loaded[0], "inputs") else features_of
-            given = prepare(here, pictures)
+            images = prepare(here, pictures)
             with torch.no_grad():
-                logits = [one.logits(given.to(one.clip.model.device)).cpu() for one in loaded]
-            found = {"logits of the same prompt": difference(*logits)}
+                logits = [one.logits(images.to(one.clip.model.device)).cpu() for one in loaded]
+            differences_of = {"logits of the same prompt": difference(*logits)}
             for name, right in ours.accuracies.items():
                 # A picture on the edge may fall to either side; a second one is no chance.
                 apart = abs(right[0] - theirs.accuracies[name][0]) * ours.n_test
-                found[f"{name}: pictures more than one apart"] = max(0.0, apart - 1.01)
-            yield method, found
+                differences_of[f"{name}: pictures more than one apart"] = max(0.0, apart - 1.01)
+            yield method, differences_of
 
 
 @torch.no_grad()
@@ -191,12 +191,12 @@ def of_states(device: torch.device, dtype: torch.dtype) -> Differences:
         eye, words = compat.vision_states(clip.model, seen), compat.text_states(clip.model, **read)
         texts = clip.encode_text(names)
         some = torch.arange(0, 64, 3).expand(2, -1)
-        found = {
+        shown = {
             f"{who} {part}": torch.stack(list(value)) if isinstance(value, tuple) else value
             for who, states in (("vision", eye), ("text", words))
             for part, value in states._asdict().items()
         }
-        found |= {
+        shown |= {
             "rollout": looking.rollout(eye.attentions),
             "by offset": looking.by_offset(eye.attentions[0]),
             "logits by layer": looking.logits_by_layer(clip.model, eye.hidden_states, texts),
@@ -204,7 +204,7 @@ def of_states(device: torch.device, dtype: torch.dtype) -> Differences:
             "from some patches": looking.features_from(clip.model, seen, some),
             "probabilities": clip.classify(pictures[:2], names),
         }
-        sides.append(found)
+        sides.append(shown)
         explore(clip, pictures[0], texts=names)
         explore_text(clip, names[0])
     return differences(*sides)

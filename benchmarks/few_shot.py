@@ -95,9 +95,9 @@ class Bench:
         styles = [label.int2str(number) for number in data["style"]]
         rows = zip(data["name"], styles, data["held_out"], strict=True)
         # What known designers drew of known concepts is in neither question.
-        asked = [(i, *row) for i, row in enumerate(rows) if row[2] or row[1] in UNKNOWN]
-        self.data = data.select([i for i, *_ in asked])
-        self.rows = [(i, *row) for i, (_, *row) in enumerate(asked)]
+        used = [(i, *row) for i, row in enumerate(rows) if row[2] or row[1] in UNKNOWN]
+        self.data = data.select([i for i, *_ in used])
+        self.rows = [(i, *row) for i, (_, *row) in enumerate(used)]
         self.new = sorted({name for _, name, _, held_out in self.rows if held_out})
         self.known = {style for *_, style, _ in self.rows} - set(UNKNOWN)
 
@@ -113,21 +113,23 @@ class Bench:
     def find(self, names: list[str], styles: set[str]) -> tuple[list[int], list[str]]:
         """Rows and names of the drawings of these concepts by these designers."""
         wanted = set(names)
-        found = [(i, name) for i, name, style, _ in self.rows if name in wanted and style in styles]
-        return [i for i, _ in found], [name for _, name in found]
+        drawings = [
+            (i, name) for i, name, style, _ in self.rows if name in wanted and style in styles
+        ]
+        return [i for i, _ in drawings], [name for _, name in drawings]
 
     def draw(
         self, names: list[str], styles: set[str], shots: int, seed: int
     ) -> tuple[list[int], list[str]]:
         """At most `shots` drawings of each concept: some have fewer than eight."""
-        found, labels = self.find(names, styles)
-        have = Counter(labels)
+        numbers, labels = self.find(names, styles)
+        counts = Counter(labels)
         table = datasets.Dataset.from_dict({"row": range(len(labels)), "name": labels})
         rows: list[int] = []
-        for count in sorted(set(have.values())):
-            some = [i for i, name in enumerate(labels) if have[name] == count]
+        for count in sorted(set(counts.values())):
+            some = [i for i, name in enumerate(labels) if counts[name] == count]
             rows += few_shot(table.select(some), min(shots, count), seed)["row"]
-        return [found[i] for i in sorted(rows)], [labels[i] for i in sorted(rows)]
+        return [numbers[i] for i in sorted(rows)], [labels[i] for i in sorted(rows)]
 
     def score(self, run: Any, classifier: Any, names: list[str], style: str) -> float:
         """Accuracy on the drawings of these concepts by this designer."""
@@ -171,7 +173,7 @@ class Bench:
 
     def new_designer(self, run: Any) -> dict[str, float]:
         """Learn half of some known concepts from one designer, test both halves."""
-        (other,) = set(UNKNOWN) - {run.designer}
+        (other_designer,) = set(UNKNOWN) - {run.designer}
         both = Counter(
             name for _, name, style, held_out in self.rows if style in UNKNOWN and not held_out
         )
@@ -182,7 +184,7 @@ class Bench:
         classifier = self.classifier(run, base, self.inputs(run, rows), labels)
         scores = {
             LEARNED: self.score(run, classifier, base, run.designer),
-            BASE: self.score(run, classifier, base, other),
+            BASE: self.score(run, classifier, base, other_designer),
         }
         moved = self.moved(run, classifier, new)
         if moved is not None:
@@ -202,8 +204,8 @@ class Bench:
     def measure(self, run: Any) -> dict[str, Any]:
         """One row of the results."""
         start = time.perf_counter()
-        ask = self.new_things if run.question == "new things" else self.new_designer
-        accuracy = ask(run)
+        answer = self.new_things if run.question == "new things" else self.new_designer
+        accuracy = answer(run)
         return {**run._asdict(), "accuracy": accuracy, "seconds": time.perf_counter() - start}
 
 

@@ -17,7 +17,7 @@ from teach import FITTED, Taught, moved, teach
 Row = dict[str, Any]
 
 
-class Run(NamedTuple):
+class MethodRun(NamedTuple):
     """One method, taught once."""
 
     question: str
@@ -46,23 +46,23 @@ class Bench(few_shot.Bench):
         """Every picture, for a method that encodes it: (n, 3, height, width)."""
         return pixels_of(self.clip, list(self.data["image"]))
 
-    def inputs(self, run: Run, rows: list[int]) -> torch.Tensor:
+    def inputs(self, run: MethodRun, rows: list[int]) -> torch.Tensor:
         """What the run's method is given of these pictures."""
         if run.method in FITTED and FITTED[run.method].pixels:
             return self.pixels[rows]
         return self.features[rows]
 
-    def classifier(self, run: Run, names: list[str], images: Any, labels: Any) -> Any:
+    def classifier(self, run: MethodRun, names: list[str], images: Any, labels: Any) -> Any:
         """Teach what the run says."""
         how = {"shots": run.shots, "seed": run.seed, "lr": run.lr}
         self.taught = teach(run.method, self.clip, names, images, labels, **how)
         return self.taught.classifier
 
-    def moved(self, run: Run, classifier: Any, names: list[str]) -> Any:
+    def moved(self, run: MethodRun, classifier: Any, names: list[str]) -> Any:
         """The same for other names, if nothing in it belongs to its own."""
         return moved(classifier, names)
 
-    def validation(self, run: Run) -> dict[str, float]:
+    def validation(self, run: MethodRun) -> dict[str, float]:
         """Learn new things from known designers, test on their other drawings."""
         rows, labels = self.draw(self.new, self.known, run.shots, run.seed)
         everything, names = self.find(self.new, self.known)
@@ -75,14 +75,14 @@ class Bench(few_shot.Bench):
         images = self.inputs(run, [i for i, _ in rest])
         return {"validation": evaluate(classifier, images, [name for _, name in rest]).accuracy}
 
-    def measure(self, run: Run) -> Row:
+    def measure(self, run: MethodRun) -> Row:
         """One row of the results."""
-        ask = {
+        answer = {
             "validation": self.validation,
             "new things": self.new_things,
             "a new designer": self.new_designer,
         }[run.question]
-        accuracy = with_harmonic_mean(ask(run))
+        accuracy = with_harmonic_mean(answer(run))
         return {**run._asdict(), "accuracy": accuracy, **self.taught.cost()}
 
 
@@ -93,6 +93,6 @@ def bench() -> Bench:
     return Bench()
 
 
-def work(run: Run) -> Row:
+def work(run: MethodRun) -> Row:
     """Measure a run in a worker."""
     return bench().measure(run)

@@ -19,7 +19,7 @@ def harmonic_mean(a: float, b: float) -> float:
     return 2 * a * b / (a + b) if a + b else 0.0
 
 
-def told(values: Sequence[float]) -> str:
+def percent(values: Sequence[float]) -> str:
     """Mean and spread in percent."""
     if not values:
         return "-"
@@ -43,7 +43,7 @@ def new_things(results: Results) -> str:
     lines = []
     for (method, recipe, lr), rows in _groups(results, "new things").items():
         cells = [
-            told([row["accuracy"][style] for row in rows if row["shots"] in (0, shots)])
+            percent([row["accuracy"][style] for row in rows if row["shots"] in (0, shots)])
             for style, shots in columns
         ]
         lines.append([method, recipe, lr, *cells])
@@ -58,8 +58,10 @@ def new_designer(results: Results) -> str:
     for (method, recipe, lr), rows in _groups(results, "a new designer").items():
         cells = []
         for designer, test in columns:
-            found = [row["accuracy"] for row in rows if row["designer"] == designer]
-            cells.append(told([scores[tests[test]] for scores in found if tests[test] in scores]))
+            accuracies = [row["accuracy"] for row in rows if row["designer"] == designer]
+            cells.append(
+                percent([scores[tests[test]] for scores in accuracies if tests[test] in scores])
+            )
         lines.append([method, recipe, lr, *cells])
     return _table(["method", "recipe", "lr", *(f"{d} {t}" for d, t in columns)], lines)
 
@@ -78,11 +80,11 @@ def _groups(results: Results, question: str) -> dict[tuple[str, str, str], list[
     """Rows of each method and recipe, methods in the order of their costs."""
     order = list(results["about"]["cost"])
     rows = [row for row in results["rows"] if row["question"] == question]
-    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: order.index(row["method"])):  # stable
         lr = "-" if row["lr"] is None else f"{row['lr']:g}"
-        found.setdefault((row["method"], row["recipe"], lr), []).append(row)
-    return found
+        groups.setdefault((row["method"], row["recipe"], lr), []).append(row)
+    return groups
 
 
 def _table(head: list[str], lines: list[list[str]]) -> str:

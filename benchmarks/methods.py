@@ -44,7 +44,7 @@ import clipnotes
 import few_shot
 import method_runs
 from clipnotes.files import write_atomically
-from method_runs import Run, with_harmonic_mean
+from method_runs import MethodRun, with_harmonic_mean
 from method_tables import tables
 from report import dumps
 from setting import about
@@ -82,37 +82,37 @@ NAMES = {  # in few_shot
 Row = dict[str, Any]
 
 
-def trials() -> Iterator[Run]:
+def trials() -> Iterator[MethodRun]:
     """Every learning rate of every method that has one to choose."""
     for method in FITTED:
         for lr in GRID:
-            yield Run("validation", method, "tuned", lr, **SLOW.get(method, CHOICE))
+            yield MethodRun("validation", method, "tuned", lr, **SLOW.get(method, CHOICE))
 
 
-def choose(rows: dict[Run, Row]) -> dict[str, dict[str, Any]]:
+def choose(rows: dict[MethodRun, Row]) -> dict[str, dict[str, Any]]:
     """The best learning rate of each method, the smaller of two equals, and what each got."""
-    found: dict[str, dict[float, float]] = {}
+    scores_of: dict[str, dict[float, float]] = {}
     for run in trials():
         if run in rows:
-            scores = found.setdefault(run.method, {})
+            scores = scores_of.setdefault(run.method, {})
             scores[run.lr or 0.0] = rows[run]["accuracy"]["validation"]
     return {
         method: {
             "chosen": max(sorted(scores), key=lambda lr: scores[lr]),
             "validation": {f"{lr:g}": scores[lr] for lr in sorted(scores)},
         }
-        for method, scores in found.items()
+        for method, scores in scores_of.items()
     }
 
 
-def plan(seeds: int, chosen: dict[str, dict[str, Any]]) -> Iterator[Run]:
+def plan(seeds: int, chosen: dict[str, dict[str, Any]]) -> Iterator[MethodRun]:
     """Every run of both questions, one group after the other, all seeds of it."""
     for (question, designer), recipe, all_shots, some in PLAN:
         for shots, seed, method in product(all_shots, range(seeds), some):
             lr = FITTED[method].lr if method in FITTED else None
             if recipe == "tuned":
                 lr = chosen.get(method, {}).get("chosen")
-            yield Run(question, method, recipe, lr, shots, seed, designer)
+            yield MethodRun(question, method, recipe, lr, shots, seed, designer)
 
 
 def taken(results: dict[str, Any], seeds: int, width: int) -> Iterator[Row]:
@@ -124,13 +124,16 @@ def taken(results: dict[str, Any], seeds: int, width: int) -> Iterator[Row]:
             continue
         method, n = NAMES[row["method"]], results["about"]["classes"][row["question"]]
         sizes = {
-            **{"zero-shot": 0, "nearest mean": n * width, "linear probe": n * (width + 1)},
-            **{"CoOp": n_ctx * width, "CSC": n * n_ctx * width},
+            "zero-shot": 0,
+            "nearest mean": n * width,
+            "linear probe": n * (width + 1),
+            "CoOp": n_ctx * width,
+            "CSC": n * n_ctx * width,
         }
         where = {name: row[name] for name in ("shots", "seed", "designer")}
         lr = LR if method in FITTED else None
         yield {
-            **Run(row["question"], method, "published", lr, **where)._asdict(),
+            **MethodRun(row["question"], method, "published", lr, **where)._asdict(),
             "accuracy": with_harmonic_mean(row["accuracy"]),
             "n_parameters": sizes[method],
             "seconds": row["seconds"],
@@ -140,7 +143,11 @@ def taken(results: dict[str, Any], seeds: int, width: int) -> Iterator[Row]:
 
 
 def run_all(
-    runs: Iterable[Run], rows: dict[Run, Row], save: Callable[[], None], pool: Executor, title: str
+    runs: Iterable[MethodRun],
+    rows: dict[MethodRun, Row],
+    save: Callable[[], None],
+    pool: Executor,
+    title: str,
 ) -> None:
     """Measure what is not among the rows yet, and save after each."""
     left = [run for run in runs if run not in rows]
@@ -163,13 +170,13 @@ def cost(method: str) -> Row:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def read(path: Path) -> tuple[dict[str, Row], dict[Run, Row]]:
+def read(path: Path) -> tuple[dict[str, Row], dict[MethodRun, Row]]:
     """Costs and rows of a run that was stopped; none if there was none."""
     if not path.exists():
         return {}, {}
     kept = json.loads(path.read_text("utf-8"))
     rows = [row for row in kept["rows"] if "from" not in row]
-    named = [Run(**{name: row[name] for name in Run._fields}) for row in rows]
+    named = [MethodRun(**{name: row[name] for name in MethodRun._fields}) for row in rows]
     return kept["about"]["cost"], dict(zip(named, rows, strict=True))
 
 
@@ -180,22 +187,25 @@ def compare(folder: Path, seeds: int, workers: int) -> dict[str, Any]:
     before = {**about(), "threads": 1, "workers": workers, "model": "Emoji-CLIP"}
     earlier = json.loads(few_shot.OUT.read_text("utf-8"))
     width = clipnotes.load().model.config.projection_dim  # and of the text tower, too
-    others = list(taken(earlier, seeds, width))
+    from_few_shot = list(taken(earlier, seeds, width))
     results: dict[str, Any] = {}
 
     def save() -> None:
         chosen = choose(rows)
         # What an older plan had is left out.
         wanted = [*trials(), *plan(seeds, chosen)]
-        own = [rows[run] for run in wanted if run in rows]
+        measured = [rows[run] for run in wanted if run in rows]
         results["about"] = {
             **before,
-            **{"n_ctx": earlier["about"]["n_ctx"], "classes": earlier["about"]["classes"]},
-            **{"lr": chosen, "grid": GRID, "cost": costs},
+            "n_ctx": earlier["about"]["n_ctx"],
+            "classes": earlier["about"]["classes"],
+            "lr": chosen,
+            "grid": GRID,
+            "cost": costs,
         }
         results["rows"] = [
             {**row, "extra_bytes": costs.get(row["method"], {}).get("extra_bytes")}
-            for row in [*others, *own]
+            for row in [*from_few_shot, *measured]
         ]
         text = dumps(results).encode()
         write_atomically(path, text)

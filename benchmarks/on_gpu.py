@@ -70,7 +70,9 @@ def judged(what: str, dtype: torch.dtype, differences: Mapping[str, float], **mo
     """Make a row of differences; ``wrong`` names those that are larger than they may be."""
     values, gradients = TOLERANCES[dtype]
     allowed = {name: gradients if "gradient" in name else values for name in differences}
-    wrong = [name for name, found in differences.items() if not found <= allowed[name]]  # NaN too
+    wrong = [
+        name for name, difference in differences.items() if not difference <= allowed[name]
+    ]  # NaN too
     row = {"what": what, "dtype": name_of(dtype), **more, "difference": dict(differences)}
     return {**row, "wrong": wrong} if wrong else row
 
@@ -83,26 +85,26 @@ def text_paths(device: torch.device, plan: Plan) -> Iterator[Row]:
             there = first.to(device, dtype)
             here = there.to(torch.device("cpu"), torch.float32)
             _, features, gradient = step(here.way("cut"), here.ctx)
-            found = {}
+            differences = {}
             for way in ("fast", "cut"):
-                _, ours, slope = step(there.way(way), there.ctx)
-                found[f"{way}: features"] = difference(ours.float().cpu(), features)
-                found[f"{way}: gradient"] = difference(slope.float().cpu(), gradient)
-            yield judged("text path", dtype, found, tower=tower)
+                _, ours, our_gradient = step(there.way(way), there.ctx)
+                differences[f"{way}: features"] = difference(ours.float().cpu(), features)
+                differences[f"{way}: gradient"] = difference(our_gradient.float().cpu(), gradient)
+            yield judged("text path", dtype, differences, tower=tower)
 
 
 def methods(device: torch.device, plan: Plan) -> Iterator[Row]:
     """Compare logits and gradients of every method's learner."""
     for tower in plan.towers:
         for dtype in TOLERANCES:
-            for method, found in equality.of_learners(tower, device, dtype, plan.compared):
-                yield judged("method", dtype, found, tower=tower, method=method)
+            for method, differences in equality.of_learners(tower, device, dtype, plan.compared):
+                yield judged("method", dtype, differences, tower=tower, method=method)
 
 
 def training(device: torch.device, plan: Plan) -> Iterator[Row]:
     """Compare whole trainings: ``fit`` with its checkpoint, and ``learn`` by every method."""
-    found, seconds = equality.of_fit(device, plan.compared, plan.epochs)
-    yield judged("fit", torch.float32, found, seconds=seconds, epochs=plan.epochs)
+    of_fit, seconds = equality.of_fit(device, plan.compared, plan.epochs)
+    yield judged("fit", torch.float32, of_fit, seconds=seconds, epochs=plan.epochs)
     for method, differences in equality.of_learn(device, plan.compared, min(plan.epochs, 3)):
         yield judged("learn", torch.float32, differences, method=method)
 
@@ -154,28 +156,40 @@ def timed(run: Callable[[], Tensor], ctx: Tensor, rounds: int) -> tuple[float, i
 PARTS = (text_paths, methods, training, looking, speed)
 
 
-def rows_of(part: Callable[[torch.device, Plan], Iterator[Row]], *given: Any) -> Iterator[Row]:
+def rows_of(part: Callable[[torch.device, Plan], Iterator[Row]], *arguments: Any) -> Iterator[Row]:
     """Give the rows of a part; if it fails, that is its last row."""
     try:
-        yield from part(*given)
+        yield from part(*arguments)
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        yield {"what": part.__name__, "wrong": [said], "traceback": traceback.format_exc()}
+        message = f"{type(error).__name__}: {error}"
+        yield {"what": part.__name__, "wrong": [message], "traceback": traceback.format_exc()}
 
 
 def describe(device: torch.device) -> dict[str, Any]:
     """Say on what all this ran."""
-    told = {"device": device.type, "cuda": torch.version.cuda, **about()}
+    facts = {"device": device.type, "cuda": torch.version.cuda, **about()}
     if device.type != "cuda":
-        return told
+        return facts
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
     except (OSError, subprocess.CalledProcessError, IndexError) as error:
         driver = f"unknown ({type(error).__name__})"
     card = torch.cuda.get_device_properties(device)
-    told |= {"device": torch.cuda.get_device_name(device), "driver": driver}
-    return told | {"bytes": card.total_memory, "capability": f"{card.major}.{card.minor}"}
+    facts |= {"device": torch.cuda.get_device_name(device), "driver": driver}
+    return facts | {"bytes": card.total_memory, "capability": f"{card.major}.{card.minor}"}
+
+
+def write(rows: list[Row], about_run: dict[str, Any], out: Path) -> int:
+    """Write the file, print what was wrong, and return how many rows that is."""
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    text = f'{{"about": {json.dumps(about_run, indent=1)},\n"rows": [\n{lines}\n]}}\n'
+    write_atomically(out, text.encode())
+    wrong = [row for row in rows if "wrong" in row]
+    for row in wrong:
+        print(row.get("traceback", ""), "WRONG:", json.dumps(row), file=sys.stderr)
+    print(f"{len(rows)} rows, {len(wrong)} wrong, {about_run['seconds']} s: {out}")
+    return len(wrong)
 
 
 def main(words: list[str]) -> int:
@@ -198,14 +212,9 @@ def main(words: list[str]) -> int:
         for row in rows_of(part, device, SMALL if args.small else Plan()):
             rows.append(row)
             print(json.dumps({k: v for k, v in row.items() if k != "traceback"}), flush=True)
-    told = {**describe(device), "seconds": round(time.monotonic() - start, 1)}
-    lines = ",\n".join(json.dumps(row) for row in rows)
-    text = f'{{"about": {json.dumps(told, indent=1)},\n"rows": [\n{lines}\n]}}\n'
-    write_atomically(args.out, text.encode())
-    wrong = [row for row in rows if "wrong" in row]
-    for row in wrong:
-        print(row.get("traceback", ""), "WRONG:", json.dumps(row), file=sys.stderr)
-    print(f"{len(rows)} rows, {len(wrong)} wrong, {told['seconds']} s: {args.out}")
+    wrong = write(
+        rows, {**describe(device), "seconds": round(time.monotonic() - start, 1)}, args.out
+    )
     return int(bool(wrong))
 
 

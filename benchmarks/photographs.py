@@ -55,20 +55,20 @@ def run(code: str, *arguments: str) -> tuple[float, str]:
     Of a process that starts from a large one, the system would count that one's memory; this one
     imports neither torch nor the package.
     """
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=said
+            [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=stderr
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        text = said.read()
+        stderr.seek(0)
+        text = stderr.read()
     if process.returncode:
         raise RuntimeError(f"{arguments} ended with {process.returncode}: {text}")
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9, text
 
 
-def main(given: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Measure; return 1 if a method takes too much."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--photos", type=int, default=500)
@@ -77,7 +77,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--methods", default="coop,csc,kgcoop,cocoop,vpt,maple,tip")
     parser.add_argument("--model", help="a directory or a hub id; Emoji-CLIP unless given")
     parser.add_argument("--limit", type=float, default=LIMIT, help="GB beyond the model")
-    chosen = parser.parse_args(given)
+    chosen = parser.parse_args(argv)
     width, height = map(int, chosen.size.split("x"))
     of_model = [chosen.model] if chosen.model else []
     worst = 0.0
@@ -87,8 +87,8 @@ def main(given: list[str] | None = None) -> int:
         for method in chosen.methods.split(","):
             arguments = ["compare", folder, "--methods", method, "--epochs", "1", "--seeds", "1"]
             started = time.monotonic()
-            peak, said = run(COMPARE, *arguments, *(["--model", *of_model] if of_model else []))
-            rate = re.search(r"([\d.]+) pictures a second", said)
+            peak, stderr = run(COMPARE, *arguments, *(["--model", *of_model] if of_model else []))
+            rate = re.search(r"([\d.]+) pictures a second", stderr)
             worst = max(worst, peak - model)
             row = {
                 "method": method,

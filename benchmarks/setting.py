@@ -143,9 +143,11 @@ def now(device: torch.device) -> float:
 def about() -> dict[str, Any]:
     """Describe the machine and the versions."""
     cpu = platform.processor() or platform.machine()
-    told = Path("/proc/cpuinfo")
-    if told.exists():
-        models = [line for line in told.read_text().splitlines() if line.startswith("model name")]
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [
+            line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         cpu = models[0].split(":")[1].strip() if models else cpu
     return {
         "cpu": cpu,

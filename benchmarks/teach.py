@@ -35,7 +35,7 @@ WORDS = TEMPLATE.replace(" {}", "")
 
 
 @dataclass(frozen=True)
-class Method:
+class FittedMethod:
     """A method that ``fit`` teaches: how its learner is made, and its authors' recipe."""
 
     make: Callable[..., Any]  # clip, classnames, seed=
@@ -49,13 +49,13 @@ class Method:
 
 
 FITTED = {
-    "CoOp": Method(partial(PromptLearner, n_ctx=N_CTX)),
-    "CSC": Method(partial(PromptLearner, n_ctx=N_CTX, per_class=True)),
-    "KgCoOp": Method(partial(PromptLearner, init=WORDS), {"epochs": 100, "batch_size": 128}),
-    "CoCoOp": Method(partial(CoCoOp, init=WORDS), {"epochs": 10, "batch_size": 1}),
-    "VPT shallow": Method(partial(VPT, depth=1, templates=TEMPLATE), VPT.recipe, pixels=True),
-    "VPT deep": Method(partial(VPT, templates=TEMPLATE), VPT.recipe, pixels=True),
-    "MaPLe": Method(partial(MaPLe, init="an emoji"), MaPLe.recipe, pixels=True),
+    "CoOp": FittedMethod(partial(PromptLearner, n_ctx=N_CTX)),
+    "CSC": FittedMethod(partial(PromptLearner, n_ctx=N_CTX, per_class=True)),
+    "KgCoOp": FittedMethod(partial(PromptLearner, init=WORDS), {"epochs": 100, "batch_size": 128}),
+    "CoCoOp": FittedMethod(partial(CoCoOp, init=WORDS), {"epochs": 10, "batch_size": 1}),
+    "VPT shallow": FittedMethod(partial(VPT, depth=1, templates=TEMPLATE), VPT.recipe, pixels=True),
+    "VPT deep": FittedMethod(partial(VPT, templates=TEMPLATE), VPT.recipe, pixels=True),
+    "MaPLe": FittedMethod(partial(MaPLe, init="an emoji"), MaPLe.recipe, pixels=True),
 }
 BASELINES = ("zero-shot", "nearest mean", "linear probe")
 TIPS = ("Tip-Adapter", "Tip-Adapter-F")
@@ -73,12 +73,12 @@ class Taught:
     @property
     def n_parameters(self) -> int:
         """Numbers that were made from the training pictures."""
-        made = self.classifier
-        if isinstance(made, nn.Module):
-            return sum(parameter.numel() for parameter in made.parameters())
-        if isinstance(made, LinearProbe):
-            return made.weight.numel() + made.bias.numel()
-        return made.class_features.numel() if isinstance(made, NearestMean) else 0
+        classifier = self.classifier
+        if isinstance(classifier, nn.Module):
+            return sum(parameter.numel() for parameter in classifier.parameters())
+        if isinstance(classifier, LinearProbe):
+            return classifier.weight.numel() + classifier.bias.numel()
+        return classifier.class_features.numel() if isinstance(classifier, NearestMean) else 0
 
     def cost(self) -> dict[str, Any]:
         """The entries of a row of results."""
@@ -118,17 +118,19 @@ def teach(
     start = time.perf_counter()
     steps = None
     if method in FITTED:
-        made, recipe = FITTED[method], dict(FITTED[method].recipe)
-        classifier = made.make(clip, names, seed=seed)
+        fitted, recipe = FITTED[method], dict(FITTED[method].recipe)
+        classifier = fitted.make(clip, names, seed=seed)
         recipe["epochs"] = epochs or recipe.get("epochs") or epochs_for(shots)
-        recipe["lr"] = made.lr if lr is None else lr
+        recipe["lr"] = fitted.lr if lr is None else lr
         if method == "KgCoOp":
             recipe["penalty"] = KgCoOp(classifier, template=f"{TEMPLATE}.")
         fit(classifier, images, labels, **recipe, seed=seed, progress=False)
         steps = recipe["epochs"] * math.ceil(len(labels) / recipe.get("batch_size", 32))
     elif method in TIPS:
-        given = {"epochs": 0} if method == "Tip-Adapter" else {}
-        classifier, _ = fit_tip(clip, names, images, labels, template=TEMPLATE, seed=seed, **given)
+        options = {"epochs": 0} if method == "Tip-Adapter" else {}
+        classifier, _ = fit_tip(
+            clip, names, images, labels, template=TEMPLATE, seed=seed, **options
+        )
     elif method == "nearest mean":
         classifier = NearestMean(clip, names, images, labels)
     elif method == "linear probe":
@@ -144,6 +146,6 @@ def moved(classifier: Any, names: list[str]) -> Any:
     if classifier.is_bound(options):
         return None
     state = classifier.state_dict()
-    other = classifier.blank(classifier.clip, names, options, state)
-    other.load_state_dict(state)
-    return other
+    copy = classifier.blank(classifier.clip, names, options, state)
+    copy.load_state_dict(state)
+    return copy

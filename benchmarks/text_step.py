@@ -22,9 +22,9 @@ from arithmetic import Products, Tokens, necessary_flops
 from setting import THREADS, TOWERS, WAYS, make_setting, step
 
 
-def difference(found: Tensor, expected: Tensor) -> float:
+def difference(values: Tensor, expected: Tensor) -> float:
     """The largest difference, as a part of the largest entry."""
-    return float((found - expected).abs().max() / expected.abs().max())
+    return float((values - expected).abs().max() / expected.abs().max())
 
 
 def measure(tower: str, n_classes: int, n_ctx: int, ways: list[str], rounds: int) -> dict[str, Any]:

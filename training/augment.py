@@ -74,11 +74,11 @@ def outline(rgb: Tensor, alpha: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
 def background(n: int, size: int, strength: float, rng: torch.Generator) -> Tensor:
     """White for half of the pictures, else a colour or a soft gradient. (n, 3, size, size)."""
     colour = 1 - torch.rand(n, 3, 1, 1, generator=rng) * _uniform(n, 0, 0.9, rng).view(-1, 1, 1, 1)
-    other = 1 - torch.rand(n, 3, 1, 1, generator=rng) * _uniform(n, 0, 0.9, rng).view(-1, 1, 1, 1)
+    second = 1 - torch.rand(n, 3, 1, 1, generator=rng) * _uniform(n, 0, 0.9, rng).view(-1, 1, 1, 1)
     ramp = torch.rand(n, 1, 2, 2, generator=rng)
     ramp = F.interpolate(ramp, size=(size, size), mode="bilinear", align_corners=True)
     mixed = torch.where(
-        _coin(n, 0.4, rng), colour + (other - colour) * ramp, colour.expand(-1, -1, size, size)
+        _coin(n, 0.4, rng), colour + (second - colour) * ramp, colour.expand(-1, -1, size, size)
     )
     return torch.where(_coin(n, 0.5 * strength, rng), mixed, torch.ones(()))
 

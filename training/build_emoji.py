@@ -127,7 +127,7 @@ def icon_names(icons: dict, chars: dict, concepts: list[dict], aliases: dict) ->
     by_name: dict[str, str] = {}
     for icon in sorted([*icons["icons"], *icons.get("aliases", {})]):
         by_name.setdefault(squeeze(icon), icon)
-    found: dict[str, str] = {}
+    icon_of: dict[str, str] = {}
     for keys in (  # the surest match first, for all concepts, so that no alias steals a name
         lambda c: [by_char.get(plain(c["codepoint"]))],
         lambda c: [by_name.get(squeeze(c["name"]))],
@@ -135,9 +135,9 @@ def icon_names(icons: dict, chars: dict, concepts: list[dict], aliases: dict) ->
     ):
         for concept in concepts:
             for icon in keys(concept):
-                if icon and concept["codepoint"] not in found and icon not in found.values():
-                    found[concept["codepoint"]] = icon
-    return found
+                if icon and concept["codepoint"] not in icon_of and icon not in icon_of.values():
+                    icon_of[concept["codepoint"]] = icon
+    return icon_of
 
 
 def svg(icons: dict, name: str) -> str:
@@ -181,18 +181,25 @@ def held_out_codepoints(concepts: list[dict]) -> set[str]:
     return {c["codepoint"] for c in ranked[: len(ranked) // 10]}
 
 
+def find_icons(
+    icons: dict[str, Any], chars: dict[str, Any], concepts: list[dict]
+) -> dict[str, dict[str, str]]:
+    """Designer -> code point -> icon name."""
+    aliases: dict[str, set[str]] = collections.defaultdict(set)
+    for table in chars.values():
+        for codepoint, icon in table.items():
+            aliases[plain(codepoint)].add(squeeze(icon))
+    return {s: icon_names(icons[s], chars[s], concepts, aliases) for s in DESIGNERS}
+
+
 def build_rows(progress: bool = True) -> list[dict[str, Any]]:
     """Every picture with its facts, designer by designer, in Unicode's order."""
     packages = {s: Package(f"@iconify-json/{s}", v) for s, v in DESIGNERS.items()}
     icons = {s: p.json("icons.json") for s, p in packages.items()}
     chars = {s: p.json("chars.json") for s, p in packages.items()}
-    aliases: dict[str, set[str]] = collections.defaultdict(set)
-    for table in chars.values():
-        for codepoint, icon in table.items():
-            aliases[plain(codepoint)].add(squeeze(icon))
     concepts = things(Package(*EMOJIBASE))
-    found = {s: icon_names(icons[s], chars[s], concepts, aliases) for s in DESIGNERS}
-    drawn = collections.Counter(c for names in found.values() for c in names)
+    icon_of = find_icons(icons, chars, concepts)
+    drawn = collections.Counter(c for names in icon_of.values() for c in names)
     concepts = [c for c in concepts if drawn[c["codepoint"]] >= MIN_DESIGNERS]
     names = [c["name"] for c in concepts]
     assert len(set(names)) == len(names), "two concepts share a name"
@@ -201,7 +208,7 @@ def build_rows(progress: bool = True) -> list[dict[str, Any]]:
     rows = []
     for style in tqdm(DESIGNERS, desc="designers", disable=not progress):
         for concept in concepts:
-            if icon := found[style].get(concept["codepoint"]):
+            if icon := icon_of[style].get(concept["codepoint"]):
                 picture = {"bytes": to_webp(render(svg(icons[style], icon))), "path": None}
                 kept = concept["codepoint"] in held_out
                 rows.append({"image": picture, **concept, "style": style, "held_out": kept})

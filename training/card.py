@@ -24,14 +24,14 @@ def table(results: dict[str, dict[str, float]]) -> str:
         "| sorting into 20 categories | pictures | zero-shot | linear probe |",
         "|---|---|---|---|",
     ]
-    for what, row in results.items():
+    for title, row in results.items():
         if "top1" in row:
             naming.append(
-                f"| {what} | {row['pictures']} | {row['names']} "
+                f"| {title} | {row['pictures']} | {row['names']} "
                 f"| {row['top1']:.1%} | {row['top5']:.1%} |"
             )
         else:
-            style = what.split(":")[0]
+            style = title.split(":")[0]
             sorting.append(
                 f"| {style} | {row['pictures']} "
                 f"| {row['zero_shot']:.1%} | {row['linear_probe']:.1%} |"

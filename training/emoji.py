@@ -27,7 +27,7 @@ def normalize(pixels: Tensor) -> Tensor:
 
 
 @dataclass
-class Pictures:
+class EmojiPictures:
     """Rows of the data set, their pictures, and which of them train and validate."""
 
     rows: list[dict]
@@ -45,7 +45,17 @@ def kept_aside(row: dict) -> bool:
     return int.from_bytes(digest[:4], "big") % VALIDATION_SHARE == 0
 
 
-def load_pictures(leave_out: str | None = None) -> Pictures:
+def split(rows: list[dict], leave_out: str | None) -> tuple[list[int], list[int]]:
+    """The numbers of the rows that train, and of those that validate."""
+    train, validation = [], []
+    for i, row in enumerate(rows):
+        if not row["held_out"] and row["style"] not in NEVER_TRAINED:
+            aside = row["style"] == leave_out if leave_out else kept_aside(row)
+            (validation if aside else train).append(i)
+    return train, validation
+
+
+def load_pictures(leave_out: str | None = None) -> EmojiPictures:
     """Decode everything. With `leave_out`, that designer's pictures validate and do not train."""
     rows = pq.read_table(PARQUET).to_pylist()
     decoded = [
@@ -53,16 +63,13 @@ def load_pictures(leave_out: str | None = None) -> Pictures:
     ]
     codepoints = sorted({r["codepoint"] for r in rows})
     categories = sorted({r["category"] for r in rows})
-    known = [i for i, r in enumerate(rows) if not r["held_out"] and r["style"] not in NEVER_TRAINED]
-    aside = {
-        i for i in known if (rows[i]["style"] == leave_out if leave_out else kept_aside(rows[i]))
-    }
-    return Pictures(
+    train, validation = split(rows, leave_out)
+    return EmojiPictures(
         rows=rows,
         rgba=torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous(),
         concept=torch.tensor([codepoints.index(r["codepoint"]) for r in rows]),
         category=torch.tensor([categories.index(r["category"]) for r in rows]),
         names=list(dict.fromkeys(r["name"] for r in rows)),
-        train=[i for i in known if i not in aside],
-        validation=sorted(aside),
+        train=train,
+        validation=validation,
     )

@@ -30,7 +30,7 @@ from transformers import CLIPModel
 
 from augment import augment
 from captions import CATEGORY, caption
-from emoji import Pictures, load_pictures, normalize
+from emoji import EmojiPictures, load_pictures, normalize
 from emoji_clip import encode_captions, encode_pictures, fuse_activations, new_model
 from train_tokenizer import EOS, MAX_LENGTH, SOS, VOCAB_SIZE, build, save
 
@@ -82,7 +82,7 @@ def schedule(step: int, steps: int) -> float:
 class Batches:
     """Endless batches: every concept once a round, in a new order, by a random designer."""
 
-    def __init__(self, pictures: Pictures, seed: int) -> None:
+    def __init__(self, pictures: EmojiPictures, seed: int) -> None:
         self.pictures, self.rng = pictures, random.Random(seed)
         self.by_concept: dict[str, list[int]] = {}
         for i in pictures.train:
@@ -99,7 +99,7 @@ class Batches:
 
 
 @torch.no_grad()
-def validate(model: CLIPModel, pictures: Pictures, tokenizer: Tokenizer) -> dict[str, float]:
+def validate(model: CLIPModel, pictures: EmojiPictures, tokenizer: Tokenizer) -> dict[str, float]:
     """Naming the validation pictures among all names."""
     model.eval()
     texts = [f"an emoji of a {name}" for name in pictures.names]
@@ -119,7 +119,7 @@ def validate(model: CLIPModel, pictures: Pictures, tokenizer: Tokenizer) -> dict
 class Training:
     """A run: the model, its running average, the optimizers, and what must survive a kill."""
 
-    def __init__(self, pictures: Pictures, steps: int, seed: int, device: str) -> None:
+    def __init__(self, pictures: EmojiPictures, steps: int, seed: int, device: str) -> None:
         torch.manual_seed(seed)
         self.pictures, self.steps, self.seed = pictures, steps, seed
         self.model = new_model().to(device).train()

@@ -14,19 +14,9 @@ Tower = TypeVar("Tower", bound=nn.Module)
 def copy_tower(
     build: Callable[..., Tower], theirs: Any, config_names: tuple[str, ...], **others: Any
 ) -> Tower:
-    """Build a tower with a copy of the weights of the reference's.
+    """Build a tower with a copy of the weights of ``theirs``, a tower of transformers.
 
-    Args:
-        build: Our class; it takes its sizes by keyword.
-        theirs: transformers' tower, which ``check_copyable`` has seen.
-        config_names: The fields of its configuration that are our keywords.
-        **others: More of our keywords.
-
-    Returns:
-        Our tower, with their dtype, device and training or evaluation mode.
-
-    Raises:
-        ValueError: As in ``build``; or their attention is a function of somebody's own.
+    ``config_names`` are the entries of its config that ``build`` takes, besides ``others``.
     """
     refuse_foreign_attention(theirs, "a copy of it")
     with torch.device("meta"):  # shapes only: no memory, and no random numbers are drawn

@@ -14,8 +14,13 @@ from clipnotes.compat.compiled import refuse_compiled
 
 # The fields of an output in the order in which they are computed.
 _FIELDS = [
-    *("last_hidden_state", "pooler_output", "image_embeds", "text_embeds"),
-    *("logits_per_text", "logits_per_image", "loss"),
+    "last_hidden_state",
+    "pooler_output",
+    "image_embeds",
+    "text_embeds",
+    "logits_per_text",
+    "logits_per_image",
+    "loss",
 ]
 
 

@@ -42,17 +42,7 @@ def _families(texts: Iterable[str]) -> tuple[list[str], set[int]]:
     missing = {ord(letter) for letter in visible}
     first_font = font_manager.findfont(font_manager.FontProperties(family=families))
     missing -= set(FT2Font(first_font).get_charmap())
-    if not missing:
-        return families, missing
-    _add_new_fonts()
-    installed = font_manager.fontManager.ttflist
-    names = {entry.name for entry in installed if _drawn(entry.fname, missing)}
-    # Several files may share a name. matplotlib takes one of them, so we look at that one.
-    drawn_by = {
-        name: _drawn(font_manager.findfont(font_manager.FontProperties(family=[name])), missing)
-        for name in sorted(names)
-        if not name.startswith(BOXES)
-    }
+    drawn_by = _fonts_for(missing) if missing else {}
     while drawn_by:
         best = max(drawn_by, key=lambda name: len(drawn_by[name] & missing))
         drawn = drawn_by.pop(best) & missing
@@ -61,6 +51,19 @@ def _families(texts: Iterable[str]) -> tuple[list[str], set[int]]:
         families.append(best)
         missing -= drawn
     return families, missing
+
+
+def _fonts_for(wanted: set[int]) -> dict[str, set[int]]:
+    """Find the installed fonts that draw any of these characters, and which of them each draws."""
+    _add_new_fonts()
+    installed = font_manager.fontManager.ttflist
+    names = {entry.name for entry in installed if _drawn(entry.fname, wanted)}
+    # Several files may share a name. matplotlib takes one of them, so we look at that one.
+    return {
+        name: _drawn(font_manager.findfont(font_manager.FontProperties(family=[name])), wanted)
+        for name in sorted(names)
+        if not name.startswith(BOXES)
+    }
 
 
 def _drawn(path: str, wanted: set[int]) -> set[int]:

@@ -1,8 +1,8 @@
 """Learnable vectors in the text tower's input: the fix, as a module to swap in and as a hook.
 
-``CLIPTextEmbeddings`` could take vectors instead of ids, but in no version of transformers does a
-caller hand any on. So both forms work where the ids are looked up, below everything that would
-have to be changed: the rows of the placeholder tokens are replaced, positions are added after.
+``CLIPTextEmbeddings`` accepts vectors instead of ids, but no caller passes any, in any version of
+transformers. So both forms of the fix work where ids are looked up, below all these callers: they
+replace the rows of the placeholder tokens, before the positions are added.
 """
 
 from collections.abc import Iterator
@@ -27,25 +27,24 @@ N_CTX = 16  # CoOp's default
 def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[None]:
     """Run a CLIP with context vectors in the place of some of its tokens.
 
-    Inside, each text that is encoded gets the vectors, and no parameter of ``model`` wants a
-    gradient (``ctx`` does as it did, even if it is one of them). Afterwards, also after an
-    exception, hook and flags are gone. What was computed inside keeps its graph: ``backward`` may
-    run later and reaches ``ctx`` alone. Only with gradient checkpointing it must run inside,
-    because it computes the layers again. Contexts at different places can be nested. Meanwhile, no
-    other thread should run the model.
+    Inside the ``with``, every text that is encoded gets the vectors, and no parameter of ``model``
+    has ``requires_grad`` (except ``ctx`` itself, should it be one of them). Afterwards everything
+    is as before, also if an exception was raised. ``backward`` may run later and reaches only
+    ``ctx``; with gradient checkpointing it must run inside, since it computes the layers again.
+    Contexts at different places can be nested. No other thread should run the model meanwhile.
 
     Args:
         model: ``CLIPModel``, ``CLIPTextModel``, ``CLIPTextModelWithProjection`` or the tower.
         ctx: (n_ctx, D) for all texts, or (B, n_ctx, D); cast to the dtype and device of the model.
-        start: The first place of the context: 1 is the one behind the start token. Or all places
-            as integers (n_ctx,) or (B, n_ctx), for a context in parts.
+        start: The first place of the context, where 1 is right behind the start token. For a
+            context in parts, all places as integers, (n_ctx,) or (B, n_ctx).
 
     Raises:
-        TypeError: No CLIP text tower, one of a family of which it is not known where a text is read
-            out, or an argument of another type.
-        ValueError: Vectors of another width, places that are not there, or a model that is
-            compiled and would not see them. While a text is encoded: it is too short, it ends at
-            one of the places, or the batch has another size.
+        TypeError: The model has no CLIP text tower or one of an unknown family, or an argument has
+            the wrong type.
+        ValueError: The vectors have the wrong width, a place does not exist, or the model is
+            compiled and would leave the vectors out. While a text is encoded: it is too short, it
+            ends at one of the places, or the batch has a different size than ``ctx``.
 
     Example:
         >>> import clipnotes
@@ -60,7 +59,7 @@ def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[N
     """
     tower: Any = text_tower(model)
     embeddings = tower.embeddings
-    end_rule(tower)  # raises if it is not known
+    end_rule(tower)  # raises for an unknown family
     check_ctx(ctx, token_table(tower).embedding_dim)
     positions = places(start, ctx, embeddings.position_embedding.num_embeddings)
     refuse_compiled(model, [embeddings.token_embedding], "the context")
@@ -87,28 +86,28 @@ def _check_readable(tower: Any, input_ids: Tensor, positions: Tensor) -> None:
 
 
 class LearnableTextEmbeddings(nn.Module):
-    """Stand in for ``CLIPTextEmbeddings``, with learnable vectors in the place of some tokens.
+    """Replaces ``CLIPTextEmbeddings``, with learnable vectors in the place of some tokens.
 
-    Both tables are frozen copies, and the vectors are a parameter of their own: an optimizer with
-    weight decay cannot move a row of a table that it does not train.
+    Both tables are frozen copies, and the vectors are a parameter of their own. So an optimizer
+    with weight decay cannot shrink the rows of a table that it was never meant to train.
 
     Args:
-        embeddings: The ``CLIPTextEmbeddings`` to stand in for.
+        embeddings: The ``CLIPTextEmbeddings`` to replace.
         n_ctx: Number of vectors: 16, or as many as ``init`` has.
-        start: The place of the first, or all places, as for ``inject``.
-        init: Where to start: (n_ctx, D) vectors, or (n_ctx,) ids of a text's tokens, without start
-            and end. Else vectors from N(0, 0.02).
-        seed: For these.
+        start: The place of the first vector, or all places, as for ``inject``.
+        init: The first values: (n_ctx, D) vectors, or (n_ctx,) ids of a text's tokens without start
+            and end. ``None`` draws vectors with a standard deviation of 0.02.
+        seed: Of the vectors that are drawn.
 
     Attributes:
-        ctx: The parameter, (n_ctx, D), with dtype and device of the table of tokens.
-        ctx_positions: Their places.
+        ctx: The parameter, (n_ctx, D), with the dtype and device of the token table.
+        ctx_positions: The places of the vectors.
         n_ctx: Their number.
 
     Raises:
-        TypeError: Something of another type.
-        ValueError: Places, vectors or ids that the tables do not have, or two numbers of vectors;
-            a table that computes more than it holds, as with LoRA.
+        TypeError: An argument has the wrong type.
+        ValueError: The places, vectors or ids do not fit the tables, ``init`` has not ``n_ctx``
+            vectors, or a table is more than its weights, as with LoRA.
 
     Example:
         >>> import clipnotes
@@ -145,7 +144,7 @@ class LearnableTextEmbeddings(nn.Module):
         self.ctx = nn.Parameter(ctx)  # (n_ctx, D)
         self.n_ctx = len(ctx)
         self.train(embeddings.training)
-        # In a list, so that neither becomes a submodule: the state dict would hold weights twice.
+        # A list hides these modules from torch. Else the state dict would hold their weights twice.
         self._replaced: list[Any] = []
         self._flags: dict[str, bool] = {}
 
@@ -155,24 +154,24 @@ class LearnableTextEmbeddings(nn.Module):
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
     ) -> Tensor:
-        """Map ids, or vectors that stand in for the tokens' own, to what enters the encoder.
+        """Map ids, or token vectors that replace their look-up, to the input of the encoder.
 
         Args:
-            input_ids: (B, N), integers, placeholders in the context's places.
+            input_ids: (B, N), integers, with placeholders for the context vectors.
             position_ids: (B, N) or (1, N), integers; 0 to N - 1 unless given.
-            inputs_embeds: (B, N, D), instead of ``input_ids``; left as they are.
+            inputs_embeds: (B, N, D), instead of ``input_ids``; not changed in place.
 
         Returns:
             (B, N, D).
 
         Raises:
-            ValueError: Neither ids nor vectors, a text too short for the context or longer than
-                the table of positions, or one that ends where the context stands.
+            ValueError: There are neither ids nor vectors, or a text is too short for the context,
+                too long for the table of positions, or ends where the context stands.
         """
-        given = input_ids if inputs_embeds is None else inputs_embeds
-        if given is None:
+        text = input_ids if inputs_embeds is None else inputs_embeds
+        if text is None:
             raise ValueError("no text was given: pass input_ids (B, N) or inputs_embeds (B, N, D)")
-        length, limit = given.shape[1], self.position_embedding.num_embeddings
+        length, limit = text.shape[1], self.position_embedding.num_embeddings
         if length > limit:
             raise ValueError(f"the text has {length} tokens and the model positions for {limit}")
         if inputs_embeds is None:
@@ -198,16 +197,16 @@ class LearnableTextEmbeddings(nn.Module):
 
         Args:
             model: ``CLIPModel``, ``CLIPTextModel``, ``CLIPTextModelWithProjection`` or the tower.
-            n_ctx: As for the class, like all that follow.
+            n_ctx: Number of vectors: 16, or as many as ``init`` has.
             start: The place of the first vector, or all places.
-            init: Where to start.
-            seed: Of a random start.
+            init: The first values of the vectors, or ids of tokens, as for the class.
+            seed: Of vectors that are drawn.
 
         Returns:
-            The module that was put in. ``ctx`` is its parameter; ``restore()`` takes it out again.
+            The new module. ``ctx`` is its parameter; ``restore()`` takes it out again.
 
         Raises:
-            TypeError, ValueError: As for the class. Then the model is as it was.
+            TypeError, ValueError: As for the class. The model is then unchanged.
 
         Example:
             >>> import clipnotes
@@ -218,7 +217,7 @@ class LearnableTextEmbeddings(nn.Module):
             >>> learnable.restore()
         """
         tower: Any = text_tower(model)
-        end_rule(tower)  # raises if it is not known
+        end_rule(tower)  # raises for an unknown family
         original = tower.embeddings
         if isinstance(original, LearnableTextEmbeddings):
             raise ValueError(
@@ -235,11 +234,11 @@ class LearnableTextEmbeddings(nn.Module):
     def restore(self) -> None:
         """Put the original embeddings back, the same object with the same bits.
 
-        All parameters want a gradient again or not, as before ``replace``. If the model has moved
-        to another device or dtype meanwhile, the original follows.
+        Every parameter gets back the ``requires_grad`` it had before ``replace``. If the model has
+        moved to a different device or dtype meanwhile, the original moves too.
 
         Raises:
-            ValueError: This module stands in no model, or not any more.
+            ValueError: This module is in no model, or not in it any more.
 
         Example:
             >>> import clipnotes
@@ -277,7 +276,7 @@ def _check_table(table: nn.Module) -> None:
 
 
 def _frozen_copy(table: nn.Embedding) -> nn.Embedding:
-    # Not copy.deepcopy: it would copy hooks too, that of `inject` among them.
+    # copy.deepcopy would copy the hooks as well, for instance that of `inject`.
     return nn.Embedding.from_pretrained(table.weight.detach().clone(), freeze=True)
 
 

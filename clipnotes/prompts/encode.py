@@ -1,4 +1,4 @@
-"""Prompts with learnable context -> class features, through the weights of a model's text tower."""
+"""Encode prompts with learnable context to class features, with a model's own text tower."""
 
 import warnings
 from collections.abc import Callable
@@ -36,30 +36,30 @@ def encode(
 ) -> Tensor:
     """Encode the prompts of all classes.
 
-    There are two paths to the same numbers. The plain one puts the context into the model's own
-    tower and runs all prompts through it, filled up to the longest. The fast one computes no token
-    that does not matter, and none twice: ``packing`` says which, ``packed`` how. If classes take
-    more memory than they may, it computes them in chunks, and each chunk again for its gradient.
-    A tower that is not built or set as transformers does it takes the plain path, with a warning.
+    Two paths lead to the same numbers. The plain one puts the context into the model's own tower
+    and runs all prompts through it, filled up to the longest. The fast one leaves out the tokens
+    that do not matter and computes common ones once; ``packing`` says which, and ``packed`` how.
+    If memory does not suffice, it computes the classes in chunks, and each chunk once more for its
+    gradient. A tower that is not as transformers builds it takes the plain path, with a warning.
 
     Args:
         model: ``CLIPModel`` or ``CLIPTextModelWithProjection``. Its parameters get no gradient.
         layout: The prompts.
         ctx: (n_ctx, D) for all classes, or (n_classes, n_ctx, D).
-        fast: Take the fast path if the tower allows.
-        memory: Bytes that the fast path may take on top of the weights, about; 1 GiB unless given.
-            One class at least is computed at once, whatever it takes.
+        fast: Take the fast path if the tower allows it.
+        memory: About how many bytes the fast path may need on top of the weights; 1 GiB unless
+            given. At least one class is computed at once, whatever that needs.
 
     Returns:
         (n_classes, P), unit length, differentiable in ``ctx``. The tower computes in the model's
-        dtype; the features come in that of ``ctx`` if it is the wider one, so that half precision
-        does not decide how long a unit is.
+        dtype. The features have the wider dtype of model and ``ctx``, so that their length is not
+        rounded to half precision.
 
     Raises:
-        TypeError: No text tower, or one without projection; ``memory`` is no integer.
-        ValueError: The context does not fit the layout or the tower; ``memory`` is not positive;
-            the model is offloaded; or, on the plain path, it is compiled, or would compute layers
-            again after this function is left, with weights that want a gradient.
+        TypeError: The model has no text tower or projection, or ``memory`` is no integer.
+        ValueError: The context does not fit the layout or the tower, ``memory`` is not positive, or
+            the model is offloaded. On the plain path also: the model is compiled, or its gradient
+            checkpointing would reach weights that are not frozen.
 
     Example:
         >>> import clipnotes
@@ -91,30 +91,10 @@ def encode_each(
     fast: bool = True,
     memory: int | None = None,
 ) -> Tensor:
-    """Encode the prompts of all classes with each of several contexts, as one a picture.
+    """Encode the prompts of all classes with each of G contexts, for instance one per picture.
 
-    As ``encode`` for one after the other. The fast path takes as many contexts at once as the
-    budget allows.
-
-    Args:
-        model: As in ``encode``.
-        layout: The prompts.
-        ctxs: (G, n_ctx, D), each for all classes.
-        fast: Take the fast path if the tower allows.
-        memory: Bytes, see ``encode``. One context with one class at least is computed at once.
-
-    Returns:
-        (G, n_classes, P), unit length, differentiable in ``ctxs``; dtypes as in ``encode``.
-
-    Raises:
-        TypeError, ValueError: As ``encode``.
-
-    Example:
-        >>> import clipnotes
-        >>> clip = clipnotes.load()
-        >>> layout = Layout.build(clip.tokenizer, ["rose", "tulip"], 4, limit=32)
-        >>> encode_each(clip.model, layout, torch.zeros(3, 4, 128)).shape
-        torch.Size([3, 2, 128])
+    ``ctxs`` is (G, n_ctx, D), and the result (G, n_classes, P). It is what ``encode`` would return
+    for one context after the other, but the fast path takes as many at once as memory allows.
     """
     tower: Any = text_tower(model)
     project = text_projection(model)
@@ -134,8 +114,8 @@ def _plain(model: nn.Module, tower: Any, project: nn.Module, layout: Layout, ctx
     _check_checkpointing(tower)
     device = token_table(tower).weight.device
     with inject(model, ctx, layout.ctx_positions):
-        # Not the pooled output: by the rule for old configs it would stand at the largest id, and
-        # the layout knows where each prompt ends.
+        # The pooled output may be at a wrong token, because old configs take the largest id for the
+        # end. The layout knows where each prompt ends.
         states = tower(input_ids=layout.input_ids.to(device))[0]  # (n_classes, N, D)
         rows = torch.arange(len(states), device=device)
         return project(states[rows, layout.eos.to(device)])  # (n_classes, P)
@@ -155,17 +135,17 @@ def _check_places(tower: Any, layout: Layout, ctx: Tensor) -> None:
 def _fast(
     tower: Any, project: nn.Linear, layout: Layout, vectors: Tensor, per_class: bool, budget: int
 ) -> Tensor:
-    """Encode with each of G contexts, (K, G, D) vectors as ``run_chunk`` takes them."""
+    """Encode with each of G contexts, whose vectors are (K, G, D) as ``run_chunk`` takes them."""
     device = tower.embeddings.token_embedding.weight.device
     vectors = vectors.to(device)
     keeps = torch.is_grad_enabled() and vectors.requires_grad
     max_tokens = budget // bytes_per_token(tower, int(layout.eos.max()) + 1, keeps)
     packing = pack(layout, per_class, max_tokens, device)
-    most = max(len(chunk.rest.ids) for chunk in packing.chunks)
-    groups = vectors.split(max(1, max_tokens // most), dim=1)  # as many contexts as there is room
+    longest = max(len(chunk.rest.ids) for chunk in packing.chunks)
+    groups = vectors.split(max(1, max_tokens // longest), dim=1)  # as many contexts as fit
     run: Callable[..., Tensor] = run_chunk
     if keeps and len(packing.chunks) * len(groups) > 1:
-        # Keep nothing of a chunk, and compute it once more when its gradient is wanted.
+        # Keep nothing of a chunk, and compute it once more when its gradient is needed.
         run = partial(checkpoint, run_chunk, use_reentrant=False, preserve_rng_state=False)
     rows = [
         torch.cat([run(tower, chunk, group) for group in groups], dim=1)  # (n, G, D)
@@ -180,9 +160,9 @@ def _may_be_fast(tower: nn.Module, project: nn.Module) -> bool:
     reason = why_not(tower, project)
     if reason is None:
         return True
-    told = _told.setdefault(tower, set())
-    if reason not in told:  # once, not in each step
-        told.add(reason)
+    warned = _told.setdefault(tower, set())
+    if reason not in warned:  # warn once, not in each step of a training
+        warned.add(reason)
         warnings.warn(
             f"prompts take the plain path, exact and slow, because {reason}. With fast=False it "
             "is taken without this warning.",
@@ -192,19 +172,7 @@ def _may_be_fast(tower: nn.Module, project: nn.Module) -> bool:
 
 
 def check_memory(memory: int | None) -> int:
-    """Check a budget, and fill in the default.
-
-    Returns:
-        Bytes.
-
-    Raises:
-        TypeError: No integer.
-        ValueError: Less than 1.
-
-    Example:
-        >>> check_memory(None)
-        1073741824
-    """
+    """Check a budget in bytes, and fill in the default."""
     if memory is None:
         return MEMORY
     if not isinstance(memory, int) or isinstance(memory, bool):

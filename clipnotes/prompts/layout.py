@@ -1,8 +1,8 @@
-"""Where things stand in a prompt: the context, the class name, the end. Tokens only, no model.
+"""Lay out prompts as tokens: where the context, the class name and the end stand. No model here.
 
-A prompt has places for the context vectors. Until the vectors are there, a placeholder holds each
-place: an ordinary word, because a token that was added would have an id above that of the end
-token, and models with ``eos_token_id=2`` take the largest id for the end.
+A placeholder token keeps the place of each context vector until the vector replaces it. It is an
+ordinary word. A new token would have a larger id than the end token, and models with
+``eos_token_id=2`` take the largest id for the end of a text.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ Position = Literal["end", "middle", "front"]
 
 @dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
 class Layout:
-    """The prompts of all classes as tokens, cut behind the longest one.
+    """The prompts of all classes as tokens, as long as the longest prompt.
 
-    What stands behind the end of a text never matters, since no token looks ahead. So shorter
-    prompts are filled up with the end token, and none is filled up to the model's limit.
+    No token looks ahead, so what stands behind the end of a text never matters. Shorter prompts
+    are filled up with the end token, but only to the longest prompt, not to the model's limit.
 
     Attributes:
-        input_ids: (n_classes, length) int64, placeholders in the context's places.
-        ctx_positions: (n_classes, n_ctx) int64, these places, in the order of the vectors.
+        input_ids: (n_classes, length) int64, with placeholders for the context vectors.
+        ctx_positions: (n_classes, n_ctx) int64, where these stand, in the order of the vectors.
         eos: (n_classes,) int64, where each prompt ends and is read out.
     """
 
@@ -53,24 +53,21 @@ class Layout:
         - ``"middle"``, the name in the middle: ``start x x name x x . end``
         - ``"front"``, the name in front: ``start name x x x x . end``
 
-        Of an odd number of context tokens, the larger part goes behind the name. Words of the
-        template in front of ``{}`` stay with the name, and so does a full stop that is one token
-        with the name's last sign, as in "kite (bird of prey).".
+        If the number is odd, the larger half goes behind the name. Words of the template in front
+        of ``{}`` stay with the name, and so does a full stop that shares a token with the last
+        sign of the name, as in "kite (bird of prey).".
 
         Args:
             tokenizer: A CLIP tokenizer of transformers.
-            classnames: One name a class, none twice, neither for people nor for the tokenizer.
+            classnames: One name per class. No two may be equal, as text or as tokens.
             n_ctx: Number of context tokens.
-            limit: Tokens in the longest text that the model has positions for.
+            limit: How many positions the model has.
             position: Where the name stands.
             template: The words around a name, with one ``{}``.
 
         Raises:
-            TypeError: A name or a template that is no string, or a single string for all names.
-            ValueError: No class; a name that is blank, given twice or holds a special token; two
-                names with the same tokens; an unknown position; a template without exactly one
-                ``{}``; no context token; a prompt that does not fit; a context that would have to
-                stand inside of a token.
+            TypeError: A name or the template is no string, or one string stands for all names.
+            ValueError: The names, template, ``n_ctx`` or position are wrong, or do not fit.
 
         Example:
             >>> import clipnotes
@@ -83,63 +80,54 @@ class Layout:
         """
         names = check_classnames(classnames, tokenizer)
         check_n_ctx(n_ctx)
-        _check_template(template)
-        if position not in get_args(Position):
-            allowed = ", ".join(map(repr, get_args(Position)))
-            raise ValueError(f"position is {position!r}: choose one of {allowed}")
+        _check_form(template, position)
         prompts = token_ids(tokenizer, [template.replace("{}", name) for name in names])
         _check_tokens(tokenizer, names, prompts)
         _check_room(names, prompts, n_ctx, limit)
 
-        upto_name = [0] * len(names)  # with the name at the end, nothing is parted
+        upto_name = [0] * len(names)  # a name at the end is behind the whole context
         if position != "end":
             upto_name = _count_upto_name(tokenizer, names, prompts, template)
-        rows = [
-            _row(prompt, n, n_ctx, position) for prompt, n in zip(prompts, upto_name, strict=True)
-        ]
-        ((placeholder,),) = token_ids(tokenizer, ["x"])
-        start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
-        length = max(map(len, rows)) + 2
-        ids = [
-            [start, *(placeholder if token is None else token for token in row)]
-            + [end] * (length - 1 - len(row))
-            for row in rows
-        ]
+        rows = [_row(*pair, n_ctx, position) for pair in zip(prompts, upto_name, strict=True)]
         places = [[i for i, token in enumerate(row, 1) if token is None] for row in rows]
         return cls(
-            input_ids=torch.tensor(ids, device="cpu"),
+            input_ids=torch.tensor(_fill_up(tokenizer, rows), device="cpu"),
             ctx_positions=torch.tensor(places, device="cpu"),
             eos=torch.tensor([1 + len(row) for row in rows], device="cpu"),
         )
 
 
+def _fill_up(tokenizer: Any, rows: list[list[int | None]]) -> list[list[int]]:
+    """Put start and end around rows, fill them up with the end, and placeholders for ``None``."""
+    ((placeholder,),) = token_ids(tokenizer, ["x"])
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    longest = max(map(len, rows))
+    return [
+        [start, *(placeholder if token is None else token for token in row)]
+        + [end] * (longest + 1 - len(row))
+        for row in rows
+    ]
+
+
 def _row(prompt: list[int], upto_name: int, n_ctx: int, position: Position) -> list[int | None]:
-    """Put the context, as ``None``, between the tokens of a prompt."""
+    """Insert the context, as ``None``, between the tokens of a prompt."""
     head, tail = prompt[:upto_name], prompt[upto_name:]
     half = [None] * (n_ctx // 2)
     rest = [None] * (n_ctx - n_ctx // 2)
     if position == "middle":
         return [*half, *head, *rest, *tail]
-    return [*head, *half, *rest, *tail]  # at the end, the head is empty
+    return [*head, *half, *rest, *tail]  # for position "end", the head is empty
 
 
 def check_n_ctx(n_ctx: int) -> None:
-    """Check a number of context tokens.
-
-    Raises:
-        TypeError: No integer.
-        ValueError: Less than 1.
-
-    Example:
-        >>> check_n_ctx(16)
-    """
+    """Raise unless the number of context tokens is a positive integer."""
     if not isinstance(n_ctx, int) or isinstance(n_ctx, bool):
         raise TypeError(f"n_ctx is {n_ctx!r}: give an integer, the number of context tokens")
     if n_ctx < 1:
         raise ValueError(f"n_ctx is {n_ctx}: at least one context token is needed")
 
 
-def _check_template(template: str) -> None:
+def _check_form(template: str, position: Position) -> None:
     if not isinstance(template, str):
         raise TypeError(
             f"the template is a {type(template).__name__}: give a string with one '{{}}'"
@@ -149,13 +137,16 @@ def _check_template(template: str) -> None:
             f"the template {template!r} has {template.count('{}')} places '{{}}': "
             "it needs exactly one, for the class name"
         )
+    if position not in get_args(Position):
+        allowed = ", ".join(map(repr, get_args(Position)))
+        raise ValueError(f"position is {position!r}: choose one of {allowed}")
 
 
 def _check_tokens(tokenizer: Any, names: list[str], prompts: list[list[int]]) -> None:
     special = {tokenizer.bos_token_id, tokenizer.eos_token_id}
-    alone = token_ids(tokenizer, names)
-    for name, own, prompt in zip(names, alone, prompts, strict=True):
-        if not own:
+    name_ids = token_ids(tokenizer, names)
+    for name, ids, prompt in zip(names, name_ids, prompts, strict=True):
+        if not ids:
             raise ValueError(f"class {name!r} has no token: give a name that the tokenizer reads")
         if special.intersection(prompt):
             raise ValueError(
@@ -180,13 +171,8 @@ def _count_upto_name(
 ) -> list[int]:
     """Count the tokens of each prompt up to the end of the name, as CoOp does.
 
-    That is as many as the words up to there have alone. Signs at the end of a name may become one
-    token with those behind it: of "kite (bird of prey)." the last one is ").", and stays with the
-    name.
-
-    Raises:
-        ValueError: A token reaches from the name into a word behind it, or the signs in between
-            are fewer tokens than the name alone.
+    CoOp counts the tokens of these words alone. A sign at the end of the name may share a token
+    with the sign behind it, as in "kite (bird of prey).": that token stays with the name.
     """
     before, after = template.split("{}")
     heads = token_ids(tokenizer, [before + name for name in names])

@@ -1,16 +1,17 @@
-"""CLIP's text tower over packed prompts: the same numbers as transformers, without the waste.
+"""Run CLIP's text tower over packed prompts: the same numbers as transformers, with less work.
 
-Everything but attention treats each token by itself, so norms, projections and MLPs see one matrix
-with all tokens of a chunk. For attention they are laid into blocks (see ``packing``). In the last
-layer only the end tokens ask, since nothing else is read.
+Everything but attention treats each token by itself, so norms, projections and MLPs work on one
+matrix with all tokens of a chunk. Attention works on blocks of them (see ``packing``). In the last
+layer only the end tokens have queries, since nothing else is read.
 
-The weights are used where they are, detached: they get no gradient, and none is computed.
+The weights are read in place and detached, so no gradient is computed for them.
 
-The same prompts may be computed with several contexts at once, G of them, as a context that depends
-on a picture needs. Every row is then G vectors wide; to attention that is G times as many heads.
+Several contexts, G of them, can run at once, as a method needs whose context depends on the image.
+Each row then holds G vectors, which attention treats as G times as many heads.
 
-In the shape comments: T, packed tokens; Q, those of them that ask; D, the width of the tower; P,
-tokens that are common to all prompts; B, blocks; S, slots in a block; H, heads; d, width of a head.
+In shapes, T is the number of packed tokens, Q of those with a query, P of those common to all
+prompts, B of blocks, S of slots in a block and H of heads; D is the width of the tower and d that
+of a head.
 """
 
 from typing import Any
@@ -26,29 +27,13 @@ Seen = list[tuple[Tensor, Tensor]]  # keys and values of each layer, (T, G, D)
 
 
 def run_chunk(tower: Any, chunk: Chunk, vectors: Tensor) -> Tensor:
-    """Compute the prompts of some classes, with one context or with several.
+    """Compute the prompts of some classes with G contexts; return their end states, (n, G, D).
 
-    Args:
-        tower: A text tower of transformers that ``known`` knows.
-        chunk: The classes.
-        vectors: (K, G, D), the vectors that ``ctx_index`` counts, of each of G contexts. A shared
-            context has K = n_ctx of them, one per class K = n_classes * n_ctx.
-
-    Returns:
-        (n, G, D), the states of the end tokens after the last norm.
-
-    Example:
-        >>> import clipnotes
-        >>> from clipnotes.prompts.layout import Layout
-        >>> from clipnotes.prompts.packing import pack
-        >>> clip = clipnotes.load()
-        >>> layout = Layout.build(clip.tokenizer, ["rose", "tulip"], 4, limit=32)
-        >>> (chunk,) = pack(layout, False, 1000, torch.device("cpu")).chunks
-        >>> run_chunk(clip.model.text_model, chunk, torch.zeros(4, 3, 128)).shape
-        torch.Size([2, 3, 128])
+    ``vectors`` is (K, G, D) and holds the context vectors that ``ctx_index`` counts. A shared
+    context has K = n_ctx of them, and one per class has K = n_classes * n_ctx.
     """
     seen = None
-    if chunk.constant is not None:  # no gradient passes through it
+    if chunk.constant is not None:  # it holds no context, so no gradient passes through it
         seen = _run(tower, chunk.constant, vectors[:, :1], None, None)[1]
         groups = vectors.shape[1]
         seen = [(k.expand(-1, groups, -1), v.expand(-1, groups, -1)) for k, v in seen]
@@ -59,7 +44,7 @@ def run_chunk(tower: Any, chunk: Chunk, vectors: Tensor) -> Tensor:
 def _run(
     tower: Any, stretch: Stretch, vectors: Tensor, before: Seen | None, ends: Tensor | None
 ) -> tuple[Tensor, Seen]:
-    """Run all layers, to be read at ``ends``, or else for the sake of keys and values only."""
+    """Run all layers, and read them at ``ends``; without ends, only keep keys and values."""
     x, seen = _embed(tower, stretch, vectors), Seen()  # (T, G, D)
     last = len(tower.encoder.layers) - 1
     for i, layer in enumerate(tower.encoder.layers):
@@ -87,8 +72,8 @@ def _embed(tower: Any, stretch: Stretch, vectors: Tensor) -> Tensor:
     tokens = F.embedding(stretch.ids, embeddings.token_embedding.weight.detach()).unsqueeze(1)
     tokens = tokens.expand(-1, vectors.shape[1], -1)  # (T, G, D)
     if len(stretch.ctx_rows):
-        own = _rows(vectors, stretch.ctx_index).to(tokens)
-        tokens = tokens.index_copy(0, stretch.ctx_rows, own)
+        ctx = _rows(vectors, stretch.ctx_index).to(tokens)
+        tokens = tokens.index_copy(0, stretch.ctx_rows, ctx)
     places = embeddings.position_ids[0, stretch.places]
     positions = F.embedding(places, embeddings.position_embedding.weight.detach())
     return tokens + positions.unsqueeze(1)
@@ -112,7 +97,7 @@ def _attend(
     n_common = n_seen - stretch.sees.shape[1]
     shape = query.shape[1:]  # (G, D)
     query, keys, values = (part.flatten(1) for part in (query, keys, values))  # (…, G D)
-    # Split, not sliced: its gradient is put together again in one go.
+    # We split rather than slice, because the gradients of a split are joined in one step.
     both = [part.split([n_common, len(part) - n_common]) for part in (keys, values)]
     first, query = query.split([n_asking, len(query) - n_asking])
     mixed = []
@@ -124,8 +109,8 @@ def _attend(
     if len(slots):
         q = _by_head(_rows(query, asks), attention)  # (B, G H, S, d)
         k, v = (
-            # The common ones are expanded, not picked: the gradient of a row that all blocks see
-            # is then one sum, and keeps its digits in half precision.
+            # We expand the common rows instead of picking them. Then the gradient of
+            # a row that all blocks see is one sum, and keeps its digits in half precision.
             torch.cat([common.expand(n_blocks, -1, -1), _rows(own, stretch.sees)], dim=1)
             for common, own in both
         )  # (B, all that is seen, G D)
@@ -137,7 +122,7 @@ def _attend(
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
-    # As x[index], but its gradient is summed row by row, not sorted.
+    # This is x[index], but its gradient is summed row by row instead of being sorted first.
     return F.embedding(index, x.flatten(1)).unflatten(-1, x.shape[1:])
 
 
@@ -146,16 +131,14 @@ def _by_head(x: Tensor, attention: Any) -> Tensor:
 
 
 def _mlp(mlp: Any, normed: Tensor, x: Tensor) -> Tensor:
-    """Add what the MLP makes of ``normed`` to ``x``."""
+    """Add the MLP's output for ``normed`` to ``x``."""
     known = type(mlp.activation_fn) is QuickGELUActivation
     if not known or mlp.fc1.bias is None or mlp.fc2.bias is None:
         return x + _linear(mlp.fc2, mlp.activation_fn(_linear(mlp.fc1, normed)))
-    # y sigmoid(ay) = silu(ay) / a. One kernel instead of three, one tensor kept for the gradient,
-    # and the factors cost nothing where the matrix products are added up.
-    a, (first, second) = (
-        1.702,
-        [(fc.weight.detach(), fc.bias.detach()) for fc in (mlp.fc1, mlp.fc2)],
-    )
+    # QuickGELU is y sigmoid(ay) = silu(ay) / a. With silu it takes one kernel instead of three and
+    # keeps one tensor for the gradient. The matrix products take in the factors at no cost.
+    a = 1.702
+    first, second = [(fc.weight.detach(), fc.bias.detach()) for fc in (mlp.fc1, mlp.fc2)]
     rows = normed.flatten(0, 1)
     wide = torch.addmm(first[1], rows, first[0].T, beta=a, alpha=a)  # (Q G, intermediate_size)
     out = F.linear(F.silu(wide), second[0]).view_as(x)
@@ -174,23 +157,11 @@ def _norm(module: nn.LayerNorm, x: Tensor) -> Tensor:
 
 
 def bytes_per_token(tower: Any, longest: int, keeps: bool) -> int:
-    """Estimate what ``run_chunk`` takes for each token.
-
-    Args:
-        tower: A text tower of transformers that ``known`` knows.
-        longest: Tokens that the longest prompt has.
-        keeps: All layers are kept for a gradient, not only one at a time.
-
-    Example:
-        >>> import clipnotes
-        >>> tower = clipnotes.load().model.text_model
-        >>> bytes_per_token(tower, 32, True) > bytes_per_token(tower, 32, False)
-        True
-    """
+    """Estimate what ``run_chunk`` needs per token, with all layers kept for a gradient or not."""
     attention, mlp = tower.encoder.layers[0].self_attn, tower.encoder.layers[0].mlp
     width, wide = attention.embed_dim, mlp.fc1.out_features
-    # Kept are two inputs of norms, query, keys and values in blocks, what attention gives, and
-    # one tensor of the MLP; where a kernel keeps the shares of attention, these too.
+    # A layer keeps the inputs of its two norms, the query, the keys and values in blocks, what
+    # attention returns and one tensor of the MLP. Some kernels also keep the attention weights.
     shares = attention.num_heads * (longest + max(longest, BLOCK))
     kept = 9 * width + shares + wide
     passing = 6 * width + shares + 3 * wide

@@ -36,19 +36,19 @@ BLOCK = 32  # tokens in a block of attention, or those of one class if it has mo
 
 @dataclass(frozen=True, eq=False)
 class Stretch:
-    """T tokens, packed: perhaps those that are common to all prompts, then those of each class.
+    """T packed tokens: those that are common to all prompts, if any, then those of each class.
 
     Attributes:
-        ids: (T,) int64, tokens.
-        places: (T,) int64, where each stands in its prompt.
-        ctx_rows: (K,) int64, rows that a context vector takes.
+        ids: (T,) int64, the tokens.
+        places: (T,) int64, where each of them stands in its prompt.
+        ctx_rows: (K,) int64, the rows that get a context vector.
         ctx_index: (K,) int64, which vector: a row of the context, flattened if it is per class.
-        n_common: How many rows, the first ones, are common to all prompts; maybe 0.
-        asks: (n_blocks, n_slots) int64, the row in each slot of a block, or any where none is;
-            counted behind the common ones.
-        sees: (n_blocks, n_seen) int64, rows that a block looks at: of the stretch before, if there
-            is one, and its own, counted through both, behind the common ones.
-        visible: (n_blocks, 1, n_slots, n_common + n_seen) bool, who may look at which.
+        n_common: How many of the first rows are common to all prompts; may be 0.
+        asks: (n_blocks, n_slots) int64, the row in each slot of a block, counted without the
+            common ones; any row in an empty slot.
+        sees: (n_blocks, n_seen) int64, the rows that a block looks at: those of the stretch before
+            it, if there is one, then its own. They are counted without the common ones.
+        visible: (n_blocks, 1, n_slots, n_common + n_seen) bool, which slot may look at which row.
         slots: (T - n_common,) int64, the slot of each row that is not common.
     """
 
@@ -64,12 +64,12 @@ class Stretch:
 
 
 class Chunk(NamedTuple):
-    """Some classes, computed at once.
+    """Some classes that are computed at once.
 
     Attributes:
-        constant: Common tokens and heads, if no context stands in them.
-        rest: What sees a context: the tails, with the common tokens in front if they hold it.
-        ends: (n,) int64, rows of ``rest``: the end of each class.
+        constant: The common tokens and the heads, if they hold no context.
+        rest: The tokens that see a context: the tails, and the common tokens if they hold it.
+        ends: (n,) int64, the rows of ``rest`` where the prompt of each class ends.
     """
 
     constant: Stretch | None
@@ -79,12 +79,7 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Packing:
-    """All prompts, packed.
-
-    Attributes:
-        chunks: All classes.
-        rank: (n_classes,) int64, where each class stands in the order of the chunks.
-    """
+    """All prompts, packed into chunks; ``rank`` (n_classes,) is the place of each class in them."""
 
     chunks: tuple[Chunk, ...]
     rank: Tensor
@@ -92,26 +87,12 @@ class Packing:
 
 @lru_cache(maxsize=16)
 def pack(layout: Layout, per_class: bool, max_tokens: int, device: torch.device) -> Packing:
-    """Pack the prompts of all classes; the same arguments get the same object.
+    """Pack the prompts of all classes; the same arguments return the same object.
 
-    Args:
-        layout: The prompts.
-        per_class: The context is not the same for all.
-        max_tokens: In a chunk, apart from the common ones; one class at least is in it.
-        device: Where the indices are wanted.
-
-    Raises:
-        ValueError: A prompt ends where a context vector stands.
-
-    Example:
-        >>> import clipnotes
-        >>> tokenizer = clipnotes.load().tokenizer
-        >>> layout = Layout.build(tokenizer, ["dog", "tulip"], 4, limit=32)
-        >>> (chunk,) = pack(layout, False, 1000, torch.device("cpu")).chunks
-        >>> tokenizer.convert_ids_to_tokens(chunk.rest.ids.tolist()[chunk.rest.n_common :])
-        ['dog</w>', '.</w>', '<|endoftext|>', 'tu', 'lip</w>', '.</w>', '<|endoftext|>']
+    ``per_class`` says that each class has its own context. ``max_tokens`` limits a chunk, not
+    counting the common tokens, but a chunk has at least one class. ``device`` is for the indices.
     """
-    with torch.device("cpu"):  # worked out there, whatever the default device is
+    with torch.device("cpu"):  # indices are cheap there, whatever the default device is
         return _pack(layout, per_class, max_tokens, device)
 
 
@@ -120,7 +101,7 @@ def _pack(layout: Layout, per_class: bool, max_tokens: int, device: torch.device
     index = _number_ctx(layout, per_class)  # (n_classes, length)
     n_common = _count_common(layout, index)
     begin = torch.full_like(layout.eos, n_common)
-    parting = torch.maximum(layout.ctx_positions.min(dim=1).values, begin)  # of head and tail
+    parting = torch.maximum(layout.ctx_positions.min(dim=1).values, begin)  # where tails begin
     end = layout.eos + 1
     lengths = end - begin
     order = lengths.argsort(stable=True)
@@ -155,11 +136,11 @@ def _count_common(layout: Layout, index: Tensor) -> int:
     ids = layout.input_ids
     same = ((ids == ids[0]) & (index == index[0])).all(dim=0)  # (length,)
     n_same = int(same.long().cumprod(0).sum())
-    return min(n_same, int(layout.eos.min()))  # each class keeps its end token at least
+    return min(n_same, int(layout.eos.min()))  # each class keeps at least its end token
 
 
 def _fill(classes: Tensor, lengths: Tensor, room: int) -> list[Tensor]:
-    """Part classes, in their order, where one more would be too many tokens for the room."""
+    """Split classes, in their order, into groups that fit into ``room`` tokens."""
     sizes, taken = [0], 0
     for length in lengths[classes].tolist():
         if sizes[-1] and taken + length > room:
@@ -171,7 +152,7 @@ def _fill(classes: Tensor, lengths: Tensor, room: int) -> list[Tensor]:
 
 
 class _Rows(NamedTuple):
-    """Stretches of several classes as rows: of which class, at which place, in which slot."""
+    """Stretches of several classes as rows: the class, the place and the slot of each row."""
 
     owner: Tensor  # (T,)
     place: Tensor  # (T,)
@@ -191,14 +172,14 @@ class _Rows(NamedTuple):
         return cls(owner, start[owner] + rows - first, block * n_slots + slot, n_blocks, n_slots)
 
     def in_blocks(self, kind: Tensor) -> Tensor:
-        """Lay a number of each row into the blocks: (n_blocks, n_slots), -1 where no row is."""
+        """Arrange one number per row in the blocks: (n_blocks, n_slots), -1 in empty slots."""
         empty = torch.full((self.n_blocks * self.n_slots,), -1)
         return empty.scatter(0, self.slot, kind).view(self.n_blocks, self.n_slots)
 
-    def seen_from(self, other: "_Rows") -> Tensor:
-        """Tell who in the other's slots may look at whom: (n_blocks, other's slots, n_slots)."""
-        same = other.in_blocks(other.owner).unsqueeze(2) == self.in_blocks(self.owner).unsqueeze(1)
-        ahead = other.in_blocks(other.place).unsqueeze(2) < self.in_blocks(self.place).unsqueeze(1)
+    def seen_from(self, rows: "_Rows") -> Tensor:
+        """Tell which slots of these blocks may be seen from the slots where ``rows`` are."""
+        same = rows.in_blocks(rows.owner).unsqueeze(2) == self.in_blocks(self.owner).unsqueeze(1)
+        ahead = rows.in_blocks(rows.place).unsqueeze(2) < self.in_blocks(self.place).unsqueeze(1)
         return same & ~ahead
 
 
@@ -210,12 +191,12 @@ def _stretch(
     rows: list[_Rows],
     device: torch.device,
 ) -> Stretch:
-    """Make the last of ``rows`` a stretch; ``n_own`` of the common tokens stand in itself."""
+    """Make the last of ``rows`` a stretch, which holds ``n_own`` of the common tokens itself."""
     asks = rows[-1]
     owner = torch.cat([torch.zeros(n_own, dtype=torch.int64), asks.owner])  # (T,)
     places = torch.cat([torch.arange(n_own), asks.place])  # (T,)
-    own_index = index[owner, places]
-    ctx_rows = (own_index >= 0).nonzero().squeeze(1)
+    index_here = index[owner, places]
+    ctx_rows = (index_here >= 0).nonzero().squeeze(1)
     sees, first = [], 0
     for part in rows:
         sees.append(part.in_blocks(torch.arange(first, first + len(part.slot))).clamp(min=0))
@@ -226,7 +207,7 @@ def _stretch(
         ids=layout.input_ids[owner, places].to(device),
         places=places.to(device),
         ctx_rows=ctx_rows.to(device),
-        ctx_index=own_index[ctx_rows].to(device),
+        ctx_index=index_here[ctx_rows].to(device),
         n_common=n_own,
         asks=asks.in_blocks(torch.arange(len(asks.slot))).clamp(min=0).to(device),
         sees=torch.cat(sees, dim=1).to(device),

@@ -1,16 +1,16 @@
-"""Vectors in the place of tokens: where they may go, and how they get there."""
+"""Put vectors in the place of tokens, and check where they may go."""
 
 import torch
 from torch import Tensor
 
-INITIAL_STD = 0.02  # about that of CLIP's token embeddings
+INITIAL_STD = 0.02  # close to the standard deviation of CLIP's token embeddings
 
 
 def substitute(embeddings: Tensor, ctx: Tensor, positions: Tensor) -> Tensor:
     """Replace rows of token embeddings by context vectors, in a new tensor.
 
-    Nothing is written into ``embeddings``, which may be a leaf that wants a gradient, or belong to
-    somebody who still needs it.
+    ``embeddings`` itself stays as it is: it may be a leaf that needs a gradient, or a tensor that
+    the caller still needs.
 
     Args:
         embeddings: (B, N, D).
@@ -29,10 +29,10 @@ def substitute(embeddings: Tensor, ctx: Tensor, positions: Tensor) -> Tensor:
         tensor([0., 1., 1., 0.])
     """
     batch_size, length, width = embeddings.shape
-    for name, given, dims in (("ctx", ctx, 3), ("positions", positions, 2)):
-        if given.dim() == dims and len(given) != batch_size:
+    for name, tensor, dims in (("ctx", ctx, 3), ("positions", positions, 2)):
+        if tensor.dim() == dims and len(tensor) != batch_size:
             raise ValueError(
-                f"{name} is for {len(given)} texts and {batch_size} are encoded: "
+                f"{name} is for {len(tensor)} texts and {batch_size} are encoded: "
                 "give as many, or one without the first dimension, for all texts"
             )
     if not positions.is_meta and int(positions.max()) >= length:
@@ -47,15 +47,7 @@ def substitute(embeddings: Tensor, ctx: Tensor, positions: Tensor) -> Tensor:
 
 
 def check_ctx(ctx: Tensor, width: int) -> None:
-    """Check context vectors against the width of the tower.
-
-    Raises:
-        TypeError: No tensor.
-        ValueError: Another shape or dtype.
-
-    Example:
-        >>> check_ctx(torch.zeros(16, 512), 512)
-    """
+    """Raise unless context vectors have a shape and dtype that a tower of this width takes."""
     wanted = f"(n_ctx, {width}), or (B, n_ctx, {width}) with one context a text"
     if not isinstance(ctx, Tensor):
         raise TypeError(f"ctx is a {type(ctx).__name__}: give a tensor of shape {wanted}")
@@ -66,24 +58,10 @@ def check_ctx(ctx: Tensor, width: int) -> None:
 
 
 def places(start: int | Tensor, ctx: Tensor, limit: int) -> Tensor:
-    """Spell out where each context vector goes, and check that it can go there.
+    """Return the place of each context vector, (n_ctx,) or (B, n_ctx); raise if it cannot be there.
 
-    Args:
-        start: The first place of an unbroken context, or all places as ``substitute`` takes them.
-        ctx: (n_ctx, D) or (B, n_ctx, D).
-        limit: Positions that the tower has.
-
-    Returns:
-        (n_ctx,) or (B, n_ctx), integers.
-
-    Raises:
-        TypeError: ``start`` is neither an integer nor a tensor.
-        ValueError: A place outside of every text, one that is taken twice, or another number of
-            places or texts than of vectors.
-
-    Example:
-        >>> places(1, torch.zeros(3, 512), limit=77)
-        tensor([1, 2, 3])
+    ``start`` is the first place of an unbroken context, or already all places. ``limit`` is the
+    number of positions that the tower has.
     """
     n_ctx = ctx.shape[-2]
     if isinstance(start, int) and not isinstance(start, bool):
@@ -113,18 +91,7 @@ def places(start: int | Tensor, ctx: Tensor, limit: int) -> Tensor:
 
 
 def check_end(positions: Tensor, ends: Tensor) -> None:
-    """Check that no context vector stands where a text is read out.
-
-    Args:
-        positions: (n_ctx,) or (B, n_ctx).
-        ends: (B,), where the tower pools.
-
-    Raises:
-        ValueError: One does.
-
-    Example:
-        >>> check_end(torch.tensor([1, 2]), torch.tensor([5, 4]))
-    """
+    """Raise if a context vector stands where a text is read out, at its ``ends`` (B,)."""
     if positions.is_meta or ends.is_meta:
         return
     hit = (positions.to(ends.device) == ends.unsqueeze(-1)).any(dim=-1)  # (B,)
@@ -137,15 +104,6 @@ def check_end(positions: Tensor, ends: Tensor) -> None:
 
 
 def random_ctx(*shape: int, seed: int) -> Tensor:
-    """Draw context vectors as CoOp does, about as long as token embeddings.
-
-    Args:
-        *shape: (n_ctx, D) or (n_classes, n_ctx, D).
-        seed: The same seed draws the same vectors; torch's own generator is left alone.
-
-    Example:
-        >>> random_ctx(16, 512, seed=0).shape
-        torch.Size([16, 512])
-    """
+    """Draw context vectors as CoOp does; torch's own generator is left alone."""
     generator = torch.Generator().manual_seed(seed)  # the CPU's, whatever the default device is
     return torch.randn(*shape, generator=generator, device="cpu") * INITIAL_STD

@@ -151,6 +151,22 @@ def tree_text(call: dict[str, Any], width: int = WIDTH) -> str:
 def _lines(group: list[dict[str, Any]], here: str, below: str, width: int) -> Iterator[str]:
     first = group[0]
     here, below = _shallow(here), _shallow(below)
+    yield from _head(group, here, below, width)
+    groups = fold(first["calls"])
+    rail = below + ("│ " if groups else "  ")
+    for label, text in _details(group):
+        for i, line in enumerate(_wrap(text, width - len(rail) - 7)):
+            yield f"{rail}{'' if i else label:6} {line}".replace(_GLUE, " ").rstrip()
+    for i, inner in enumerate(groups):
+        last = i == len(groups) - 1
+        yield from _lines(
+            inner, below + ("└─" if last else "├─"), below + ("  " if last else "│ "), width
+        )
+
+
+def _head(group: list[dict[str, Any]], here: str, below: str, width: int) -> Iterator[str]:
+    """Draw the title of a group, with the line of its source at the right where there is room."""
+    first = group[0]
     path, name = group_title(group)
     source = f"{first['file'].rpartition('/')[2]}:{first['line']}" if first["file"] else ""
     head = "  ".join(part for part in (path, name, own_parameters(first)) if part)
@@ -166,17 +182,6 @@ def _lines(group: list[dict[str, Any]], here: str, below: str, width: int) -> It
         yield here + head
         if source:
             yield below + source[-room:]
-
-    groups = fold(first["calls"])
-    rail = below + ("│ " if groups else "  ")
-    for label, text in _details(group):
-        for i, line in enumerate(_wrap(text, width - len(rail) - 7)):
-            yield f"{rail}{'' if i else label:6} {line}".replace(_GLUE, " ").rstrip()
-    for i, inner in enumerate(groups):
-        last = i == len(groups) - 1
-        yield from _lines(
-            inner, below + ("└─" if last else "├─"), below + ("  " if last else "│ "), width
-        )
 
 
 def _shallow(branches: str) -> str:

@@ -15,7 +15,7 @@ import teach
 from clipnotes.measured import measured
 from clipnotes.prompts.inputs import encode_pictures, pixels_of
 from few_pictures import CLASSES, fruits
-from method_runs import Run
+from method_runs import MethodRun
 from report import dumps
 
 QUESTIONS = {"new things", "a new designer"}
@@ -65,7 +65,7 @@ def test_the_best_rate_is_chosen_the_smaller_of_two_equals():
         for run in methods.trials()
         if run.method == "CoOp"
     }
-    stray = Run("validation", "CoOp", "tuned", 99.0, **methods.CHOICE)
+    stray = MethodRun("validation", "CoOp", "tuned", 99.0, **methods.CHOICE)
     rows[stray] = {"accuracy": {"validation": 1.0}}
     found = methods.choose(rows)
     assert set(found) == {"CoOp"}
@@ -90,7 +90,7 @@ def test_a_rate_is_chosen_on_other_drawings_by_known_designers(monkeypatch):
     monkeypatch.setattr(bench, "inputs", give)
     monkeypatch.setattr(bench, "classifier", teach_nothing)
     monkeypatch.setattr(method_runs, "evaluate", judge)
-    run = Run("validation", "CoOp", "tuned", 0.1, **methods.CHOICE)
+    run = MethodRun("validation", "CoOp", "tuned", 0.1, **methods.CHOICE)
     assert bench.validation(run) == {"validation": 0.5}
     known = {i for i, _, style, _ in bench.rows if style not in few_shot.UNKNOWN}
     assert not seen["learned"] & seen["tested"]
@@ -106,7 +106,7 @@ def test_a_rate_that_diverges_is_no_choice(monkeypatch):
 
     monkeypatch.setattr(bench, "inputs", lambda run, rows: rows)
     monkeypatch.setattr(bench, "classifier", diverge)
-    run = Run("validation", "CoOp", "tuned", 1e9, **methods.CHOICE)
+    run = MethodRun("validation", "CoOp", "tuned", 1e9, **methods.CHOICE)
     assert bench.validation(run) == {"validation": 0.0}
 
 
@@ -200,13 +200,13 @@ def test_every_row_is_whole():
     seeds = {}
     for row in results["rows"]:
         assert set(row) - {"from"} == {
-            *Run._fields,
+            *MethodRun._fields,
             *("accuracy", "n_parameters", "seconds", "seconds_per_step", "extra_bytes"),
         }
         assert row["extra_bytes"] == results["about"]["cost"][row["method"]]["extra_bytes"]
         assert all(0 <= value <= 1 for value in row["accuracy"].values())
         if row["question"] != "validation" and row["method"] != "zero-shot":
-            group = [row[name] for name in Run._fields if name != "seed"]
+            group = [row[name] for name in MethodRun._fields if name != "seed"]
             seeds.setdefault(tuple(group), []).append(row["seed"])
     assert all(sorted(found) == [0, 1, 2, 3, 4] for found in seeds.values())
     rates = {method: choice["chosen"] for method, choice in results["about"]["lr"].items()}
