@@ -1,11 +1,11 @@
-"""How much arithmetic a step needs, and how fast this machine multiplies the same matrices.
+"""Count the arithmetic that a step needs, and time this machine on the same matrix products.
 
-Counted is what no exact method can leave out, with one context for all classes in front of the
-names: each token that differs from those of the other classes once, no token behind an end, and in
-the last layer only keys and values of all tokens and the rest of the ends. Backward needs the
-gradient of the inputs, not of the weights, and none of the start token, which no context reaches.
-Norms, activations, softmax and sums are not counted: so the share that a step reaches of the speed
-of matrix products is below 1 even if nothing is wasted.
+We count what no exact method can leave out, for one context of all classes in front of the names:
+tokens that several classes share only once, no token behind an end, and in the last layer keys and
+values of all tokens but everything else only of the ends. Backward needs the gradient of the inputs
+but not of the weights, and none for the start token, which no context reaches. Norms, activations,
+softmax and sums are not counted. So even a perfect step does not reach the full speed of matrix
+products.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from setting import Setting, now, shapes
 
 
 class Tokens(NamedTuple):
-    """What has to be computed: tokens, and who looks at whom."""
+    """What has to be computed: tokens, and pairs of which one looks at the other."""
 
     rows: int  # tokens
     ends: int  # classes
-    pairs: int  # a token and one that it looks at, itself included
-    end_pairs: int  # of these, those of the ends
+    pairs: int  # of a token and one that it looks at, itself included
+    end_pairs: int  # those pairs in which an end looks
 
     @classmethod
     def count(cls, layout: Layout) -> Tokens:
-        """Count for a context that all classes share, right behind the start."""
+        """Count them for a context that all classes share, right behind the start."""
         n_ctx = layout.ctx_positions.shape[1]
         if not torch.equal(layout.ctx_positions[:, -1], torch.full_like(layout.eos, n_ctx)):
             raise ValueError("the context does not stand in front of the names")
@@ -43,10 +43,7 @@ class Tokens(NamedTuple):
 
 
 def linear_flops(model: torch.nn.Module, tokens: Tokens, rows: int) -> int:
-    """Count a multiplication and an addition each, in the products with weights, in one direction.
-
-    Backward is the same product, transposed, for each row that the context reaches.
-    """
+    """Count multiplications and additions in the products with weights, in one direction."""
     layers, width, wide, projected = shapes(model)
     keys_and_values = 2 * width**2
     rest = 2 * width**2 + 2 * width * wide  # query, output, MLP
@@ -56,13 +53,13 @@ def linear_flops(model: torch.nn.Module, tokens: Tokens, rows: int) -> int:
 
 
 def attention_flops(model: torch.nn.Module, tokens: Tokens) -> int:
-    """Count for scores and mixing, forward; backward takes twice as much."""
+    """Count those of scores and mixing, forward; backward needs twice as many."""
     layers, width, _, _ = shapes(model)
     return 4 * width * ((layers - 1) * tokens.pairs + tokens.end_pairs)
 
 
 def necessary_flops(model: torch.nn.Module, layout: Layout) -> int:
-    """Count for a whole step, forward and backward."""
+    """Count those of a whole step, forward and backward."""
     tokens = Tokens.count(layout)
     linear = linear_flops(model, tokens, tokens.rows)
     linear += linear_flops(model, tokens, tokens.rows - 1)  # backward, without the start
@@ -70,7 +67,7 @@ def necessary_flops(model: torch.nn.Module, layout: Layout) -> int:
 
 
 class Products:
-    """The same matrix products as those of the necessary arithmetic, and nothing else."""
+    """The matrix products of the necessary arithmetic, and nothing else."""
 
     def __init__(self, setting: Setting) -> None:
         tower: Any = text_tower(setting.model)
@@ -91,7 +88,7 @@ class Products:
         self.inputs = {size: torch.randn(size, **where) for size in sizes}
 
     def speed(self) -> float:
-        """Multiply everything once, forward and backward: flops a second."""
+        """Multiply everything once, forward and backward; return the flops per second."""
         device = self.weights[0][1].device
         start = now(device)
         for rows, weight in self.weights:

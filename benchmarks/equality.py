@@ -1,7 +1,7 @@
-"""What a device computes, compared with the CPU in float32. The parts of ``on_gpu``.
+"""Compare what a device computes with the CPU in float32: the parts of ``on_gpu``.
 
-Everything is done twice with the same seeds, which draw on the CPU in any case. A difference is the
-largest one as a part of the largest entry.
+Everything runs twice with the same seeds, which always draw on the CPU. A difference is the largest
+one, divided by the largest entry.
 """
 
 from __future__ import annotations
@@ -38,10 +38,7 @@ Differences = dict[str, float]
 
 @cache
 def of_tower(tower: str) -> Clip:
-    """A whole CLIP on the CPU: Emoji-CLIP, or one of ViT-B/32's size with random weights.
-
-    Both read Emoji-CLIP's tokens.
-    """
+    """Make a CLIP on the CPU: Emoji-CLIP, or a random one of ViT-B/32's size with its tokens."""
     clip = clipnotes.load(EMOJI_CLIP)
     clip.model.requires_grad_(False)
     if tower == "Emoji-CLIP":
@@ -58,13 +55,13 @@ def of_tower(tower: str) -> Clip:
 
 
 def moved(clip: Clip, device: torch.device, dtype: torch.dtype) -> Clip:
-    """The same CLIP elsewhere, in another dtype."""
+    """Copy a CLIP to a device and a dtype."""
     model = copy.deepcopy(clip.model).to(device, dtype)
     return Clip(model, clip.tokenizer, clip.image_processor)
 
 
 def drawings(n_classes: int) -> tuple[list[str], list, list[int]]:
-    """As many things by a few designers: names, pictures, and the number of each one's name."""
+    """Return names of n things, pictures by a few designers, and the class of each picture."""
     data = load_emoji(style=STYLES, category="food-fruit")
     names = list(dict.fromkeys(data["name"]))[:n_classes]
     rows = [i for i, name in enumerate(data["name"]) if name in names]
@@ -91,11 +88,11 @@ def of_learners(
         sides = []
         for clip in (there, here):
             if method == "tip":
-                cache_of = here.encode_text(names)  # one vector a class, the same on both sides
+                cache_of = here.encode_text(names)  # one vector per class, equal on both sides
                 learner: Learner = TipAdapter(clip, names, cache_of, truth[0])
             else:
-                # KgCoOp's words start where its penalty is 0, with a gradient of mere rounding: so
-                # it gets random vectors.
+                # KgCoOp's own words start where its penalty is 0 and the gradient is only rounding,
+                # so we give it random vectors.
                 plan = Plan(method, n_ctx=4) if method == "kgcoop" else Plan(method)
                 learner = make(clip, names, plan, seed=0)
             images = inputs[hasattr(learner, "inputs")].to(clip.model.device)
@@ -122,10 +119,9 @@ def logits_and_gradients(
 
 
 def of_fit(device: torch.device, n_classes: int, epochs: int) -> tuple[Differences, float]:
-    """Train a context there and here; there, resume what is already done, too.
+    """Train a context on the device and on the CPU, and resume the finished run on the device.
 
-    Returns:
-        Differences of the losses and of the context; the seconds of the training there.
+    Returns differences of the losses and of the context, and the seconds on the device.
     """
     names, pictures, labels = drawings(n_classes)
     features = features_of(of_tower("Emoji-CLIP"), pictures)
@@ -172,7 +168,7 @@ def of_learn(
                 logits = [one.logits(images.to(one.clip.model.device)).cpu() for one in loaded]
             differences_of = {"logits of the same prompt": difference(*logits)}
             for name, right in ours.accuracies.items():
-                # A picture on the edge may fall to either side; a second one is no chance.
+                # One picture on the edge may fall to either side, but not two.
                 apart = abs(right[0] - theirs.accuracies[name][0]) * ours.n_test
                 differences_of[f"{name}: pictures more than one apart"] = max(0.0, apart - 1.01)
             yield method, differences_of

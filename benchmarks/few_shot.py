@@ -44,7 +44,7 @@ TEMPLATE = "an emoji of a {}"
 TEMPLATES = (TEMPLATE, "a drawing of a {}", "a small picture of a {}", "{}", "an icon of a {}")
 N_CTX = 4
 HALF = 150  # concepts
-# What is scored of "a new designer".
+# The scores of "a new designer".
 LEARNED = "learned pictures"
 BASE = "same concepts, other designer"
 NEW = "other concepts, same designer"
@@ -63,7 +63,7 @@ class Run(NamedTuple):
 
 
 def plan(seeds: int) -> Iterator[Run]:
-    """Every run, one seed after the other, so that a part of them is a fair part."""
+    """Yield every run, seed by seed, so that the results are fair wherever one stops."""
     for seed in range(seeds):
         for shots in (1, 2, 4, 8):
             for method in ("nearest mean", "linear probe", "one context per class", "one context"):
@@ -81,10 +81,9 @@ def plan(seeds: int) -> Iterator[Run]:
 
 
 class Bench:
-    """The model and what it makes of the pictures, computed once.
+    """The model and the features of all pictures, computed once.
 
-    Args:
-        held_out: True for the drawings of new things only, enough for the first question.
+    With ``held_out=True`` it has only drawings of new things, which do for the first question.
     """
 
     def __init__(self, held_out: bool | None = None) -> None:
@@ -94,7 +93,7 @@ class Bench:
         label = data.features["style"]
         styles = [label.int2str(number) for number in data["style"]]
         rows = zip(data["name"], styles, data["held_out"], strict=True)
-        # What known designers drew of known concepts is in neither question.
+        # Neither question needs known concepts by known designers.
         used = [(i, *row) for i, row in enumerate(rows) if row[2] or row[1] in UNKNOWN]
         self.data = data.select([i for i, *_ in used])
         self.rows = [(i, *row) for i, (_, *row) in enumerate(used)]
@@ -103,25 +102,23 @@ class Bench:
 
     @cached_property
     def features(self) -> torch.Tensor:
-        """Of every picture: (n, P)."""
+        """The features of every picture: (n, P)."""
         return self.clip.encode_image(list(self.data["image"]))
 
     def inputs(self, run: Any, rows: list[int]) -> torch.Tensor:
-        """What the run's method is given of these pictures."""
+        """Return what the method of a run takes for these pictures."""
         return self.features[rows]
 
     def find(self, names: list[str], styles: set[str]) -> tuple[list[int], list[str]]:
-        """Rows and names of the drawings of these concepts by these designers."""
+        """Find the rows and names of these designers' drawings of these concepts."""
         wanted = set(names)
-        drawings = [
-            (i, name) for i, name, style, _ in self.rows if name in wanted and style in styles
-        ]
-        return [i for i, _ in drawings], [name for _, name in drawings]
+        drawn = [(i, name) for i, name, style, _ in self.rows if name in wanted and style in styles]
+        return [i for i, _ in drawn], [name for _, name in drawn]
 
     def draw(
         self, names: list[str], styles: set[str], shots: int, seed: int
     ) -> tuple[list[int], list[str]]:
-        """At most `shots` drawings of each concept: some have fewer than eight."""
+        """Draw `shots` drawings of each concept, or all if there are fewer."""
         numbers, labels = self.find(names, styles)
         counts = Counter(labels)
         table = datasets.Dataset.from_dict({"row": range(len(labels)), "name": labels})
@@ -132,12 +129,12 @@ class Bench:
         return [numbers[i] for i in sorted(rows)], [labels[i] for i in sorted(rows)]
 
     def score(self, run: Any, classifier: Any, names: list[str], style: str) -> float:
-        """Accuracy on the drawings of these concepts by this designer."""
+        """Return the accuracy on this designer's drawings of these concepts."""
         rows, labels = self.find(names, {style})
         return evaluate(classifier, self.inputs(run, rows), labels).accuracy
 
     def classifier(self, run: Any, names: list[str], images: Any, labels: Any) -> Any:
-        """Train what the run says."""
+        """Train the classifier of a run."""
         if run.method == "hand template":
             return ZeroShot(self.clip, names, TEMPLATE)
         if run.method == "averaged templates":
@@ -155,24 +152,18 @@ class Bench:
             per_class=run.method == "one context per class",
             seed=run.seed,
         )
-        fit(
-            learner,
-            images,
-            labels,
-            epochs=epochs_for(run.shots),
-            seed=run.seed,
-            progress=False,
-        )
+        epochs = epochs_for(run.shots)
+        fit(learner, images, labels, epochs=epochs, seed=run.seed, progress=False)
         return learner
 
     def new_things(self, run: Any) -> dict[str, float]:
-        """Learn the held-out concepts from known designers, test on unknown ones."""
+        """Learn the held-out concepts from known designers, and test on unknown ones."""
         rows, labels = self.draw(self.new, self.known, max(run.shots, 1), run.seed)
         classifier = self.classifier(run, self.new, self.inputs(run, rows), labels)
         return {style: self.score(run, classifier, self.new, style) for style in UNKNOWN}
 
     def new_designer(self, run: Any) -> dict[str, float]:
-        """Learn half of some known concepts from one designer, test both halves."""
+        """Learn half of some known concepts from one designer, and test on both halves."""
         (other_designer,) = set(UNKNOWN) - {run.designer}
         both = Counter(
             name for _, name, style, held_out in self.rows if style in UNKNOWN and not held_out
@@ -192,7 +183,7 @@ class Bench:
         return scores
 
     def moved(self, run: Any, classifier: Any, names: list[str]) -> Any:
-        """The same classifier for other names, where that makes sense."""
+        """Move a classifier to new names; ``None`` if it cannot be moved."""
         if run.method in ("hand template", "averaged templates"):
             return self.classifier(run, names, None, None)
         if run.method != "one context":
@@ -202,7 +193,7 @@ class Bench:
         return learner
 
     def measure(self, run: Any) -> dict[str, Any]:
-        """One row of the results."""
+        """Measure one row of the results."""
         start = time.perf_counter()
         answer = self.new_things if run.question == "new things" else self.new_designer
         accuracy = answer(run)
@@ -210,7 +201,7 @@ class Bench:
 
 
 def write(rows: list[dict[str, Any]], bench: Bench) -> None:
-    """Store all rows, in one step."""
+    """Write all rows to the file, in one step."""
     about = {
         "model": "Emoji-CLIP",
         "torch": torch.__version__,

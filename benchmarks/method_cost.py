@@ -1,10 +1,11 @@
-"""What a method costs: numbers learned, seconds a step, and memory, in a process of its own.
+"""Measure what a method costs: learned numbers, seconds per step and memory, in its own process.
 
     python benchmarks/method_cost.py "VPT deep"
 
-The new things are learned from four drawings each, for one epoch where there are epochs. Two of
-the classes first bring the weights into memory and wake the libraries. Memory is what comes on top
-of the model and the prepared pictures, see ``one_step``. Linux only. One line of JSON is printed.
+It learns the new things from four drawings each, for one epoch if the method has epochs. A first
+training with two classes brings the weights into memory and loads the libraries. Memory is what is
+needed beyond the model and the prepared pictures, see ``one_step``. Linux only. It prints one line
+of JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SHOTS = 4
 
 
 def measure(method: str) -> dict[str, Any]:
-    """Teach it for one epoch."""
+    """Train a method for one epoch, and measure it."""
     bench = few_shot.Bench(held_out=True)
     rows, labels = bench.draw(bench.new, bench.known, SHOTS, 0)
     pictures = [bench.data[i]["image"] for i in rows]

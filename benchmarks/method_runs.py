@@ -1,4 +1,4 @@
-"""One run of the comparison: a method, taught once by the protocol of few_shot and tested."""
+"""One run of the comparison: a method is trained once by the protocol of few_shot, and tested."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 class MethodRun(NamedTuple):
-    """One method, taught once."""
+    """One method that is trained once."""
 
     question: str
     method: str
@@ -30,7 +30,7 @@ class MethodRun(NamedTuple):
 
 
 def with_harmonic_mean(accuracy: dict[str, float]) -> dict[str, float]:
-    """Add it where there are base classes and new ones."""
+    """Add the harmonic mean, if there are base classes and new ones."""
     if NEW not in accuracy:
         return accuracy
     return {**accuracy, HARMONIC: harmonic_mean(accuracy[BASE], accuracy[NEW])}
@@ -39,44 +39,44 @@ def with_harmonic_mean(accuracy: dict[str, float]) -> dict[str, float]:
 class Bench(few_shot.Bench):
     """The protocol of few_shot, for these methods."""
 
-    taught: Taught  # the last one
+    taught: Taught  # the last one that was trained
 
     @cached_property
     def pixels(self) -> torch.Tensor:
-        """Every picture, for a method that encodes it: (n, 3, height, width)."""
+        """Every picture, for methods that encode it themselves: (n, 3, height, width)."""
         return pixels_of(self.clip, list(self.data["image"]))
 
     def inputs(self, run: MethodRun, rows: list[int]) -> torch.Tensor:
-        """What the run's method is given of these pictures."""
+        """Return what the method of a run takes for these pictures."""
         if run.method in FITTED and FITTED[run.method].pixels:
             return self.pixels[rows]
         return self.features[rows]
 
     def classifier(self, run: MethodRun, names: list[str], images: Any, labels: Any) -> Any:
-        """Teach what the run says."""
+        """Train the classifier of a run."""
         how = {"shots": run.shots, "seed": run.seed, "lr": run.lr}
         self.taught = teach(run.method, self.clip, names, images, labels, **how)
         return self.taught.classifier
 
     def moved(self, run: MethodRun, classifier: Any, names: list[str]) -> Any:
-        """The same for other names, if nothing in it belongs to its own."""
+        """Move a classifier to new names, if nothing in it belongs to the old ones."""
         return moved(classifier, names)
 
     def validation(self, run: MethodRun) -> dict[str, float]:
-        """Learn new things from known designers, test on their other drawings."""
+        """Learn new things from known designers, and test on their other drawings."""
         rows, labels = self.draw(self.new, self.known, run.shots, run.seed)
         everything, names = self.find(self.new, self.known)
         drawn = set(rows)
         rest = [(i, name) for i, name in zip(everything, names, strict=True) if i not in drawn]
         try:
             classifier = self.classifier(run, self.new, self.inputs(run, rows), labels)
-        except FloatingPointError:  # it diverged: no rate to choose
+        except FloatingPointError:  # the training diverged, so this rate is not to be chosen
             return {"validation": 0.0}
         images = self.inputs(run, [i for i, _ in rest])
         return {"validation": evaluate(classifier, images, [name for _, name in rest]).accuracy}
 
     def measure(self, run: MethodRun) -> Row:
-        """One row of the results."""
+        """Measure one row of the results."""
         answer = {
             "validation": self.validation,
             "new things": self.new_things,
@@ -88,7 +88,7 @@ class Bench(few_shot.Bench):
 
 @cache
 def bench() -> Bench:
-    """Of this process, made when it is needed first."""
+    """Return the bench of this process, which is made on first use."""
     torch.set_num_threads(1)
     return Bench()
 

@@ -1,4 +1,4 @@
-"""What the comparison of the methods measured, as three tables. No model here."""
+"""Write the results of the comparison of methods as three tables, without running a model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def harmonic_mean(a: float, b: float) -> float:
 
 
 def percent(values: Sequence[float]) -> str:
-    """Mean and spread in percent."""
+    """Write the mean and the spread in percent."""
     if not values:
         return "-"
     spread = f" ± {100 * stdev(values):.1f}" if len(values) > 1 else ""
@@ -28,7 +28,7 @@ def percent(values: Sequence[float]) -> str:
 
 
 def tables(results: Results) -> str:
-    """Return all three, each under its title."""
+    """Return all three tables, each under its title."""
     titled = {
         "New things: accuracy by drawings per class": new_things(results),
         "Base to new: learned from one drawing of each base class": new_designer(results),
@@ -38,7 +38,7 @@ def tables(results: Results) -> str:
 
 
 def new_things(results: Results) -> str:
-    """Of both test designers, a column for each number of drawings."""
+    """Make a table with a column per test designer and number of drawings."""
     columns = [(style, shots) for style in UNKNOWN for shots in SHOTS]
     lines = []
     for (method, recipe, lr), rows in _groups(results, "new things").items():
@@ -51,7 +51,7 @@ def new_things(results: Results) -> str:
 
 
 def new_designer(results: Results) -> str:
-    """Of both learned designers: pictures learned, base classes, new classes, harmonic mean."""
+    """Make a table with the scores on learned pictures, base and new classes, and their mean."""
     tests = {"learned": LEARNED, "base": BASE, "new": NEW, "HM": HARMONIC}
     columns = [(designer, test) for designer in UNKNOWN for test in tests]
     lines = []
@@ -59,15 +59,14 @@ def new_designer(results: Results) -> str:
         cells = []
         for designer, test in columns:
             accuracies = [row["accuracy"] for row in rows if row["designer"] == designer]
-            cells.append(
-                percent([scores[tests[test]] for scores in accuracies if tests[test] in scores])
-            )
+            name = tests[test]
+            cells.append(percent([scores[name] for scores in accuracies if name in scores]))
         lines.append([method, recipe, lr, *cells])
     return _table(["method", "recipe", "lr", *(f"{d} {t}" for d, t in columns)], lines)
 
 
 def cost(results: Results) -> str:
-    """Numbers learned, milliseconds a step, memory."""
+    """Make a table of the numbers learned, milliseconds per step, and memory."""
     lines = []
     for method, row in results["about"]["cost"].items():
         step = row["seconds_per_step"]
@@ -77,7 +76,7 @@ def cost(results: Results) -> str:
 
 
 def _groups(results: Results, question: str) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """Rows of each method and recipe, methods in the order of their costs."""
+    """Group rows by method and recipe, with methods in the order of the table of costs."""
     order = list(results["about"]["cost"])
     rows = [row for row in results["rows"] if row["question"] == question]
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}

@@ -53,7 +53,7 @@ from teach import FITTED, LR, METHODS, TIPS
 HERE = Path(__file__).parent
 SEEDS = 5
 GRID = (0.002, 0.02, 0.2)  # learning rates to choose from
-CHOICE = {"shots": 4, "seed": 0}  # what they are tried with
+CHOICE = {"shots": 4, "seed": 0}  # the runs that they are tried on
 # CoCoOp takes a step for each picture, and encodes every class for it: it is tried with fewer.
 SLOW = {"CoCoOp": {"shots": 1, "seed": 0}}
 # Question, designer, recipe, numbers of drawings, methods. CoOp and CSC have all numbers of
@@ -83,14 +83,14 @@ Row = dict[str, Any]
 
 
 def trials() -> Iterator[MethodRun]:
-    """Every learning rate of every method that has one to choose."""
+    """Yield a run for every learning rate of every method that has one."""
     for method in FITTED:
         for lr in GRID:
             yield MethodRun("validation", method, "tuned", lr, **SLOW.get(method, CHOICE))
 
 
 def choose(rows: dict[MethodRun, Row]) -> dict[str, dict[str, Any]]:
-    """The best learning rate of each method, the smaller of two equals, and what each got."""
+    """Choose the best learning rate of each method, the smaller of two equal ones."""
     scores_of: dict[str, dict[float, float]] = {}
     for run in trials():
         if run in rows:
@@ -106,7 +106,7 @@ def choose(rows: dict[MethodRun, Row]) -> dict[str, dict[str, Any]]:
 
 
 def plan(seeds: int, chosen: dict[str, dict[str, Any]]) -> Iterator[MethodRun]:
-    """Every run of both questions, one group after the other, all seeds of it."""
+    """Yield every run of both questions, group by group, with all seeds."""
     for (question, designer), recipe, all_shots, some in PLAN:
         for shots, seed, method in product(all_shots, range(seeds), some):
             lr = FITTED[method].lr if method in FITTED else None
@@ -116,7 +116,7 @@ def plan(seeds: int, chosen: dict[str, dict[str, Any]]) -> Iterator[MethodRun]:
 
 
 def taken(results: dict[str, Any], seeds: int, width: int) -> Iterator[Row]:
-    """What few_shot has measured by the same protocol, as rows of this program."""
+    """Yield what few_shot has measured by the same protocol, as rows of this program."""
     n_ctx = results["about"]["n_ctx"]
     for row in results["rows"]:
         plain = row["method"] in NAMES and row["position"] == "end" and row["init"] is None
@@ -149,7 +149,7 @@ def run_all(
     pool: Executor,
     title: str,
 ) -> None:
-    """Measure what is not among the rows yet, and save after each."""
+    """Measure the runs that have no row yet, and save after each."""
     left = [run for run in runs if run not in rows]
     futures = {pool.submit(method_runs.work, run): run for run in left}
     try:
@@ -157,12 +157,12 @@ def run_all(
             rows[futures[done]] = done.result()
             save()
     except BaseException:
-        pool.shutdown(cancel_futures=True)  # what is saved stays
+        pool.shutdown(cancel_futures=True)  # rows that were saved stay saved
         raise
 
 
 def cost(method: str) -> Row:
-    """Let a process of its own measure what a method costs."""
+    """Measure what a method costs, in a process of its own."""
     command = [sys.executable, str(HERE / "method_cost.py"), method]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -171,7 +171,7 @@ def cost(method: str) -> Row:
 
 
 def read(path: Path) -> tuple[dict[str, Row], dict[MethodRun, Row]]:
-    """Costs and rows of a run that was stopped; none if there was none."""
+    """Read the costs and rows of an earlier run; empty if there was none."""
     if not path.exists():
         return {}, {}
     kept = json.loads(path.read_text("utf-8"))
@@ -181,18 +181,18 @@ def read(path: Path) -> tuple[dict[str, Row], dict[MethodRun, Row]]:
 
 
 def compare(folder: Path, seeds: int, workers: int) -> dict[str, Any]:
-    """Measure everything that is not measured yet, and write it."""
+    """Measure everything that has not been measured yet, and write the results."""
     path = folder / "clipnotes" / "measured" / "methods.json"
     costs, rows = read(path)
     before = {**about(), "threads": 1, "workers": workers, "model": "Emoji-CLIP"}
     earlier = json.loads(few_shot.OUT.read_text("utf-8"))
-    width = clipnotes.load().model.config.projection_dim  # and of the text tower, too
+    width = clipnotes.load().model.config.projection_dim  # the text tower is as wide
     from_few_shot = list(taken(earlier, seeds, width))
     results: dict[str, Any] = {}
 
     def save() -> None:
         chosen = choose(rows)
-        # What an older plan had is left out.
+        # Rows that only an older plan had are left out.
         wanted = [*trials(), *plan(seeds, chosen)]
         measured = [rows[run] for run in wanted if run in rows]
         results["about"] = {

@@ -1,16 +1,16 @@
-"""Does everything give the same numbers on a graphics processor, and how fast is it there?
+"""Check that a graphics processor gives the same numbers, and measure how fast it is.
 
     python benchmarks/on_gpu.py                        on the first CUDA device, under five minutes
-    python benchmarks/on_gpu.py --device cpu --small   the same on the CPU, with little of all
+    python benchmarks/on_gpu.py --device cpu --small   the same on the CPU, on a small scale
 
-First numbers: the two ways to encode prompts, the learners of all methods, ``fit``, ``learn`` and
-the explorers' states are compared with the CPU in float32. Where the device computes in half
-precision, the CPU's model has the weights that were rounded to it. A difference is the largest one,
-as a part of the largest entry; ``TOLERANCES`` says how large it may be. TF32 is off. Then time and
-memory: a step of the text tower against the same padded (see ``text_step``).
+First it compares numbers with the CPU in float32: of both ways to encode prompts, the learners of
+all methods, ``fit``, ``learn`` and the explorers' states. If the device computes in half precision,
+the CPU's model gets the rounded weights. A difference is the largest one, divided by the largest
+entry; ``TOLERANCES`` says how large it may be. TF32 is off. Then it measures time and memory of a
+step of the text tower, and of the same step with padded prompts (see ``text_step``).
 
-Every row goes into a JSON file beside a description of the device. A part that fails becomes a row
-too and the others go on; at the end the exit code is 1, and what was wrong is printed.
+All rows go into a JSON file, with a description of the device. If a part fails, its error becomes a
+row and the other parts go on. At the end the exit code is 1, and what was wrong is printed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from text_step import difference
 Row = dict[str, Any]
 OUT = Path(__file__).with_suffix(".json")
 ROUNDS = 5
-#: Of features and logits, and of gradients. Half precision has 11 digits in binary, bfloat16 8.
+#: For features and logits, then for gradients. Half precision has 11 binary digits, bfloat16 8.
 TOLERANCES: Mapping[torch.dtype, tuple[float, float]] = {
     torch.float32: (1e-4, 1e-3),
     torch.float16: (1e-2, 5e-2),
@@ -48,7 +48,7 @@ TOLERANCES: Mapping[torch.dtype, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to run."""
+    """How much of everything to run."""
 
     towers: tuple[str, ...] = TOWERS
     classes: tuple[int, ...] = (100, 1000)  # of the timed steps
@@ -70,9 +70,8 @@ def judged(what: str, dtype: torch.dtype, differences: Mapping[str, float], **mo
     """Make a row of differences; ``wrong`` names those that are larger than they may be."""
     values, gradients = TOLERANCES[dtype]
     allowed = {name: gradients if "gradient" in name else values for name in differences}
-    wrong = [
-        name for name, difference in differences.items() if not difference <= allowed[name]
-    ]  # NaN too
+    # Written as "not ... <=", so that NaN counts as wrong, too.
+    wrong = [name for name, largest in differences.items() if not largest <= allowed[name]]
     row = {"what": what, "dtype": name_of(dtype), **more, "difference": dict(differences)}
     return {**row, "wrong": wrong} if wrong else row
 
@@ -110,7 +109,7 @@ def training(device: torch.device, plan: Plan) -> Iterator[Row]:
 
 
 def looking(device: torch.device, plan: Plan) -> Iterator[Row]:
-    """Compare what the explorers and ``looking`` are made from."""
+    """Compare the states that the explorers and ``looking`` work on."""
     for dtype in TOLERANCES:
         yield judged("states", dtype, equality.of_states(device, dtype))
 
@@ -138,11 +137,9 @@ def speed(device: torch.device, plan: Plan) -> Iterator[Row]:
 
 
 def timed(run: Callable[[], Tensor], ctx: Tensor, rounds: int) -> tuple[float, int | None]:
-    """Take a step several times.
+    """Take a step several times; return its median seconds, and its peak of extra bytes.
 
-    Returns:
-        The median of the seconds; the most bytes that a step took on top of what was there, None
-        on a CPU, where ``one_step`` measures them.
+    On a CPU there are no bytes, because ``one_step`` measures them.
     """
     step(run, ctx)  # the first one loads kernels
     if ctx.device.type != "cuda":
@@ -157,7 +154,7 @@ PARTS = (text_paths, methods, training, looking, speed)
 
 
 def rows_of(part: Callable[[torch.device, Plan], Iterator[Row]], *arguments: Any) -> Iterator[Row]:
-    """Give the rows of a part; if it fails, that is its last row."""
+    """Yield the rows of a part; if it fails, its last row holds the error."""
     try:
         yield from part(*arguments)
     except Exception as error:
@@ -166,7 +163,7 @@ def rows_of(part: Callable[[torch.device, Plan], Iterator[Row]], *arguments: Any
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Say on what all this ran."""
+    """Describe the device and the versions."""
     facts = {"device": device.type, "cuda": torch.version.cuda, **about()}
     if device.type != "cuda":
         return facts
@@ -180,15 +177,15 @@ def describe(device: torch.device) -> dict[str, Any]:
     return facts | {"bytes": card.total_memory, "capability": f"{card.major}.{card.minor}"}
 
 
-def write(rows: list[Row], about_run: dict[str, Any], out: Path) -> int:
+def write(rows: list[Row], facts: dict[str, Any], out: Path) -> int:
     """Write the file, print what was wrong, and return how many rows that is."""
     lines = ",\n".join(json.dumps(row) for row in rows)
-    text = f'{{"about": {json.dumps(about_run, indent=1)},\n"rows": [\n{lines}\n]}}\n'
+    text = f'{{"about": {json.dumps(facts, indent=1)},\n"rows": [\n{lines}\n]}}\n'
     write_atomically(out, text.encode())
     wrong = [row for row in rows if "wrong" in row]
     for row in wrong:
         print(row.get("traceback", ""), "WRONG:", json.dumps(row), file=sys.stderr)
-    print(f"{len(rows)} rows, {len(wrong)} wrong, {about_run['seconds']} s: {out}")
+    print(f"{len(rows)} rows, {len(wrong)} wrong, {facts['seconds']} s: {out}")
     return len(wrong)
 
 
@@ -196,7 +193,7 @@ def main(words: list[str]) -> int:
     """Run all parts, write the file, say what was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", help="as torch calls it")
-    parser.add_argument("--small", action="store_true", help="little of all, to see that it runs")
+    parser.add_argument("--small", action="store_true", help="a little of all, to see that it runs")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args(words)
     device = torch.device(args.device)
@@ -212,10 +209,8 @@ def main(words: list[str]) -> int:
         for row in rows_of(part, device, SMALL if args.small else Plan()):
             rows.append(row)
             print(json.dumps({k: v for k, v in row.items() if k != "traceback"}), flush=True)
-    wrong = write(
-        rows, {**describe(device), "seconds": round(time.monotonic() - start, 1)}, args.out
-    )
-    return int(bool(wrong))
+    facts = {**describe(device), "seconds": round(time.monotonic() - start, 1)}
+    return int(write(rows, facts, args.out) > 0)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How much memory one step takes on top of everything else, in a process of its own. Linux only.
+"""Measure how much extra memory one step needs, in a process of its own. Linux only.
 
     python benchmarks/one_step.py --tower ViT-B/32 --classes 100 --n-ctx 16 --way fast
 
-A first step with a single class brings the weights into memory and wakes the libraries. Then what
-is free goes back to the system, the system's high-water mark is set to the present, the step runs,
-and the mark is read (``getrusage``). Its seconds are those of a first run: ``text_step`` is the
-program for times. One line of JSON is printed.
+A first step with a single class brings the weights into memory and loads the libraries. Then the
+program gives free memory back, resets the system's high-water mark, takes the step and reads the
+mark (``getrusage``). Its seconds are those of a first run; use ``text_step`` to measure times. It
+prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from setting import THREADS, TOWERS, WAYS, Setting, make_setting, step
 
 
 def peak() -> int:
-    """The most that this process ever had in memory, in bytes."""
+    """Return the most memory that this process ever had, in bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def forget_peak() -> None:
-    """Give back what is free, and set the high-water mark to what is in use."""
+    """Give free memory back, and set the high-water mark to what is in use."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def one_class(setting: Setting) -> Setting:
-    """The same setting with its first class only."""
+    """Return the same setting with only its first class."""
     layout = setting.layout
     rows = (layout.input_ids[:1], layout.ctx_positions[:1], layout.eos[:1])
     return replace(setting, layout=Layout(*rows))
 
 
 def measure(tower: str, n_classes: int, n_ctx: int, way: str) -> dict[str, Any]:
-    """Take one step."""
+    """Take one step, and measure it."""
     setting = make_setting(tower, n_classes, n_ctx)
     step(one_class(setting).way(way), setting.ctx)
     run = setting.way(way)

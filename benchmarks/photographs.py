@@ -1,13 +1,13 @@
-"""How much memory photographs take, for each method: it must not grow with their number.
+"""Measure how much memory photographs need with each method: it must not grow with their number.
 
     python benchmarks/photographs.py
     python benchmarks/photographs.py --model DIRECTORY --methods vpt,maple --photos 100
 
-500 photographs of 12 megapixels, of 5 classes, are made in a temporary folder: 20 different JPEGs,
-each there many times under another name. Then `clipnotes compare` runs in a process of its own for
-each method, one epoch and one seed, since memory has nothing to do with how long is trained. What
-is printed is the largest memory of that process, less that of one that has loaded the model and
-nothing else. A line of JSON a method; the exit code is 1 if one goes above the limit.
+It makes 500 photographs of 12 megapixels in 5 classes, in a temporary folder: 20 different JPEGs,
+each under many names. Then `clipnotes compare` runs in a process of its own for each method. One
+epoch and one seed do, because memory does not depend on how long one trains. Printed is the peak
+memory of that process, less that of a process that only loads the model, in a line of JSON per
+method. The exit code is 1 if a method needs more than the limit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ clip = load_model(sys.argv[1] if len(sys.argv) > 1 else None)
 
 
 def photographs(top: Path, n: int, classes: int, width: int, height: int) -> None:
-    """Make n JPEGs that are no flat colours, so that they decode as slowly as photographs."""
+    """Make n JPEGs of noise, which take as long to decode as photographs."""
     noise = Image.effect_noise((width // 4, height // 4), 60)
     for i in range(n):
         folder = top / f"class_{i % classes}"
@@ -50,10 +50,10 @@ def photographs(top: Path, n: int, classes: int, width: int, height: int) -> Non
 
 
 def run(code: str, *arguments: str) -> tuple[float, str]:
-    """Run Python on some code; return the largest memory that it took, in GB, and its stderr.
+    """Run some code in Python; return its peak memory in GB, and its stderr.
 
-    Of a process that starts from a large one, the system would count that one's memory; this one
-    imports neither torch nor the package.
+    The system also counts the memory of the process that starts another one. That is why this
+    program imports neither torch nor the package.
     """
     with tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen(
@@ -69,7 +69,7 @@ def run(code: str, *arguments: str) -> tuple[float, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure; return 1 if a method takes too much."""
+    """Measure all methods; return 1 if one needs too much memory."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--photos", type=int, default=500)
     parser.add_argument("--classes", type=int, default=5)

@@ -1,4 +1,4 @@
-"""What the benchmarks measured, as JSON, as the README's table and as a figure. No model here."""
+"""Write the results of the benchmarks as JSON, as the README's table and as a figure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 START, END = "<!-- bench -->", "<!-- /bench -->"
 Results = dict[str, Any]
-BUSY = 0.5  # a load above it spoils times
+BUSY = 0.5  # with a load above this, measured times are too long
 NAMES = {"fast": "fast", "cut": "cut at the longest", "reference": "padded to the limit"}
 
 
 def dumps(results: Results) -> str:
-    """Write the results as JSON, a line a row."""
+    """Write the results as JSON, with one line per row."""
     lines = ",\n".join(json.dumps(row) for row in results["rows"])
     return f'{{"about": {json.dumps(results["about"], indent=1)},\n"rows": [\n{lines}\n]}}\n'
 
@@ -24,7 +24,7 @@ def find(results: Results, **wanted: Any) -> list[dict[str, Any]]:
 
 
 def table(results: Results) -> str:
-    """Make the README's table, with the most context tokens that were measured, and what it is."""
+    """Make the README's table for the most context tokens measured, and the text below it."""
     n_ctx = max(row["n_ctx"] for row in find(results, what="time"))
     lines = [
         "| text tower | classes | one step | than cut | than padded | of matmul speed "
@@ -77,45 +77,28 @@ def _more(results: Results, n_ctx: int) -> list[str]:
 
 
 def seconds(amount: float) -> str:
-    """Write a time with two digits or three.
-
-    Example:
-        >>> seconds(0.0123), seconds(2.345), seconds(234.5)
-        ('12 ms', '2.3 s', '234 s')
-    """
+    """Write a time with two digits or three, as in "12 ms", "2.3 s" and "234 s"."""
     if amount < 1:
         return f"{1000 * amount:.0f} ms"
     return f"{amount:.1f} s" if amount < 100 else f"{amount:.0f} s"
 
 
 def size(n_bytes: float) -> str:
-    """Write an amount of memory.
-
-    Example:
-        >>> size(12_300_000), size(2_345_000_000)
-        ('12 MB', '2.3 GB')
-    """
+    """Write an amount of memory, as in "12 MB" and "2.3 GB"."""
     return f"{n_bytes / 1e6:.0f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.1f} GB"
 
 
 def insert(readme: str, results: Results) -> str:
-    """Put the table between the README's two markers.
-
-    Raises:
-        ValueError: There is not one of each, in this order.
-    """
-    if (
-        readme.count(START) != 1
-        or readme.count(END) != 1
-        or readme.index(START) > readme.index(END)
-    ):
+    """Put the table between the README's two markers."""
+    each_once = readme.count(START) == readme.count(END) == 1
+    if not each_once or readme.index(START) > readme.index(END):
         raise ValueError(f"the README needs {START} and, behind it, {END}, each once")
     before, rest = readme.split(START)
     return f"{before}{START}\n{table(results)}\n{END}{rest.split(END)[1]}"
 
 
 def figure(results: Results) -> bytes:
-    """Draw time and memory over the number of classes, a row of axes for each tower: a PNG."""
+    """Draw time and memory over the number of classes, one row of axes per tower, as a PNG."""
     import matplotlib
 
     matplotlib.use("agg")

@@ -1,11 +1,11 @@
-"""What all benchmarks share: two text towers, class names, the three ways to encode, one step.
+"""What all benchmarks share: two text towers, class names, three ways to encode, and one step.
 
-A step is what a prompt costs in each step of training: encode all classes, and compute the gradient
-of the context. The three ways give the same numbers:
+A step is what a prompt costs in each step of its training: encode all classes, and compute the
+gradient of the context. Three ways give the same numbers:
 
-- "fast": what ``PromptLearner`` does unless told otherwise.
-- "cut": the model's own tower, all prompts cut behind the longest.
-- "reference": the same, all prompts padded to the tower's limit, as CoOp's program does.
+- "fast" is what ``PromptLearner`` does by default.
+- "cut" runs the model's own tower, with all prompts as long as the longest.
+- "reference" does the same with all prompts padded to the tower's limit, as CoOp's program does.
 """
 
 from __future__ import annotations
@@ -46,30 +46,30 @@ class Setting:
 
     model: nn.Module
     layout: Layout
-    ctx: Tensor  # (n_ctx, D), wants a gradient
+    ctx: Tensor  # (n_ctx, D), requires a gradient
 
     @property
     def limit(self) -> int:
-        """The longest text of the tower, in tokens."""
+        """The length of the longest text that the tower takes, in tokens."""
         embeddings: Any = text_tower(self.model).embeddings
         return embeddings.position_embedding.num_embeddings
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Setting:
-        """The same elsewhere: a copy of the model in another dtype, the context in float32."""
+        """Copy the setting to a device, with the model in this dtype and the context in float32."""
         model = copy.deepcopy(self.model).to(device, dtype)
         return replace(self, model=model, ctx=self.ctx.detach().to(device).requires_grad_(True))
 
     def way(self, name: str) -> Callable[[], Tensor]:
-        """A function that encodes all classes: (n_classes, P)."""
+        """Make a function that encodes all classes in this way: (n_classes, P)."""
         layout = pad(self.layout, self.limit) if name == "reference" else self.layout
         return partial(encode, self.model, layout, self.ctx, fast=name == "fast")
 
 
 def make_setting(tower: str, n_classes: int, n_ctx: int) -> Setting:
-    """Make a setting: a tower of ``TOWERS`` and as many classes.
+    """Make a setting with a tower of ``TOWERS`` and that many classes.
 
-    Emoji-CLIP is the trained model; ViT-B/32's tower has its shapes and random weights, which take
-    the same time. Both read Emoji-CLIP's tokens.
+    Emoji-CLIP is the trained model. The tower of ViT-B/32 has its shapes but random weights, which
+    take the same time, and reads the tokens of Emoji-CLIP.
     """
     torch.manual_seed(0)
     clip = clipnotes.load(EMOJI_CLIP)
@@ -99,7 +99,7 @@ def make_setting(tower: str, n_classes: int, n_ctx: int) -> Setting:
 
 
 def class_names(tokenizer: Any, n: int) -> list[str]:
-    """As many names: of emoji, and when these are used up, of two ("red apple by a river")."""
+    """Return n names of emoji, and of pairs of them if needed ("red apple by a river")."""
     names = list(dict.fromkeys(load_emoji()["name"]))
     random.Random(0).shuffle(names)
     if n > len(names):
@@ -121,11 +121,7 @@ def pad(layout: Layout, limit: int) -> Layout:
 
 
 def step(encode_all: Callable[[], Tensor], ctx: Tensor) -> tuple[float, Tensor, Tensor]:
-    """Encode forward and backward.
-
-    Returns:
-        Seconds, the features, the gradient of the context.
-    """
+    """Encode forward and backward; return the seconds, the features and the context's gradient."""
     start = now(ctx.device)
     features = encode_all()
     weights = torch.linspace(-1, 1, features.numel(), device=features.device)  # any loss will do
@@ -134,7 +130,7 @@ def step(encode_all: Callable[[], Tensor], ctx: Tensor) -> tuple[float, Tensor, 
 
 
 def now(device: torch.device) -> float:
-    """Read the clock, in seconds, when the device has done all that it was told to do."""
+    """Read the clock, in seconds, once the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -145,9 +141,8 @@ def about() -> dict[str, Any]:
     cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        models = [
-            line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
+        lines = cpuinfo.read_text().splitlines()
+        models = [line for line in lines if line.startswith("model name")]
         cpu = models[0].split(":")[1].strip() if models else cpu
     return {
         "cpu": cpu,

@@ -1,12 +1,12 @@
-"""Run all benchmarks of speed, and write what they say: `make bench`.
+"""Run all benchmarks of speed, and write their results: `make bench`.
 
     python benchmarks/speed.py
 
-Every row comes from a process of its own and holds the command that made it. Where a plain way
-would take more than ``PART`` of the memory that is free, extrapolated from a run with fewer
-classes, it is not run and the row says so. Written are ``benchmarks/results.json``, the same for
-the chapters as ``clipnotes/measured/speed.json``, the figure ``benchmarks/results.png`` and the
-table of the README.
+Every row comes from a process of its own and holds the command that made it. A plain way is left
+out, and its row says so, if it would need more than ``PART`` of the free memory. This is estimated
+from a run with fewer classes. Results go to ``benchmarks/results.json``, a copy for the chapters
+to ``clipnotes/measured/speed.json``, a figure to ``benchmarks/results.png``, and a table to the
+README.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ QUICK = Plan(
 
 
 def run(program: str, *options: str) -> Row:
-    """Run a program of this folder: its row, with the command."""
+    """Run a program of this folder, and return its row with the command."""
     command = ["python", f"benchmarks/{program}.py", *options]
     done = subprocess.run(
         [sys.executable, HERE / f"{program}.py", *options],
@@ -75,14 +75,14 @@ def run(program: str, *options: str) -> Row:
 
 
 def free_memory() -> int:
-    """Bytes that a new process could take."""
+    """Return how many bytes a new process could use."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("MemAvailable:")]
     return 1024 * int(line.split()[1])
 
 
 def too_large(needed: float, classes: int) -> str | None:
-    """Say why a way is not run, if it is not."""
+    """Say why a way is left out; None if it is not."""
     free = free_memory()
     if needed <= PART * free:
         return None
@@ -93,7 +93,7 @@ def too_large(needed: float, classes: int) -> str | None:
 
 
 def measure(plan: Plan) -> Iterator[Row]:
-    """Run everything, and give the rows as they come."""
+    """Run everything, and yield the rows as they come."""
     for tower in plan.towers:
         for n_ctx in plan.n_ctx:
             where = {"tower": tower, "n_ctx": n_ctx}

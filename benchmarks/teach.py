@@ -1,7 +1,7 @@
-"""The methods that are compared, and by which recipe each is taught.
+"""The methods that are compared, and the recipe that each is trained with.
 
-A recipe is the authors' own, with their words about photos made words about emoji, as the model
-knows them: "an emoji of a" where the papers have "a photo of a".
+A recipe is the authors' own, except that it speaks of emoji, which the model knows: it says
+"an emoji of a" where the papers have "a photo of a".
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from clipnotes.prompts import (
 from clipnotes.prompts.recipe import epochs_for
 from few_shot import N_CTX, TEMPLATE
 
-LR = 0.002  # CoOp's, and of those who follow it
+LR = 0.002  # that of CoOp, and of the methods that follow it
 WORDS = TEMPLATE.replace(" {}", "")
 
 
 @dataclass(frozen=True)
 class FittedMethod:
-    """A method that ``fit`` teaches: how its learner is made, and its authors' recipe."""
+    """A method that ``fit`` trains: how to make its learner, and its authors' recipe."""
 
     make: Callable[..., Any]  # clip, classnames, seed=
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -64,15 +64,15 @@ METHODS = (*BASELINES, *FITTED, *TIPS)
 
 @dataclass(frozen=True)
 class Taught:
-    """What came out, and what it took."""
+    """A trained classifier, and what the training cost."""
 
     classifier: Any
     seconds: float
-    steps: int | None  # None: not taught step by step, or with a search of settings in between
+    steps: int | None  # None if there are no steps, or a search of settings between them
 
     @property
     def n_parameters(self) -> int:
-        """Numbers that were made from the training pictures."""
+        """How many numbers were learned from the training pictures."""
         classifier = self.classifier
         if isinstance(classifier, nn.Module):
             return sum(parameter.numel() for parameter in classifier.parameters())
@@ -81,7 +81,7 @@ class Taught:
         return classifier.class_features.numel() if isinstance(classifier, NearestMean) else 0
 
     def cost(self) -> dict[str, Any]:
-        """The entries of a row of results."""
+        """Return the entries of a row of results."""
         each = None if self.steps is None else self.seconds / self.steps
         return {
             "n_parameters": self.n_parameters,
@@ -102,18 +102,10 @@ def teach(
     lr: float | None = None,
     epochs: int | None = None,
 ) -> Taught:
-    """Teach a method some classes.
+    """Train a method of ``METHODS`` on features, or on pixels if it encodes pictures itself.
 
-    Args:
-        method: One of ``METHODS``.
-        clip: The model.
-        names: The classes.
-        images: Features, or pixels for a method that encodes pictures itself.
-        labels: Names, one a picture.
-        shots: For how many drawings a class the number of epochs is, where it depends on them.
-        seed: Of start and order.
-        lr: Another learning rate than the authors', for the methods of ``FITTED``.
-        epochs: Another number of epochs, likewise.
+    ``shots`` is the number of drawings per class, on which some recipes' epochs depend. ``lr`` and
+    ``epochs`` replace those of the authors, for the methods of ``FITTED``.
     """
     start = time.perf_counter()
     steps = None
@@ -141,7 +133,7 @@ def teach(
 
 
 def moved(classifier: Any, names: list[str]) -> Any:
-    """The same for other classes; None if what was learned belongs to its own."""
+    """Move a classifier to new classes; None if what it learned belongs to the old ones."""
     options = {name: getattr(classifier, name) for name in classifier.OPTIONS}
     if classifier.is_bound(options):
         return None

@@ -1,11 +1,11 @@
-"""How long a step takes in each of the three ways, one after the other in one process.
+"""Measure how long a step takes in each of the three ways, in one process.
 
     python benchmarks/text_step.py --tower ViT-B/32 --classes 100 --n-ctx 16
 
-Each round takes every way once, and the bare matrix products of the fast way (see ``arithmetic``).
-Ratios are taken within a round, so that whatever else the machine does slows both; printed are
-medians over the rounds. Before the clock runs, every way runs once, and features and gradients are
-compared. One line of JSON is printed.
+Each round runs every way once, and the bare matrix products of the fast way (see ``arithmetic``).
+Ratios are taken within a round, where other work on the machine slows both sides. The program
+prints medians over the rounds, in one line of JSON. Before it starts the clock, it runs every way
+once and compares features and gradients.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from setting import THREADS, TOWERS, WAYS, make_setting, step
 
 
 def difference(values: Tensor, expected: Tensor) -> float:
-    """The largest difference, as a part of the largest entry."""
+    """Return the largest difference, divided by the largest entry."""
     return float((values - expected).abs().max() / expected.abs().max())
 
 

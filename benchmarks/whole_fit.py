@@ -1,12 +1,11 @@
-"""How long learning a prompt takes, against the naive loop. Emoji-CLIP, its held-out concepts.
+"""Measure how long learning a prompt takes, and how long the naive loop, on held-out emoji.
 
     python benchmarks/whole_fit.py
 
-``fit`` runs whole, encoding the pictures included, for as many epochs as CoOp's recipe says. The
-naive loop does as CoOp's program: in each step it encodes the step's pictures, and all prompts
-padded to the tower's limit. It runs for a few epochs, some before and some after ``fit``, and the
-time of a whole run is extrapolated from them; its losses must be those of ``fit``. One line of JSON
-is printed.
+``fit`` runs for all epochs of CoOp's recipe, and its time includes encoding the pictures. The naive
+loop works like CoOp's program: each step encodes its pictures, and all prompts padded to the
+tower's limit. It runs for a few epochs, some before and some after ``fit``, from which the time of
+a whole run is estimated. Its losses must be those of ``fit``. One line of JSON is printed.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Naive:
         self.losses: list[float] = []
 
     def epoch(self) -> float:
-        """Train one epoch: seconds."""
+        """Train one epoch, and return its seconds."""
         start, number, total = time.perf_counter(), len(self.losses), 0.0
         self.optimizer.param_groups[0]["lr"] = self.rates[number]
         for rows in batches(len(self.images), BATCH, 0, number):
@@ -57,7 +56,7 @@ class Naive:
 
 
 def measure(n_classes: int, shots: int, epochs: int | None, naive_epochs: int) -> dict[str, Any]:
-    """Time both."""
+    """Time ``fit`` and the naive loop."""
     clip = clipnotes.load(EMOJI_CLIP)
     clip.model.requires_grad_(False)
     data = load_emoji(held_out=True)
