@@ -1,8 +1,8 @@
-"""Augmentation of a whole batch of emoji at once: shape, colour, outline, background.
+"""Augment a whole batch of emoji at once: shape, colour, outline and background.
 
-Everything takes and returns float tensors in [0, 1] and scales with one number, ``strength``: 0
-leaves a picture as it is (on white), 1 is full. Drawn outlines, flat colours and small drawings
-are what designers differ in, so that is what is varied most.
+All functions work on float tensors in [0, 1], and one number, ``strength``, scales them all: 0
+leaves a picture as it is (on white), and 1 is full. Designers differ most in outlines, flat colours
+and the size of a drawing, so these vary most.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
 
 def _coin(n: int, p: float, rng: torch.Generator) -> Tensor:
-    """(n, 1, 1, 1) of True with probability p, on the CPU."""
+    """Draw (n, 1, 1, 1) booleans that are True with probability p, on the CPU."""
     return (torch.rand(n, generator=rng) < p).view(-1, 1, 1, 1)
 
 
@@ -26,7 +26,7 @@ def _uniform(n: int, low: float, high: float, rng: torch.Generator) -> Tensor:
 
 
 def move(rgba: Tensor, strength: float, rng: torch.Generator) -> Tensor:
-    """Rotate, scale, stretch and shift each picture (premultiplied alpha keeps the edges clean)."""
+    """Rotate, scale, stretch and shift pictures; premultiplied alpha keeps their edges clean."""
     n = rgba.shape[0]
     angle = _uniform(n, -20, 20, rng) * strength * math.pi / 180
     scale = torch.exp(_uniform(n, math.log(0.6), math.log(1.15), rng) * strength)
@@ -42,13 +42,12 @@ def move(rgba: Tensor, strength: float, rng: torch.Generator) -> Tensor:
 
 
 def recolour(rgb: Tensor, strength: float, rng: torch.Generator) -> Tensor:
-    """Hue, saturation, brightness, contrast: one random 3 x 3 matrix near the identity."""
+    """Change hue, saturation, brightness and contrast by a random matrix near the identity."""
     n = rgb.shape[0]
     eye, grey = torch.eye(3).expand(n, 3, 3), GREY.view(1, 1, 3).expand(n, 3, 3)
     saturation = torch.exp(_uniform(n, -0.7, 0.5, rng) * strength).view(-1, 1, 1)
-    saturation = torch.where(
-        _coin(n, 0.15 * strength, rng)[..., 0], 0.0, saturation
-    )  # some become grey
+    to_grey = _coin(n, 0.15 * strength, rng)[..., 0]
+    saturation = torch.where(to_grey, 0.0, saturation)
     mixing = torch.randn(n, 3, 3, generator=rng) * 0.12 * strength
     contrast = torch.exp(_uniform(n, -0.4, 0.3, rng) * strength).view(-1, 1, 1)
     matrix = (grey + (eye - grey) * saturation + mixing) * contrast  # (n, 3, 3)
@@ -60,7 +59,7 @@ def recolour(rgb: Tensor, strength: float, rng: torch.Generator) -> Tensor:
 
 
 def outline(rgb: Tensor, alpha: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw a dark line around each picture and along its inner edges; `wide`: a thick one."""
+    """Draw a dark line around each picture and along its inner edges, a thick one where `wide`."""
     grey = (rgb * GREY.to(rgb.device)).sum(1, keepdim=True) * alpha
     dx = F.pad((grey[..., :, 1:] - grey[..., :, :-1]).abs(), (0, 1, 0, 0))
     dy = F.pad((grey[..., 1:, :] - grey[..., :-1, :]).abs(), (0, 0, 0, 1))
@@ -72,7 +71,7 @@ def outline(rgb: Tensor, alpha: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def background(n: int, size: int, strength: float, rng: torch.Generator) -> Tensor:
-    """White for half of the pictures, else a colour or a soft gradient. (n, 3, size, size)."""
+    """Make backgrounds, (n, 3, size, size): white for half, else a colour or a soft gradient."""
     colour = 1 - torch.rand(n, 3, 1, 1, generator=rng) * _uniform(n, 0, 0.9, rng).view(-1, 1, 1, 1)
     second = 1 - torch.rand(n, 3, 1, 1, generator=rng) * _uniform(n, 0, 0.9, rng).view(-1, 1, 1, 1)
     ramp = torch.rand(n, 1, 2, 2, generator=rng)
@@ -84,15 +83,10 @@ def background(n: int, size: int, strength: float, rng: torch.Generator) -> Tens
 
 
 def augment(rgba: Tensor, strength: float, rng: torch.Generator) -> Tensor:
-    """Pictures as the model sees them in training.
+    """Augment pictures for training: (n, 4, size, size) uint8 to (n, 3, size, size) in [0, 1].
 
-    Args:
-        rgba: (n, 4, size, size) uint8, straight alpha.
-        strength: 0 (composited on white, nothing else) to 1 (full).
-        rng: a CPU generator; the same state gives the same pictures.
-
-    Returns:
-        (n, 3, size, size) float32 in [0, 1].
+    The alpha of `rgba` is straight. A `strength` of 0 only lays pictures on white, and 1 is full.
+    `rng` is a generator of the CPU, so the same state gives the same pictures on every device.
     """
     n, _, size, _ = rgba.shape
     device = rgba.device
@@ -112,9 +106,8 @@ def augment(rgba: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     some = _coin(n, 0.2 * strength, rng).flatten().to(device)
     if some.any():
         count = int(some.sum())
-        kernel = (
-            torch.randn(count, 1, 3, 3, generator=rng).to(device) * 0.12
-        )  # changes texture, not shape
+        # A kernel close to the identity changes the texture, but not the shape.
+        kernel = torch.randn(count, 1, 3, 3, generator=rng).to(device) * 0.12
         kernel[:, :, 1, 1] += 1
         seen[some] = F.conv2d(
             seen[some].transpose(0, 1), kernel, padding=1, groups=count

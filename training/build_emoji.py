@@ -32,7 +32,7 @@ OUT = HERE.parent / "clipnotes" / "emoji"
 SIZE = 64  # pixels, width and height of every picture
 MIN_DESIGNERS = 6  # a thing that fewer designers drew is left out
 GROUPS = {3: "animals-nature", 4: "food-drink", 5: "travel-places", 6: "activities", 7: "objects"}
-# The 24 clock faces differ by the angle of a hand only, and nobody says their names.
+# The 24 clock faces differ only by the angle of a hand, and people rarely say their names.
 LEFT_OUT = re.compile(r"o[\u2019']clock$|-thirty$")
 
 EMOJIBASE = ("emojibase-data", "17.0.0")
@@ -87,17 +87,17 @@ class Package:
 
 
 def squeeze(name: str) -> str:
-    """Letters and digits only: 'Ear of corn' and 'ear-of-corn' become the same key."""
+    """Keep only letters and digits, so that 'Ear of corn' and 'ear-of-corn' become the same key."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def plain(codepoint: str) -> str:
-    """Code points without the variation selector FE0F, which sets name inconsistently."""
+    """Drop the variation selector FE0F from code points, because sets disagree on it."""
     return "-".join(part for part in codepoint.upper().split("-") if part != "FE0F")
 
 
 def things(emojibase: Package) -> list[dict[str, Any]]:
-    """The concepts: one row of facts for every emoji of the five groups, in Unicode's order."""
+    """List the concepts with their facts: all emoji of the five groups, in Unicode's order."""
     subgroups = emojibase.json("meta/groups.json")["subgroups"]
     chinese = {x["hexcode"]: x for x in emojibase.json("zh/data.json")}
     rows = []
@@ -118,17 +118,17 @@ def things(emojibase: Package) -> list[dict[str, Any]]:
 
 
 def icon_names(icons: dict, chars: dict, concepts: list[dict], aliases: dict) -> dict[str, str]:
-    """Code point -> icon name in one designer's set.
+    """Map code points to icon names in one designer's set.
 
-    By code point where the set has a table; else by the squeezed name, or by the squeezed name
-    under which another set files the same code point. One icon serves one concept only.
+    If the set has a table, its code points decide; else the squeezed name, or the squeezed name
+    under which another set has the same code point. An icon serves only one concept.
     """
     by_char = {plain(k): v for k, v in chars.items()}
     by_name: dict[str, str] = {}
     for icon in sorted([*icons["icons"], *icons.get("aliases", {})]):
         by_name.setdefault(squeeze(icon), icon)
     icon_of: dict[str, str] = {}
-    for keys in (  # the surest match first, for all concepts, so that no alias steals a name
+    for keys in (  # the surest match comes first, for all concepts, so no alias steals a name
         lambda c: [by_char.get(plain(c["codepoint"]))],
         lambda c: [by_name.get(squeeze(c["name"]))],
         lambda c: [by_name.get(a) for a in sorted(aliases[plain(c["codepoint"])])],
@@ -141,7 +141,7 @@ def icon_names(icons: dict, chars: dict, concepts: list[dict], aliases: dict) ->
 
 
 def svg(icons: dict, name: str) -> str:
-    """One icon as a complete SVG document. Aliases are followed; none is transformed."""
+    """Write an icon as a complete SVG document; follow aliases, which must not be transformed."""
     entry = icons.get("aliases", {}).get(name) or icons["icons"][name]
     while "parent" in entry:
         assert not {"rotate", "hFlip", "vFlip"} & set(entry), f"{name} is a transformed alias"
@@ -157,15 +157,15 @@ def svg(icons: dict, name: str) -> str:
 
 
 def render(document: str) -> Image.Image:
-    """SVG text -> a picture, SIZE x SIZE, RGBA."""
-    import resvg_py  # here, so that the rest of this file works without it
+    """Render the text of an SVG as an RGBA picture of SIZE x SIZE."""
+    import resvg_py  # only here, so that everything else works without it
 
     png = resvg_py.svg_to_bytes(svg_string=document, width=SIZE, height=SIZE)
     return Image.open(io.BytesIO(bytes(png))).convert("RGBA")
 
 
 def to_webp(picture: Image.Image) -> bytes:
-    """A picture as lossless WebP. Raises if it has another size, or nothing was drawn."""
+    """Encode a picture as lossless WebP; raise if its size is wrong or nothing was drawn."""
     if picture.size != (SIZE, SIZE):
         raise ValueError(f"the drawing is {picture.size}, not {(SIZE, SIZE)}")
     if picture.getchannel("A").getbbox() is None:
@@ -176,7 +176,7 @@ def to_webp(picture: Image.Image) -> bytes:
 
 
 def held_out_codepoints(concepts: list[dict]) -> set[str]:
-    """A tenth of the concepts, chosen by a hash of the code point: no seed, no order, no hand."""
+    """Choose a tenth of the concepts by a hash of the code point, which nobody can influence."""
     ranked = sorted(concepts, key=lambda c: hashlib.sha256(c["codepoint"].encode()).hexdigest())
     return {c["codepoint"] for c in ranked[: len(ranked) // 10]}
 
@@ -184,7 +184,7 @@ def held_out_codepoints(concepts: list[dict]) -> set[str]:
 def find_icons(
     icons: dict[str, Any], chars: dict[str, Any], concepts: list[dict]
 ) -> dict[str, dict[str, str]]:
-    """Designer -> code point -> icon name."""
+    """Map each designer to code points, and these to icon names."""
     aliases: dict[str, set[str]] = collections.defaultdict(set)
     for table in chars.values():
         for codepoint, icon in table.items():
@@ -193,7 +193,7 @@ def find_icons(
 
 
 def build_rows(progress: bool = True) -> list[dict[str, Any]]:
-    """Every picture with its facts, designer by designer, in Unicode's order."""
+    """Build a row for every picture, designer by designer, in Unicode's order."""
     packages = {s: Package(f"@iconify-json/{s}", v) for s, v in DESIGNERS.items()}
     icons = {s: p.json("icons.json") for s, p in packages.items()}
     chars = {s: p.json("chars.json") for s, p in packages.items()}
@@ -216,15 +216,15 @@ def build_rows(progress: bool = True) -> list[dict[str, Any]]:
 
 
 def to_parquet(rows: list[dict[str, Any]]) -> bytes:
-    """Rows -> the bytes of a Parquet file; the same rows give the same bytes."""
+    """Write rows as the bytes of a Parquet file; the same rows give the same bytes."""
     out = io.BytesIO()
-    # WebP does not compress further; the text columns do.
+    # WebP cannot be compressed any further, but the text columns can.
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), out, compression="zstd", row_group_size=1000)
     return out.getvalue()
 
 
 def attribution(rows: list[dict[str, Any]]) -> str:
-    """The table of designers, licences and changes that their licences ask for."""
+    """Write the table of designers, licences and changes that the licences ask for."""
     count = collections.Counter(row["style"] for row in rows)
     lines = [
         "# Where the pictures come from",

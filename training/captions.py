@@ -25,22 +25,16 @@ NAME, KEYWORDS, CATEGORY = 0, 1, 2
 
 
 def category_words(category: str) -> str:
-    """'animal-mammal' -> 'animal mammal': how a category is written in a caption."""
+    """Write a category for a caption: 'animal-mammal' becomes 'animal mammal'."""
     return category.replace("-", " ")
 
 
 def caption(row: dict, hardness: float, rng: random.Random) -> tuple[str, int]:
-    """One caption of a picture and its kind.
+    """Draw a caption for a row of the data set, and return it with its kind.
 
-    Args:
-        row: a row of the data set (name, keywords, category).
-        hardness: 0 gives names only; 1 gives keywords in a fifth and the category in another fifth
-            of the captions.
-        rng: where the draws come from.
-
-    Returns:
-        The text, and NAME, KEYWORDS or CATEGORY. A category caption fits every picture of its
-        category.
+    The kind is NAME, KEYWORDS or CATEGORY; a category caption fits every picture of the category.
+    With a `hardness` of 0 there are only names. With 1, a fifth of the captions has keywords, and
+    another fifth the category.
     """
     template = rng.choice(TEMPLATES) if rng.random() < hardness else TEMPLATES[4]
     draw = rng.random()

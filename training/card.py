@@ -9,13 +9,13 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# A reader in Colab has no training/.
+# Chapters also run in Colab, where there is no training/.
 COPY = HERE.parent / "clipnotes" / "measured" / "emoji_clip.json"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def table(results: dict[str, dict[str, float]]) -> str:
-    """The results as two Markdown tables."""
+    """Write the results as two Markdown tables."""
     naming = [
         "| naming a picture | pictures | among names | top-1 | top-5 |",
         "|---|---|---|---|---|",
@@ -40,7 +40,7 @@ def table(results: dict[str, dict[str, float]]) -> str:
 
 
 def curves(log: list[dict], path: Path) -> None:
-    """Loss and validation accuracy by step."""
+    """Draw loss and validation accuracy by step."""
     import matplotlib.pyplot as plt
 
     from clipnotes import plots
@@ -57,14 +57,14 @@ def curves(log: list[dict], path: Path) -> None:
 
 
 def measured() -> str:
-    """The text between the two markers, with them."""
+    """Return the text from the first to the second marker."""
     results = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
     picture = "![Loss and validation accuracy by step](curves.svg)"
     return f"{BEGIN}\n\n{table(results)}\n\n{picture}\n\n{END}"
 
 
 def for_chapters() -> str:
-    """Log and results in one, as `clipnotes.measured.measured("emoji_clip")` reads them."""
+    """Return log and results together, for `clipnotes.measured.measured("emoji_clip")`."""
     log = [
         json.loads(line) for line in (HERE / "log.jsonl").read_text(encoding="utf-8").splitlines()
     ]

@@ -22,13 +22,13 @@ STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
 
 
 def normalize(pixels: Tensor) -> Tensor:
-    """[0, 1] to OpenAI CLIP's mean 0 and standard deviation 1. (..., 3, H, W) both."""
+    """Scale pixels (..., 3, H, W) from [0, 1] by OpenAI CLIP's mean and standard deviation."""
     return (pixels - MEAN.to(pixels.device)) / STD.to(pixels.device)
 
 
 @dataclass
 class EmojiPictures:
-    """Rows of the data set, their pictures, and which of them train and validate."""
+    """The rows of the data set with their pictures, and which of them train and validate."""
 
     rows: list[dict]
     rgba: Tensor  # (n, 4, 64, 64) uint8
@@ -40,13 +40,13 @@ class EmojiPictures:
 
 
 def kept_aside(row: dict) -> bool:
-    """Whether a picture belongs to the validation split, by a hash of designer and code point."""
+    """Tell by a hash of designer and code point whether a picture is for validation."""
     digest = hashlib.sha256(f"{row['style']} {row['codepoint']}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % VALIDATION_SHARE == 0
 
 
 def split(rows: list[dict], leave_out: str | None) -> tuple[list[int], list[int]]:
-    """The numbers of the rows that train, and of those that validate."""
+    """Return the numbers of the rows that train, and of those that validate."""
     train, validation = [], []
     for i, row in enumerate(rows):
         if not row["held_out"] and row["style"] not in NEVER_TRAINED:
@@ -56,7 +56,7 @@ def split(rows: list[dict], leave_out: str | None) -> tuple[list[int], list[int]
 
 
 def load_pictures(leave_out: str | None = None) -> EmojiPictures:
-    """Decode everything. With `leave_out`, that designer's pictures validate and do not train."""
+    """Decode all pictures; those of `leave_out`, if given, validate and do not train."""
     rows = pq.read_table(PARQUET).to_pylist()
     decoded = [
         np.asarray(Image.open(io.BytesIO(r.pop("image")["bytes"])).convert("RGBA")) for r in rows

@@ -1,4 +1,4 @@
-"""Emoji-CLIP's shape, and its two towers as the training program runs them."""
+"""The shape of Emoji-CLIP, and how the training program runs its two towers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from train_tokenizer import MAX_LENGTH, VOCAB_SIZE
 
 
 def new_model() -> CLIPModel:
-    """Emoji-CLIP's shape, with fresh weights. 2.4 million parameters."""
+    """Make a model of Emoji-CLIP's shape with new weights: 2.4 million parameters."""
     width = {"hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 4}
     text = {
         **width,
@@ -35,7 +35,7 @@ def new_model() -> CLIPModel:
 
 
 def fuse_activations(model: CLIPModel) -> None:
-    """Compute quick_gelu by the fused SiLU: x * sigmoid(1.702 x) = silu(1.702 x) / 1.702."""
+    """Compute quick_gelu with the fused SiLU: x * sigmoid(1.702 x) = silu(1.702 x) / 1.702."""
     for module in model.modules():
         if hasattr(module, "activation_fn"):
             module.activation_fn = Silu1702()
@@ -47,7 +47,7 @@ class Silu1702(nn.Module):
 
 
 def encode_pictures(model: CLIPModel, pixel_values: Tensor, kept: int | None = None) -> Tensor:
-    """Unit-length picture features; with `kept`, from that many random patches only."""
+    """Encode pictures to unit length, from only `kept` random patches of each if given."""
     tower = vision_tower(model)
     hidden = tower.embeddings(pixel_values)  # (B, 1 + patches, d)
     if kept is not None:
@@ -60,5 +60,5 @@ def encode_pictures(model: CLIPModel, pixel_values: Tensor, kept: int | None = N
 
 
 def encode_captions(model: CLIPModel, input_ids: Tensor) -> Tensor:
-    """Unit-length caption features."""
+    """Encode captions to unit length."""
     return F.normalize(model.text_projection(text_tower(model)(input_ids=input_ids)[1]), dim=-1)

@@ -3,8 +3,8 @@
     python training/evaluate.py                            # the embedded Emoji-CLIP, prints a table
     python training/evaluate.py MODEL --json results.json
 
-Nothing here chooses anything: the recipe and the step were chosen on the validation split that
-training/emoji.py makes.
+This program chooses nothing: the recipe and the number of steps were chosen before, on the
+validation split of training/emoji.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TEMPLATE = "an emoji of a {}"  # fixed before the first measurement
 
 
 class Measured:
-    """Features of every picture and name, computed once, and the questions asked of them."""
+    """The features of all pictures and names, computed once, and the measures taken of them."""
 
     def __init__(self, clip: clipnotes.Clip) -> None:
         self.clip = clip
@@ -45,7 +45,7 @@ class Measured:
         self.validation, self.training = trained & aside, trained & ~aside
 
     def naming(self, pictures: Tensor, among: Tensor | None = None) -> dict[str, float]:
-        """Top-1 and top-5 of the right name, among all names or those of `among`."""
+        """Measure how often the right name is the first, or in the first five, of these names."""
         texts = self.clip.encode_text([TEMPLATE.format(name) for name in self.names])
         logits = self.features[pictures] @ texts.T
         if among is not None:
@@ -61,7 +61,7 @@ class Measured:
         }
 
     def categories(self, style: str, count: int = 20) -> dict[str, float]:
-        """The `count` largest categories: zero-shot, and a linear probe fit on training data."""
+        """Sort pictures into the `count` largest categories, zero-shot and with a linear probe."""
         sizes = self.category[self.style[style]].bincount()
         chosen = sorted(sizes.topk(count).indices.tolist())
         labels = self.data.features["category"]

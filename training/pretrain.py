@@ -3,10 +3,10 @@
     python training/pretrain.py RUN_DIR --steps 5000     # starts, or goes on where a killed run was
     python training/pretrain.py RUN_DIR --export clipnotes/emoji_clip
 
-RUN_DIR holds log.jsonl and the newest checkpoint. Recipe: Muon on the weight matrices and AdamW on
-the rest; patches dropped in the first nine tenths of training (Li et al. 2023, FLIP); every pair
-of the same concept counts as a match; augmentation and hard captions grow from none to full over
-the first half; the exported weights are a running average.
+RUN_DIR holds log.jsonl and the newest checkpoint. The recipe: Muon trains the weight matrices, and
+AdamW the rest. Patches are dropped in the first nine tenths of training (Li et al. 2023, FLIP).
+Every pair of the same concept counts as a match. Augmentation and hard captions grow from none to
+full over the first half. The exported weights are a running average.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ CHECKPOINT_EVERY = 250  # steps
 
 
 def matches(concepts: Tensor, categories: Tensor, kinds: Tensor) -> Tensor:
-    """(B, B) of floats: 1 where caption j is true of picture i."""
+    """Mark which captions j are true of which pictures i, as (B, B) floats."""
     same = concepts[:, None] == concepts[None]
     return (same | ((categories[:, None] == categories[None]) & (kinds == CATEGORY)[None])).float()
 
 
 def loss_of(logits: Tensor, match: Tensor) -> Tensor:
-    """Cross-entropy both ways; the target is spread over all true pairs, and a little over all."""
+    """Compute cross-entropy both ways; targets cover true pairs, and all a little."""
     total = logits.new_zeros(())
     for rows, true in ((logits, match), (logits.T, match.T)):
         target = true / true.sum(1, keepdim=True)
@@ -59,7 +59,7 @@ def loss_of(logits: Tensor, match: Tensor) -> Tensor:
 
 
 def optimizers(model: CLIPModel) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of encoders and projections, AdamW for tables, vectors, filters."""
+    """Use Muon for the matrices of the encoders and projections, and AdamW for everything else."""
     matrices, rest = [], []
     for name, p in model.named_parameters():
         (matrices if p.ndim == 2 and "embedding" not in name else rest).append(p)
@@ -73,14 +73,14 @@ def optimizers(model: CLIPModel) -> list[torch.optim.Optimizer]:
 
 
 def schedule(step: int, steps: int) -> float:
-    """The factor of the learning rates: up in WARM_UP steps, then half a cosine down to 2 %."""
+    """Return the factor of the learning rates: up in WARM_UP steps, then half a cosine to 2 %."""
     if step < WARM_UP:
         return (step + 1) / WARM_UP
     return 0.02 + 0.49 * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP)))
 
 
 class Batches:
-    """Endless batches: every concept once a round, in a new order, by a random designer."""
+    """Endless batches: each round has every concept once, in a new order, by random designers."""
 
     def __init__(self, pictures: EmojiPictures, seed: int) -> None:
         self.pictures, self.rng = pictures, random.Random(seed)
@@ -100,7 +100,7 @@ class Batches:
 
 @torch.no_grad()
 def validate(model: CLIPModel, pictures: EmojiPictures, tokenizer: Tokenizer) -> dict[str, float]:
-    """Naming the validation pictures among all names."""
+    """Measure how often the validation pictures get the right one of all names."""
     model.eval()
     texts = [f"an emoji of a {name}" for name in pictures.names]
     ids = torch.tensor([e.ids for e in tokenizer.encode_batch(texts)], device=model.device)
@@ -117,7 +117,7 @@ def validate(model: CLIPModel, pictures: EmojiPictures, tokenizer: Tokenizer) ->
 
 
 class Training:
-    """A run: the model, its running average, the optimizers, and what must survive a kill."""
+    """A run: the model, its running average, the optimizers and all that must survive a kill."""
 
     def __init__(self, pictures: EmojiPictures, steps: int, seed: int, device: str) -> None:
         torch.manual_seed(seed)
@@ -135,7 +135,7 @@ class Training:
         self.done = 0  # steps
 
     def save(self, path: Path) -> None:
-        """Everything as safetensors, in one move: a kill leaves the old file or the new one."""
+        """Save everything as safetensors in one move: a kill leaves the old or the new file."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for i, optim in enumerate(self.optims):
@@ -147,7 +147,7 @@ class Training:
         os.replace(part, path)
 
     def resume(self, path: Path) -> None:
-        """Go on from a saved state. What is drawn from here on differs from an unbroken run."""
+        """Go on from a saved state. New random numbers differ from those of an unbroken run."""
         device = self.model.device
         with safe_open(path, framework="pt") as file:
             self.done = int(file.metadata()["step"])
@@ -170,7 +170,7 @@ class Training:
         self.batches.rng.seed(self.seed + self.done)
 
     def step(self) -> dict[str, float]:
-        """One batch: forward, backward, both optimizers, the running average."""
+        """Run one batch: forward, backward, both optimizers and the running average."""
         hardness = min(1.0, 2 * self.done / self.steps)
         for optim, rates in zip(self.optims, self.rates, strict=True):
             for group, rate in zip(optim.param_groups, rates, strict=True):
@@ -196,14 +196,14 @@ class Training:
             optim.zero_grad(set_to_none=True)
         with torch.no_grad():
             model.logit_scale.clamp_(max=math.log(100))
-            rate = min(AVERAGE, (self.done + 1) / (self.done + 10))  # short memory at the start
+            rate = min(AVERAGE, (self.done + 1) / (self.done + 10))  # a short memory at first
             for name, value in model.state_dict().items():
                 self.average[name].lerp_(value, 1 - rate)
         self.done += 1
         return {"loss": loss.item(), "scale": model.logit_scale.exp().item(), "hardness": hardness}
 
     def validate(self) -> dict[str, float]:
-        """The scores of the running average."""
+        """Return the scores of the running average."""
         current = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
         scores = validate(self.model, self.pictures, self.tokenizer)
@@ -212,7 +212,7 @@ class Training:
 
 
 def train(run: Path, steps: int, seed: int, leave_out: str | None, device: str) -> None:
-    """Train to `steps`, writing RUN/checkpoint.safetensors and RUN/log.jsonl on the way."""
+    """Train for `steps`, and write RUN/checkpoint.safetensors and RUN/log.jsonl on the way."""
     run.mkdir(parents=True, exist_ok=True)
     training = Training(load_pictures(leave_out), steps, seed, device)
     checkpoint, log = run / "checkpoint.safetensors", run / "log.jsonl"
@@ -221,9 +221,8 @@ def train(run: Path, steps: int, seed: int, leave_out: str | None, device: str) 
         print(f"going on from step {training.done}")
         rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         kept = [json.dumps(row) + "\n" for row in rows if row["step"] <= training.done]
-        log.write_text(
-            "".join(kept), encoding="utf-8"
-        )  # a kill may have come between the two files
+        # A kill may have come between the two files, so the log may be ahead.
+        log.write_text("".join(kept), encoding="utf-8")
 
     bar, began = tqdm(range(training.done, steps), initial=training.done, total=steps), time.time()
     for _ in bar:
@@ -238,7 +237,7 @@ def train(run: Path, steps: int, seed: int, leave_out: str | None, device: str) 
 
 
 def export(run: Path, out: Path) -> None:
-    """The averaged weights as a Hugging Face model directory in float16, with all it needs."""
+    """Write the averaged weights as a complete Hugging Face model directory, in float16."""
     with safe_open(run / "checkpoint.safetensors", framework="pt") as file:
         names = [k for k in file.keys() if k.startswith("average.")]  # noqa: SIM118
         average = {k.removeprefix("average."): file.get_tensor(k) for k in names}

@@ -2,10 +2,10 @@
 
     python training/train_tokenizer.py OUT_DIR
 
-Follows OpenAI's CLIP tokenizer as transformers builds it: 256 byte letters, the same with
-``</w>``, then merges, then ``<|startoftext|>`` and ``<|endoftext|>``. The end token has the
-largest id, and pads, as on the hub. Writes the two forms that transformers' versions read:
-vocab.json with merges.txt, and tokenizer.json.
+It follows OpenAI's CLIP tokenizer as transformers builds it: 256 byte letters, the same with
+``</w>``, then merges, then ``<|startoftext|>`` and ``<|endoftext|>``. The end token has the largest
+id and is also the padding, as on the hub. The result is written in the two forms that versions of
+transformers read: vocab.json with merges.txt, and tokenizer.json.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def corpus() -> list[str]:
-    """Every English emoji name (also of people and signs), its keywords, and the templates."""
+    """List every English name of an emoji with its keywords, and the templates."""
     emoji = Package(*EMOJIBASE).json("en/data.json")
     texts = [x["label"].replace("\u2019", "'") for x in emoji]
     texts += [tag for x in emoji for tag in x.get("tags", [])]
@@ -51,7 +51,7 @@ def corpus() -> list[str]:
 def pipeline(
     vocab: dict[str, int] | None = None, merges: list[tuple[str, str]] | None = None
 ) -> Tokenizer:
-    """CLIP's steps around a BPE model: lower case, split into words, words into byte letters."""
+    """Build CLIP's steps around a BPE model: lower case, then words, then byte letters."""
     tokenizer = Tokenizer(models.BPE(vocab, merges, end_of_word_suffix="</w>", unk_token=EOS))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
@@ -67,12 +67,12 @@ def pipeline(
 
 
 def build() -> Tokenizer:
-    """The trained tokenizer; the same corpus gives the same merges."""
+    """Train the tokenizer; the same corpus gives the same merges."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     letters += [letter + "</w>" for letter in letters]
     trainer = trainers.BpeTrainer(
         vocab_size=VOCAB_SIZE - 2,
-        special_tokens=letters,  # each letter gets its id beforehand: ties fall by id
+        special_tokens=letters,  # letters get their ids in advance, since ids decide ties
         end_of_word_suffix="</w>",
         show_progress=False,
     )
@@ -80,9 +80,8 @@ def build() -> Tokenizer:
     trained.train_from_iterator(corpus(), trainer)
 
     merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
-    tokens = dict.fromkeys(
-        [*letters, *("".join(pair) for pair in merges)]
-    )  # two merges can give one token
+    # Two merges can give the same token, which a dict holds once.
+    tokens = dict.fromkeys(letters + ["".join(pair) for pair in merges])
     vocab = {token: i for i, token in enumerate([*tokens, SOS, EOS])}
     assert len(vocab) == VOCAB_SIZE, len(vocab)
 
