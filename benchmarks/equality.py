@@ -166,12 +166,12 @@ def of_learn(
             images = prepare(here, pictures)
             with torch.no_grad():
                 logits = [one.logits(images.to(one.clip.model.device)).cpu() for one in loaded]
-            differences_of = {"logits of the same prompt": difference(*logits)}
+            compared = {"logits of the same prompt": difference(*logits)}
             for name, right in ours.accuracies.items():
                 # One picture on the edge may fall to either side, but not two.
                 apart = abs(right[0] - theirs.accuracies[name][0]) * ours.n_test
-                differences_of[f"{name}: pictures more than one apart"] = max(0.0, apart - 1.01)
-            yield method, differences_of
+                compared[f"{name}: pictures more than one apart"] = max(0.0, apart - 1.01)
+            yield method, compared
 
 
 @torch.no_grad()

@@ -109,8 +109,9 @@ def _attend(
     if len(slots):
         q = _by_head(_rows(query, asks), attention)  # (B, G H, S, d)
         k, v = (
-            # We expand the common rows instead of picking them. Then the gradient of
-            # a row that all blocks see is one sum, and keeps its digits in half precision.
+            # We expand the common rows instead of picking them. Then the gradient
+            # of a row that all blocks see is one sum, and keeps its digits in half
+            # precision.
             torch.cat([common.expand(n_blocks, -1, -1), _rows(own, stretch.sees)], dim=1)
             for common, own in both
         )  # (B, all that is seen, G D)
