@@ -1,4 +1,4 @@
-"""What the towers cannot take, said before any work: what was given, and what is allowed."""
+"""Refuse inputs that the towers cannot take, before any work, and say what is allowed."""
 
 import torch
 from torch import Tensor
@@ -11,22 +11,30 @@ def check_tokens(
     token_table: Tensor,
     position_table: Tensor,
 ) -> tuple[int, int]:
-    """Check what a text is made of against the two tables that it is looked up in.
-
-    Args:
-        input_ids: (B, N), integers, or ``None``.
-        position_ids: (B, N), (1, N) or (N,), integers, or ``None``.
-        inputs_embeds: (B, N, D), floating point, or ``None``; exactly one of the two is needed.
-        token_table: (vocab_size, D).
-        position_table: (max_position_embeddings, D).
-
-    Returns:
-        B and N.
-
-    Raises:
-        ValueError: They cannot be embedded.
-    """
+    """Check a text against the tables that it is looked up in, and return its B and N."""
     limit, width = position_table.shape
+    shape = _text_shape(input_ids, inputs_embeds, width)
+    batch_size, length = shape[:2]
+    if batch_size == 0 or length == 0:
+        raise ValueError(f"the shape {shape} holds no token: pass at least one text of one token")
+    if length > limit:
+        raise ValueError(
+            f"the text has {length} tokens and the model has positions for {limit}: "
+            "shorten it, for instance with truncation=True in the tokenizer"
+        )
+    if input_ids is not None:
+        _check_rows("input_ids", input_ids, len(token_table), "the vocabulary")
+    if position_ids is not None:
+        allowed = [(length,), (1, length), (batch_size, length)]
+        _check_shape("position_ids", position_ids, *allowed)
+        _check_rows("position_ids", position_ids, limit, "the table of positions")
+    return batch_size, length
+
+
+def _text_shape(
+    input_ids: Tensor | None, inputs_embeds: Tensor | None, width: int
+) -> tuple[int, ...]:
+    """Return the shape of the ids (B, N) or of the vectors (B, N, D), of which one is needed."""
     wanted = f"input_ids of shape (B, N), or inputs_embeds of shape (B, N, {width})"
     if input_ids is not None and inputs_embeds is not None:
         raise ValueError(f"two inputs were given where one is needed: pass {wanted}, not both")
@@ -45,30 +53,11 @@ def check_tokens(
             )
     else:
         raise ValueError(f"no text was given: pass {wanted}, as a tokenizer makes the ids")
-
-    batch_size, length = shape[:2]
-    if batch_size == 0 or length == 0:
-        raise ValueError(f"the shape {shape} holds no token: pass at least one text of one token")
-    if length > limit:
-        raise ValueError(
-            f"the text has {length} tokens and the model has positions for {limit}: "
-            "shorten it, for instance with truncation=True in the tokenizer"
-        )
-    if input_ids is not None:
-        _check_rows("input_ids", input_ids, len(token_table), "the vocabulary")
-    if position_ids is not None:
-        allowed = [(length,), (1, length), (batch_size, length)]
-        _check_shape("position_ids", position_ids, *allowed)
-        _check_rows("position_ids", position_ids, limit, "the table of positions")
-    return batch_size, length
+    return shape
 
 
 def check_mask(attention_mask: Tensor | None, shape: tuple[int, int]) -> None:
-    """Check an attention mask, if there is one, against the shape (B, N) of the texts.
-
-    Raises:
-        ValueError: It has another shape, or other values than 0 and 1.
-    """
+    """Check an attention mask, if there is one, against the shape (B, N) of the texts."""
     if attention_mask is None:
         return
     _check_shape("attention_mask", attention_mask, shape)
@@ -81,11 +70,7 @@ def check_mask(attention_mask: Tensor | None, shape: tuple[int, int]) -> None:
 
 
 def check_ends(ends: Tensor | None, shape: tuple[int, int], *, needed: bool) -> None:
-    """Check where the texts are said to end, against their shape (B, N).
-
-    Raises:
-        ValueError: It is missing though needed, or has another shape, or lies outside the text.
-    """
+    """Check the ends of texts, (B,), against the texts' shape (B, N)."""
     batch_size, length = shape
     if ends is not None:
         _check_shape("eos_positions", ends, (batch_size,))
@@ -98,10 +83,10 @@ def check_ends(ends: Tensor | None, shape: tuple[int, int], *, needed: bool) -> 
         )
 
 
-def _check_shape(name: str, given: Tensor, *allowed: tuple[int, ...]) -> None:
-    if tuple(given.shape) not in allowed:
+def _check_shape(name: str, tensor: Tensor, *allowed: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) not in allowed:
         one_of = " or ".join(str(shape) for shape in dict.fromkeys(allowed))
-        raise ValueError(f"{name} has shape {tuple(given.shape)}: pass {one_of}")
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}: pass {one_of}")
 
 
 def _check_rows(name: str, ids: Tensor, rows: int, what: str) -> None:
@@ -116,38 +101,16 @@ def _check_rows(name: str, ids: Tensor, rows: int, what: str) -> None:
 
 
 def check_positive(**sizes: int) -> None:
-    """Check that sizes, given by name, are at least 1.
-
-    Raises:
-        ValueError: One is not.
-
-    Example:
-        >>> check_positive(hidden_size=8, patch_size=4)
-    """
+    """Check that sizes, given by name, are at least 1."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} is {size}: it must be at least 1")
 
 
-def check_pixels(
+def check_image_batch(
     pixel_values: Tensor | None, channels: int, size: int, patch_size: int, interpolate: bool
 ) -> Tensor:
-    """Check an image batch against what the vision tower is made for.
-
-    Args:
-        pixel_values: (B, channels, height, width).
-        channels: Colour channels of the tower.
-        size: Height and width that its table of positions is made for.
-        patch_size: Height and width of a patch.
-        interpolate: Whether other sizes are accepted.
-
-    Returns:
-        ``pixel_values``, which are there.
-
-    Raises:
-        TypeError: No tensor.
-        ValueError: Missing, a batch of nothing, or of another shape.
-    """
+    """Check an image batch against the vision tower; other sizes pass only if it interpolates."""
     wanted = f"pixel_values of shape (B, {channels}, {size}, {size})"
     if pixel_values is None:
         raise ValueError(f"no image was given: pass {wanted}, as an image processor makes them")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from clipnotes.compat import vision_tower
 from clipnotes.compat.carried import VISION, check_copyable
-from clipnotes.model.checks import check_pixels, check_positive
+from clipnotes.model.checks import check_image_batch, check_positive
 from clipnotes.model.copying import copy_tower
 from clipnotes.model.encoder import AttentionPath, Encoder
 
@@ -141,7 +141,9 @@ class VisionEmbeddings(nn.Module):
     def check(self, pixel_values: Tensor | None, interpolate: bool) -> Tensor:
         """Raise what ``forward`` would raise for these pixels; give them back if it would not."""
         channels = self.patch_embedding.in_channels
-        return check_pixels(pixel_values, channels, self.image_size, self.patch_size, interpolate)
+        return check_image_batch(
+            pixel_values, channels, self.image_size, self.patch_size, interpolate
+        )
 
 
 class VisionOutput(NamedTuple):
