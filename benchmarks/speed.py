@@ -4,9 +4,8 @@
 
 Every row comes from a process of its own and holds the command that made it. Where a plain way
 would take more than ``PART`` of the memory that is free, extrapolated from a run with fewer
-classes, it is not run and the row says so. Written are ``benchmarks/results.json``, the same for
-the chapters as ``clipnotes/measured/speed.json``, the figure ``benchmarks/results.png`` and the
-table of the README.
+classes, it is not run and the row says so. Written are ``clipnotes/measured/speed.json``, the
+figure ``benchmarks/results.png`` and the table of the README.
 """
 
 from __future__ import annotations
@@ -121,10 +120,9 @@ def measure(plan: Plan) -> Iterator[Row]:
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
-    """Write the results, the figure, the copy for the chapters and the README's table."""
-    text = report.dumps(results).encode()
-    write_atomically(folder / "benchmarks" / "results.json", text)
-    write_atomically(folder / "clipnotes" / "measured" / "speed.json", text)
+    """Write the results, the figure and the README's table."""
+    path = folder / "clipnotes" / "measured" / "speed.json"
+    write_atomically(path, report.dumps(results).encode())
     write_atomically(folder / "benchmarks" / "results.png", report.figure(results))
     readme = folder / "README.md"
     write_atomically(readme, report.insert(readme.read_text("utf-8"), results).encode())
