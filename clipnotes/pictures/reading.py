@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from clipnotes.checkpoints import Clip
 from clipnotes.pictures.batches import at_once, encode_pixels
 from clipnotes.pictures.composite import composite
 from clipnotes.pictures.depth import to_8_bits
@@ -31,6 +30,15 @@ T = TypeVar("T")
 READING = 600 * 2**20  # bytes of all pictures that are being prepared; a larger one is alone
 A_PIXEL = 18  # bytes, with the copies that are made on the way
 THREADS = min(8, os.cpu_count() or 1)  # Pillow computes without Python's lock
+
+
+class Preparing(Protocol):
+    """The part of a ``Clip`` that reading needs: what makes pixels, and what encodes them."""
+
+    model: Any
+
+    def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
+        """Make pixels of pictures, (n, 3, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Files(Sequence[Image.Image]):
         except ValueError as error:
             raise ValueError(f"{self.paths[i]}: {error}") from error
 
-    def pixels(self, clip: Clip) -> Iterator[Tensor]:
+    def pixels(self, clip: Preparing) -> Iterator[Tensor]:
         """Prepare them in a few threads: (1, 3, H, W) each, in order.
 
         Raises:
@@ -109,7 +117,7 @@ def read_picture(path: str | Path) -> Image.Image:
     return read.made
 
 
-def preparing(clip: Clip) -> Callable[[Image.Image], Tensor]:
+def preparing(clip: Preparing) -> Callable[[Image.Image], Tensor]:
     """Make the function that makes pixels of one picture, (1, 3, H, W)."""
     return lambda image: clip.preprocess([image])
 
@@ -153,7 +161,7 @@ def each(paths: Iterable[str], make: Callable[[Image.Image], T]) -> Iterator[Rea
 
 
 def encode_files(
-    clip: Clip,
+    clip: Preparing,
     paths: Sequence[str],
     progress: bool = False,
     encode: Callable[[Tensor], Tensor] | None = None,
