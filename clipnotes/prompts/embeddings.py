@@ -6,7 +6,7 @@ have to be changed: the rows of the placeholder tokens are replaced, positions a
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from clipnotes.compat.carried import class_of, end_rule
 from clipnotes.compat.compiled import refuse_compiled
 from clipnotes.compat.weights import token_table
 from clipnotes.model import eos_positions
+from clipnotes.prompts.frozen import frozen
 from clipnotes.prompts.layout import check_n_ctx
 from clipnotes.prompts.substitute import check_ctx, check_end, places, random_ctx, substitute
 
@@ -70,16 +71,9 @@ def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[N
         _check_readable(tower, args[0], positions)
         return mixed
 
-    flags = [(weight, weight.requires_grad) for weight in model.parameters() if weight is not ctx]
-    handle = embeddings.token_embedding.register_forward_hook(hook)
-    try:
-        for weight, _ in flags:
-            weight.requires_grad_(False)
+    with frozen(model, but=ctx), ExitStack() as stack:
+        stack.callback(embeddings.token_embedding.register_forward_hook(hook).remove)
         yield
-    finally:
-        handle.remove()
-        for weight, flag in flags:
-            weight.requires_grad_(flag)
 
 
 def _check_readable(tower: Any, input_ids: Tensor, positions: Tensor) -> None:
