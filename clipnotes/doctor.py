@@ -48,12 +48,13 @@ def examine() -> list[Finding]:
     try:
         python, packages = needs()
     except PackageNotFoundError:
-        found = [_not_installed()]
+        findings = [_not_installed()]
     else:
-        found = [_python(python), *(_package(name, least) for name, least in packages.items())]
-    if any(finding.problem for finding in found if finding.what != "python"):
-        return [*found, Finding("model", "not looked at before the packages are there")]
-    return [*found, _device(), *_embedded(), _chosen()]
+        findings = [_python(python)]
+        findings += [_package(name, least) for name, least in packages.items()]
+    if any(finding.problem for finding in findings if finding.what != "python"):
+        return [*findings, Finding("model", "not looked at before the packages are there")]
+    return [*findings, _device(), *_embedded(), _chosen()]
 
 
 def needs() -> tuple[str, dict[str, str]]:

@@ -55,11 +55,11 @@ class Read(Generic[T]):
 
     Attributes:
         made: What was made of the picture, or None if it cannot be read.
-        said: Why it cannot be read, or what had to be assumed, if anything.
+        remark: Why it cannot be read, or what had to be assumed, if anything.
     """
 
     made: T | None
-    said: str | None
+    remark: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ class Files(Sequence[Image.Image]):
         """
         for path, read in zip(self.paths, each(self.paths, preparing(clip)), strict=True):
             if read.made is None:
-                raise ValueError(f"{path}: {read.said}")
+                raise ValueError(f"{path}: {read.remark}")
             yield read.made
 
 
@@ -113,7 +113,7 @@ def read_picture(path: str | Path) -> Image.Image:
     opened = _open(path)
     read = opened if isinstance(opened, Read) else _finish(opened, lambda image: image)
     if read.made is None:
-        raise ValueError(read.said)
+        raise ValueError(read.remark)
     return read.made
 
 
@@ -207,17 +207,18 @@ def encode_files(
     bar = tqdm(reading, "pictures", len(paths), disable=not progress, leave=False)
     for i, (path, read) in enumerate(zip(paths, bar, strict=True)):
         if read.made is None:
-            skipped.append(Skipped(str(path), str(read.said)))
+            skipped.append(Skipped(str(path), str(read.remark)))
             continue
-        if read.said:
-            assumed.setdefault(read.said, []).append(str(path))
+        if read.remark:
+            assumed.setdefault(read.remark, []).append(str(path))
         rows.append(i)
         waiting.append(read.made)
         if len(waiting) == n:
             flush()
     flush()
-    for said, those in assumed.items():
-        note(f"{those[0]}: {said}" + (f"; so with {len(those) - 1} more" if those[1:] else ""))
+    for assumption, files in assumed.items():
+        more = f"; so with {len(files) - 1} more" if files[1:] else ""
+        note(f"{files[0]}: {assumption}{more}")
     width = clip.model.config.projection_dim
     return torch.cat(parts) if parts else torch.zeros(0, width), rows, skipped
 
@@ -239,7 +240,7 @@ def _open(path: str | Path) -> Image.Image | Read[Any]:
 
 
 def _open_heif(path: str | Path) -> Image.Image:
-    """Open what phones call HEIC, with a package that Pillow needs for it.
+    """Open the HEIC files that phones make, for which Pillow needs another package.
 
     Raises:
         UnidentifiedImageError: It is something else.
@@ -286,5 +287,5 @@ def _finish(opened: Image.Image | Read[Any], make: Callable[[Image.Image], T]) -
 
 
 def _reason(error: Exception) -> str:
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(said).split("\n", 1)[0]
+    message = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(message).split("\n", 1)[0]

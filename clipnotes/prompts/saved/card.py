@@ -199,5 +199,5 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:  # a checkout that is not installed
             return "not installed"
 
-    found = {"clipnotes": of("clipnotes-book"), "python": platform.python_version()}
-    return found | {name: of(name) for name in ("torch", "transformers")}
+    ours = {"clipnotes": of("clipnotes-book"), "python": platform.python_version()}
+    return ours | {name: of(name) for name in ("torch", "transformers")}
