@@ -110,8 +110,7 @@ def read_picture(path: str | Path) -> Image.Image:
         >>> read_picture(path).getpixel((0, 0))
         (255, 255, 255)
     """
-    opened = _open(path)
-    read = opened if isinstance(opened, Read) else _finish(opened, lambda image: image)
+    read = _finish(_open(path), lambda image: image)
     if read.made is None:
         raise ValueError(read.remark)
     return read.made

@@ -6,7 +6,7 @@ have to be changed: the rows of the placeholder tokens are replaced, positions a
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -71,9 +71,12 @@ def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[N
         _check_readable(tower, args[0], positions)
         return mixed
 
-    with frozen(model, but=ctx), ExitStack() as stack:
-        stack.callback(embeddings.token_embedding.register_forward_hook(hook).remove)
-        yield
+    handle = embeddings.token_embedding.register_forward_hook(hook)
+    try:
+        with frozen(model, but=ctx):
+            yield
+    finally:
+        handle.remove()
 
 
 def _check_readable(tower: Any, input_ids: Tensor, positions: Tensor) -> None:
