@@ -1,7 +1,7 @@
 """The methods of prompt learning under one protocol, beside the baselines.
 
     python benchmarks/methods.py             # goes on where it stopped; writes
-    clipnotes/measured/methods.json, a copy in benchmarks/, and prints the tables
+    clipnotes/measured/methods.json and prints the tables
 
 All of it takes about an hour on two quiet cores; what stands in the file is not run again.
 
@@ -207,9 +207,7 @@ def compare(folder: Path, seeds: int, workers: int) -> dict[str, Any]:
             {**row, "extra_bytes": costs.get(row["method"], {}).get("extra_bytes")}
             for row in [*from_few_shot, *measured]
         ]
-        text = dumps(results).encode()
-        write_atomically(path, text)
-        write_atomically(folder / "benchmarks" / path.name, text)
+        write_atomically(path, dumps(results).encode())
 
     for method in tqdm([name for name in METHODS if name not in costs], desc="cost"):
         costs[method] = cost(method)

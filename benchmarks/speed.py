@@ -4,9 +4,8 @@
 
 Every row comes from a process of its own and holds the command that made it. A plain way is left
 out, and its row says so, if it would need more than ``PART`` of the free memory. This is estimated
-from a run with fewer classes. Results go to ``benchmarks/results.json``, a copy for the chapters
-to ``clipnotes/measured/speed.json``, a figure to ``benchmarks/results.png``, and a table to the
-README.
+from a run with fewer classes. Results go to ``clipnotes/measured/speed.json``, a figure to
+``benchmarks/results.png``, and a table to the README.
 """
 
 from __future__ import annotations
@@ -121,10 +120,9 @@ def measure(plan: Plan) -> Iterator[Row]:
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
-    """Write the results, the figure, the copy for the chapters and the README's table."""
-    text = report.dumps(results).encode()
-    write_atomically(folder / "benchmarks" / "results.json", text)
-    write_atomically(folder / "clipnotes" / "measured" / "speed.json", text)
+    """Write the results, the figure and the README's table."""
+    path = folder / "clipnotes" / "measured" / "speed.json"
+    write_atomically(path, report.dumps(results).encode())
     write_atomically(folder / "benchmarks" / "results.png", report.figure(results))
     readme = folder / "README.md"
     write_atomically(readme, report.insert(readme.read_text("utf-8"), results).encode())

@@ -296,12 +296,12 @@ def _from_pretrained(name: str, is_directory: bool) -> Clip:
             "fetch the model again"
         ) from error
     except Exception as error:  # whatever a tokenizer or a processor makes of a damaged file
-        said = (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         if is_directory:
-            raise ValueError(f"a file in {name} cannot be used: {said}") from error
+            raise ValueError(f"a file in {name} cannot be used: {reason}") from error
         raise ValueError(
             f"no CLIP model {name!r}: it is neither a directory here nor a model that the hub gave "
-            f"us. Choose from: {CHOICES}. transformers says: {said}"
+            f"us. Choose from: {CHOICES}. transformers says: {reason}"
         ) from error
     finally:
         logging.set_verbosity(verbosity)

@@ -6,27 +6,13 @@ import importlib
 import os
 import platform
 import re
+import shlex
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
-# As in pyproject.toml; a test compares them. An installed package knows them, a checkout does not.
-NEEDED = {
-    "torch": "2.2",
-    "transformers": "4.49",
-    "accelerate": "1.0",
-    "datasets": "3.0",
-    "pillow": "10",
-    "pyarrow": "15",
-    "numpy": "1.26",
-    "safetensors": "0.4.3",
-    "scikit-learn": "1.4",
-    "matplotlib": "3.8",
-    "tqdm": "4.66",
-    "typer": "0.15",
-}
-PYTHON = "3.10"
+PACKAGE = "clipnotes-book"
 _MODULES = {"pillow": "PIL", "scikit-learn": "sklearn"}
 _PIP = "python -m pip install"
 _AGAIN = f'{_PIP} --force-reinstall --no-deps "git+https://github.com/clipnotes/clipnotes"'
@@ -59,21 +45,48 @@ def examine() -> list[Finding]:
         >>> [finding for finding in examine() if finding.problem]
         []
     """
-    too_old = _numbers(platform.python_version()) < _numbers(PYTHON)
-    findings = [
-        Finding(
-            "python",
-            f"{platform.python_version()}, {sys.executable}",
-            f"older than {PYTHON}" if too_old else "",
-            f"install Python {PYTHON} or later and make a new environment" if too_old else "",
-        )
-    ]
-    packages = [_package(name, least) for name, least in NEEDED.items()]
-    findings += packages
-    if any(finding.problem for finding in packages):
+    try:
+        python, packages = needs()
+    except PackageNotFoundError:
+        findings = [_not_installed()]
+    else:
+        findings = [_python(python)]
+        findings += [_package(name, least) for name, least in packages.items()]
+    if any(finding.problem for finding in findings if finding.what != "python"):
         return [*findings, Finding("model", "not looked at before the packages are there")]
-    findings += [_device(), *_embedded()]
-    return [*findings, _chosen()]
+    return [*findings, _device(), *_embedded(), _chosen()]
+
+
+def needs() -> tuple[str, dict[str, str]]:
+    """Ask the installed package for the least version of Python, and of each package it needs.
+
+    Raises:
+        PackageNotFoundError: It is not installed, so nothing says what it needs.
+    """
+    lines = [re.fullmatch(r"([\w.-]+) *>= *([\w.]+)", line) for line in requires(PACKAGE) or []]
+    python = metadata(PACKAGE)["Requires-Python"].removeprefix(">=")
+    return python, {line[1]: line[2] for line in lines if line}  # those of extras have more words
+
+
+def _not_installed() -> Finding:
+    checkout = Path(__file__).parents[1]
+    return Finding(
+        PACKAGE,
+        f"a checkout in {checkout}",
+        "not installed, so nothing says which packages it needs",
+        f"{_PIP} -e {shlex.quote(str(checkout))}",
+    )
+
+
+def _python(least: str) -> Finding:
+    found = platform.python_version()
+    too_old = _numbers(found) < _numbers(least)
+    return Finding(
+        "python",
+        f"{found}, {sys.executable}",
+        f"older than {least}" if too_old else "",
+        f"install Python {least} or later and make a new environment" if too_old else "",
+    )
 
 
 def _numbers(text: str) -> list[int]:
@@ -93,9 +106,9 @@ def _package(name: str, least: str) -> Finding:
     try:
         importlib.import_module(_MODULES.get(name, name))
     except Exception as error:  # a broken installation raises anything
-        said = (str(error) or type(error).__name__).split("\n", 1)[0]
+        reason = (str(error) or type(error).__name__).split("\n", 1)[0]
         return Finding(
-            name, found, f"cannot be imported: {said}", f"{_PIP} --force-reinstall {name}"
+            name, found, f"cannot be imported: {reason}", f"{_PIP} --force-reinstall {name}"
         )
     if name == "transformers":
         from clipnotes.compat import recorded

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -27,6 +27,9 @@ Model = Annotated[
         "--model", help="A directory or a hub id. Default: CLIPNOTES_MODEL or Emoji-CLIP."
     ),
 ]
+# A test compares this list with the methods that there are. They are not imported for it: with
+# them comes torch, and --help would wait for it.
+Method = Annotated[str, typer.Option(help="coop, csc, kgcoop, cocoop, vpt, maple or tip.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Pictures = Annotated[
@@ -127,12 +130,26 @@ def print_json(answer: Any) -> None:
     typer.echo(text)
 
 
+def print_scores(n_test: int, seeds: int, lines: Iterable[str]) -> None:
+    """Print what was reached, under a line that says on what."""
+    spread = f", mean ± standard deviation of {seeds} seeds" if seeds > 1 else ""
+    typer.echo(f"Accuracy on {n_test} pictures that were not learnt from{spread}:")
+    for line in lines:
+        typer.echo(f"  {line}")
+
+
 def list_skipped(skipped: Sequence[Skipped]) -> None:
     """Name the files that cannot be read, on stderr."""
     if skipped:
         tell(f"skipped {len(skipped)} that cannot be read:")
     for one in skipped:
         tell(f"  {one.path}: {one.reason}")
+
+
+def tell_notes(notes: Iterable[str]) -> None:
+    """Write what had to be assumed, or what is worth knowing, to stderr."""
+    for note in notes:
+        tell(f"note: {note}")
 
 
 def tell(line: str) -> None:
@@ -142,7 +159,10 @@ def tell(line: str) -> None:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Make of what the user can mend a line, not a traceback; and let no letter stop a list."""
+    """Turn errors that the user can fix into one line without a traceback.
+
+    A character that the terminal cannot show is written as an escape, so that it stops nothing.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -151,8 +171,8 @@ def clear_errors() -> Iterator[None]:
     except BrokenPipeError:
         raise  # whoever reads has read enough; typer ends quietly
     except (ValueError, OSError, FloatingPointError) as error:
-        said = str(error)
+        message = str(error)
         if isinstance(error, OSError) and error.filename and error.strerror:
-            said = f"{os.fsdecode(error.filename)}: {error.strerror}"
-        tell(f"clipnotes: {said}")
+            message = f"{os.fsdecode(error.filename)}: {error.strerror}"
+        tell(f"clipnotes: {message}")
         raise typer.Exit(1) from None

@@ -15,7 +15,8 @@ def causal_mask(
 
     Where a token may not look stands the lowest number of the dtype: added to any score it leaves
     nothing after the softmax. With ``-inf``, a token that may look nowhere, as padding in front of
-    a text, would be NaN, and its gradient with it; here it looks everywhere and nobody minds.
+    a text, would be NaN, and its gradient with it. Here it looks everywhere, and its output is not
+    used.
 
     Args:
         length: The number of tokens, N.

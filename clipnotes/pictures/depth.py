@@ -32,8 +32,8 @@ def to_8_bits(image: Image.Image, has_16_bits: bool = False) -> tuple[Image.Imag
         ValueError: Nothing says which value is white.
 
     Example:
-        >>> picture, said = to_8_bits(Image.new("I;16", (8, 8), 4095))
-        >>> picture.getpixel((0, 0)), said
+        >>> picture, assumption = to_8_bits(Image.new("I;16", (8, 8), 4095))
+        >>> picture.getpixel((0, 0)), assumption
         (255, 'its 16 bits use the lowest 12 alone, so 4095 is taken for white')
     """
     if image.mode.startswith("I"):
@@ -60,13 +60,13 @@ def _grey(image: Image.Image) -> tuple[Image.Image, str | None]:
     low, high = int(values.min()), int(values.max())
     if low < 0:
         raise ValueError(f"it has values below 0, and nothing says which is black; {ADVICE}")
-    white, said = _white(image, tags, wide, high)
+    white, assumption = _white(image, tags, wide, high)
     if high > white:
         raise ValueError(f"it says that its brightest value is {white}, and has {high}; {ADVICE}")
     values = values.astype(np.uint64 if white > 65535 else np.uint32)
     if tags.get(PHOTOMETRIC) == 0:  # 0 is white; Pillow turns that round in 8 bits only
         values = white - values
-    return Image.fromarray((values * 256 // (white + 1)).astype(np.uint8)), said
+    return Image.fromarray((values * 256 // (white + 1)).astype(np.uint8)), assumption
 
 
 def _white(image: Image.Image, tags: Any, wide: bool, high: int) -> tuple[int, str | None]:

@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from clipnotes.checkpoints import Clip
 from clipnotes.pictures.batches import at_once, encode_pixels
 from clipnotes.pictures.composite import composite
 from clipnotes.pictures.depth import to_8_bits
@@ -31,6 +30,15 @@ T = TypeVar("T")
 READING = 600 * 2**20  # bytes of all pictures that are being prepared; a larger one is alone
 A_PIXEL = 18  # bytes, with the copies that are made on the way
 THREADS = min(8, os.cpu_count() or 1)  # Pillow computes without Python's lock
+
+
+class Preparing(Protocol):
+    """The part of a ``Clip`` that reading needs: what makes pixels, and what encodes them."""
+
+    model: Any
+
+    def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
+        """Make pixels of pictures, (n, 3, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +55,11 @@ class Read(Generic[T]):
 
     Attributes:
         made: What was made of the picture, or None if it cannot be read.
-        said: Why it cannot be read, or what had to be assumed, if anything.
+        remark: Why it cannot be read, or what had to be assumed, if anything.
     """
 
     made: T | None
-    said: str | None
+    remark: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +81,7 @@ class Files(Sequence[Image.Image]):
         except ValueError as error:
             raise ValueError(f"{self.paths[i]}: {error}") from error
 
-    def pixels(self, clip: Clip) -> Iterator[Tensor]:
+    def pixels(self, clip: Preparing) -> Iterator[Tensor]:
         """Prepare them in a few threads: (1, 3, H, W) each, in order.
 
         Raises:
@@ -81,7 +89,7 @@ class Files(Sequence[Image.Image]):
         """
         for path, read in zip(self.paths, each(self.paths, preparing(clip)), strict=True):
             if read.made is None:
-                raise ValueError(f"{path}: {read.said}")
+                raise ValueError(f"{path}: {read.remark}")
             yield read.made
 
 
@@ -102,14 +110,13 @@ def read_picture(path: str | Path) -> Image.Image:
         >>> read_picture(path).getpixel((0, 0))
         (255, 255, 255)
     """
-    opened = _open(path)
-    read = opened if isinstance(opened, Read) else _finish(opened, lambda image: image)
+    read = _finish(_open(path), lambda image: image)
     if read.made is None:
-        raise ValueError(read.said)
+        raise ValueError(read.remark)
     return read.made
 
 
-def preparing(clip: Clip) -> Callable[[Image.Image], Tensor]:
+def preparing(clip: Preparing) -> Callable[[Image.Image], Tensor]:
     """Make the function that makes pixels of one picture, (1, 3, H, W)."""
     return lambda image: clip.preprocess([image])
 
@@ -153,7 +160,7 @@ def each(paths: Iterable[str], make: Callable[[Image.Image], T]) -> Iterator[Rea
 
 
 def encode_files(
-    clip: Clip,
+    clip: Preparing,
     paths: Sequence[str],
     progress: bool = False,
     encode: Callable[[Tensor], Tensor] | None = None,
@@ -199,17 +206,18 @@ def encode_files(
     bar = tqdm(reading, "pictures", len(paths), disable=not progress, leave=False)
     for i, (path, read) in enumerate(zip(paths, bar, strict=True)):
         if read.made is None:
-            skipped.append(Skipped(str(path), str(read.said)))
+            skipped.append(Skipped(str(path), str(read.remark)))
             continue
-        if read.said:
-            assumed.setdefault(read.said, []).append(str(path))
+        if read.remark:
+            assumed.setdefault(read.remark, []).append(str(path))
         rows.append(i)
         waiting.append(read.made)
         if len(waiting) == n:
             flush()
     flush()
-    for said, those in assumed.items():
-        note(f"{those[0]}: {said}" + (f"; so with {len(those) - 1} more" if those[1:] else ""))
+    for assumption, files in assumed.items():
+        more = f"; so with {len(files) - 1} more" if files[1:] else ""
+        note(f"{files[0]}: {assumption}{more}")
     width = clip.model.config.projection_dim
     return torch.cat(parts) if parts else torch.zeros(0, width), rows, skipped
 
@@ -231,7 +239,7 @@ def _open(path: str | Path) -> Image.Image | Read[Any]:
 
 
 def _open_heif(path: str | Path) -> Image.Image:
-    """Open what phones call HEIC, with a package that Pillow needs for it.
+    """Open the HEIC files that phones make, for which Pillow needs another package.
 
     Raises:
         UnidentifiedImageError: It is something else.
@@ -278,5 +286,5 @@ def _finish(opened: Image.Image | Read[Any], make: Callable[[Image.Image], T]) -
 
 
 def _reason(error: Exception) -> str:
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(said).split("\n", 1)[0]
+    message = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(message).split("\n", 1)[0]

@@ -85,13 +85,13 @@ class Folder:
     Args:
         folder: The pictures.
         test: Another one with the same classes, to test on. None: what is left over of the first.
-        nested: As for ``image_folder``.
+        nested: As for ``class_files``.
 
     Attributes:
         names: The classes.
 
     Raises:
-        ValueError: As ``image_folder``; other classes in ``test``.
+        ValueError: As ``class_files``; other classes in ``test``.
 
     Example:
         >>> import clipnotes, tempfile

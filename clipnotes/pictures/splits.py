@@ -34,10 +34,10 @@ def check_no_splits(path: Path, files: Mapping[Path, Sequence[Path]]) -> None:
     inner = {f: sub_folders(f, own) for f, own in files.items()}
     marked = {f: word for f in files if (word := _split_word(f.name))}
     parts, shared = [], set[str]()
-    for one, other in itertools.combinations(sorted(files), 2):
-        both = inner[one] & inner[other]
+    for one, two in itertools.combinations(sorted(files), 2):
+        both = inner[one] & inner[two]
         if len(both) > 1:
-            parts += [one, other]
+            parts += [one, two]
             shared |= both
     kinds = {_rank(word) and word for word in marked.values()}  # all for learning are one kind
     if len(kinds) > 1 and any(inner[f] for f in marked):
@@ -45,25 +45,26 @@ def check_no_splits(path: Path, files: Mapping[Path, Sequence[Path]]) -> None:
     parts = sorted(set(parts))
     if not parts:
         return
-    way_out = "; if these are the classes all the same, say --nested (in Python nested=True)"
+    nested = "say --nested (in Python nested=True)"
     words = {word for name in shared if (word := _split_word(name))}
     if len(words) > 1:
         raise ValueError(
             f"every class in {path} is split by itself, into {_some(sorted(shared))}; make two "
             f"folders that hold the classes, and give one of them to learn from and the other to "
-            f"test on (--test); to learn from all of it, say --nested (in Python nested=True)"
+            f"test on (--test); to learn from all of it, {nested}"
         )
     what = "are called as the parts of a data set are, and not as classes"
     if shared:
         what = f"hold the same, {_some(sorted(shared))}, as parts of a data set do, not classes"
-    first, *others = sorted(parts, key=lambda f: (_rank(marked.get(f)), -len(files[f]), f))
-    tests = [f for f in others if inner[f] & inner[first]]
+    first, *rest = sorted(parts, key=lambda f: (_rank(marked.get(f)), -len(files[f]), f))
+    tests = [f for f in rest if inner[f] & inner[first]]
     tests.sort(key=lambda f: not marked.get(f, "").startswith("test"))
     command = ["clipnotes", "learn", str(first)]
     command += ["--test", str(tests[0])] if tests else []
     raise ValueError(
         f"{_some([f.name for f in parts])} in {path} {what}; give the one to learn from, and what "
-        f"to test on apart: {shlex.join(command)} --out prompt{way_out}"
+        f"to test on apart: {shlex.join(command)} --out prompt; if these are the classes all the "
+        f"same, {nested}"
     )
 
 

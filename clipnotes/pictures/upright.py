@@ -33,15 +33,15 @@ def turn_of(image: Image.Image) -> tuple[Image.Transpose | None, str | None]:
     """
     _load(image)
     try:
-        found = image.getexif().get(ORIENTATION)
-        if found is None and "exif" in image.info:
+        orientation = image.getexif().get(ORIENTATION)
+        if orientation is None and "exif" in image.info:
             Image.Exif().load(image.info["exif"])  # of a JPEG, Pillow has swallowed the damage
-        return (None if found is None else TURNS.get(found)), None
+        return (None if orientation is None else TURNS.get(orientation)), None
     except Exception as error:  # whatever a parser makes of damaged bytes
         # Pillow would keep what it has read so far, and say something else the next time.
         image._exif = None
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        return None, f"its EXIF or XMP is damaged ({said}), so it is taken as its pixels lie"
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return None, f"its EXIF or XMP is damaged ({reason}), so it is taken as its pixels lie"
 
 
 def _load(image: Image.Image) -> None:

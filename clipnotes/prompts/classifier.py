@@ -14,7 +14,8 @@ from clipnotes.checkpoints import Clip
 from clipnotes.classnames import check_classnames
 from clipnotes.compat import text_projection
 from clipnotes.compat.carried import check_here
-from clipnotes.prompts.saved.card import check_fits, damaged, make_card
+from clipnotes.prompts.saved.card import damaged, make_card
+from clipnotes.prompts.saved.fits import check_fits
 from clipnotes.prompts.saved.storage import FILE, read_prompt, write_prompt
 
 L = TypeVar("L", bound="Learner")

@@ -15,6 +15,7 @@ from clipnotes.compat import image_features, vision_tower, visual_projection
 from clipnotes.compat.compiled import refuse_compiled
 from clipnotes.model import unit_length
 from clipnotes.pictures.batches import at_once
+from clipnotes.prompts.frozen import frozen
 from clipnotes.prompts.substitute import substitute
 
 
@@ -139,24 +140,3 @@ def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Te
         ]
     features = torch.cat(parts)  # (B, P)
     return unit_length(features.to(torch.promote_types(features.dtype, prompts.dtype)))
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Run a model without a gradient for its parameters; afterwards each wants one as before.
-
-    Example:
-        >>> linear = nn.Linear(2, 2)
-        >>> with frozen(linear):
-        ...     output = linear(torch.zeros(2))
-        >>> output.requires_grad, linear.weight.requires_grad
-        (False, True)
-    """
-    flags = [(weight, weight.requires_grad) for weight in model.parameters()]
-    try:
-        for weight, _ in flags:
-            weight.requires_grad_(False)
-        yield
-    finally:
-        for weight, flag in flags:
-            weight.requires_grad_(flag)

@@ -17,6 +17,7 @@ from clipnotes.compat.carried import class_of, end_rule
 from clipnotes.compat.compiled import refuse_compiled
 from clipnotes.compat.weights import token_table
 from clipnotes.model import eos_positions
+from clipnotes.prompts.frozen import frozen
 from clipnotes.prompts.layout import check_n_ctx
 from clipnotes.prompts.substitute import check_ctx, check_end, places, random_ctx, substitute
 
@@ -69,16 +70,12 @@ def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[N
         _check_readable(tower, args[0], positions)
         return mixed
 
-    flags = [(weight, weight.requires_grad) for weight in model.parameters() if weight is not ctx]
     handle = embeddings.token_embedding.register_forward_hook(hook)
     try:
-        for weight, _ in flags:
-            weight.requires_grad_(False)
-        yield
+        with frozen(model, but=ctx):
+            yield
     finally:
         handle.remove()
-        for weight, flag in flags:
-            weight.requires_grad_(flag)
 
 
 def _check_readable(tower: Any, input_ids: Tensor, positions: Tensor) -> None:

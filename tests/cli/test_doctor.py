@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from clipnotes import checkpoints, doctor
-from repository import pyproject
+from repository import ROOT, pyproject
 
 
 def problems():
@@ -15,16 +15,28 @@ def problems():
 
 
 def test_the_needs_are_those_of_the_project():
-    project = pyproject()["project"]
-    assert [f"{name}>={least}" for name, least in doctor.NEEDED.items()] == project["dependencies"]
-    assert project["requires-python"] == f">={doctor.PYTHON}"
+    project, (python, packages) = pyproject()["project"], doctor.needs()
+    assert project["name"] == doctor.PACKAGE
+    assert [f"{name}>={least}" for name, least in packages.items()] == project["dependencies"]
+    assert project["requires-python"] == f">={python}"
+
+
+def test_a_checkout_that_is_not_installed_says_so(monkeypatch):
+    def missing(name):
+        raise doctor.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "requires", missing)
+    first, last = doctor.examine()
+    assert first.problem.startswith("not installed")
+    assert first.mend == f"python -m pip install -e {ROOT}"
+    assert last.found == "not looked at before the packages are there"
 
 
 def test_nothing_is_wrong_here(monkeypatch):
     monkeypatch.delenv("CLIPNOTES_MODEL", raising=False)
     found = {one.what: one for one in doctor.examine()}
     assert problems() == {}
-    assert found.keys() == {"python", *doctor.NEEDED, "device", "Emoji-CLIP", "model"}
+    assert found.keys() == {"python", *doctor.needs()[1], "device", "Emoji-CLIP", "model"}
     assert "checksums agree" in found["Emoji-CLIP"].found
     assert "64 pixels in patches of 8, 128 numbers" in found["model"].found
 

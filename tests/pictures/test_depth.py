@@ -163,4 +163,4 @@ def test_what_was_assumed_of_a_file_is_said(tmp_path):
     Image.fromarray((LADDER * 273).astype(np.uint16)).save(tmp_path / "a.tif")
     (read,) = each([str(tmp_path / "a.tif")], lambda image: image.getpixel((3, 3)))
     assert read.made == (255, 255, 255)
-    assert read.said.startswith("its 16 bits use the lowest 12 alone")
+    assert read.remark.startswith("its 16 bits use the lowest 12 alone")

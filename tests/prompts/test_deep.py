@@ -8,7 +8,8 @@ import torch
 import clipnotes
 from clipnotes.compat import checkpoint_layers, text_tower, vision_tower
 from clipnotes.prompts import VPT, MaPLe
-from clipnotes.prompts.deep import encode_with_prompts, frozen, in_layers
+from clipnotes.prompts.deep import encode_with_prompts, in_layers
+from clipnotes.prompts.frozen import frozen
 from reference import agree, assert_close, pixels
 from reference_visual import deep_clip, encode_images
 

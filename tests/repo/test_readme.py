@@ -118,7 +118,8 @@ def test_the_four_ways_and_conda_are_told():
 
 
 def test_the_processor_of_what_was_measured_is_named():
-    results = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    path = ROOT / "clipnotes" / "measured" / "speed.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
     assert f"{results['about']['cpu']}, {results['about']['threads']} threads" in README
     on_gpu = (ROOT / "benchmarks" / "on_gpu.json").exists()
     assert ("has been run on a graphics processor yet" in README) is not on_gpu

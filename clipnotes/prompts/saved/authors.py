@@ -96,41 +96,25 @@ def read_cocoop(path: str | os.PathLike[str], clip: Clip) -> dict[str, Tensor]:
             f"{path} is no checkpoint of CoCoOp, which has one context and {', '.join(NETWORK)}; "
             "one of CoOp is opened by PromptLearner.from_coop"
         )
-    found = {"ctx": state["ctx"]} | {ours: state[theirs] for theirs, ours in NETWORK.items()}
-    wide, width = text_projection(clip.model).out_features, found["ctx"].shape[1]
+    weights = {"ctx": state["ctx"]} | {ours: state[theirs] for theirs, ours in NETWORK.items()}
+    wide, width = text_projection(clip.model).out_features, weights["ctx"].shape[1]
     narrow = max(1, wide // SHRINK)
     wanted = [(narrow, wide), (narrow,), (width, narrow), (width,)]
-    if [tuple(found[name].shape) for name in NETWORK.values()] != wanted:
-        shapes = [tuple(found[name].shape) for name in NETWORK.values()]
+    shapes = [tuple(weights[name].shape) for name in NETWORK.values()]
+    if shapes != wanted:
         raise ValueError(
             f"the network in {path} has the shapes {shapes}, and for this model it needs {wanted}; "
             "load the CLIP that it was learned with"
         )
-    if not all(bool(value.isfinite().all()) for value in found.values()):
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise ValueError(f"the network in {path} is not finite; take another checkpoint")
-    return {name: value.detach().float() for name, value in found.items()}
+    return {name: value.detach().float() for name, value in weights.items()}
 
 
 def _read(path: str | os.PathLike[str], clip: Clip) -> dict[str, Any]:
     """Open a checkpoint; check its context, and that it was learned with this model."""
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise ValueError(f"no file {path}; give a checkpoint of CoOp, such as model.pth.tar-50")
-    # Before torch 2.5 nothing can be let through, and a file with a schedule is refused.
-    allowed: Any = getattr(torch.serialization, "safe_globals", lambda _: nullcontext())
-    try:
-        with allowed(_stand_ins()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        said = f": it names {named[1]}" if named else ""
-        raise ValueError(
-            f"{path} holds more than tensors, or is damaged, and opening it could run a stranger's "
-            f"code{said}. Where you trust the file, save its state_dict alone"
-        ) from error
-    except Exception as error:  # what torch makes of a damaged file, in many versions
-        said = (str(error) or type(error).__name__).split("\n", 1)[0]
-        raise ValueError(f"{path} is no checkpoint of torch, or is damaged: {said}") from error
+    content = _load(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
     state = state if isinstance(state, dict) else {}
     ctx = state.get("ctx")
@@ -150,14 +134,34 @@ def _read(path: str | os.PathLike[str], clip: Clip) -> dict[str, Any]:
         )
     prefix = state.get("token_prefix")  # (n_classes, 1, D): the start token's vector, each time
     if isinstance(prefix, Tensor) and prefix.shape[1:] == (1, table.shape[1]) and len(prefix):
-        theirs = prefix[0, 0].float()
         mine = table[clip.tokenizer.bos_token_id].detach().float().cpu()
-        if not _alike(theirs, mine):
+        if not _alike(prefix[0, 0].float(), mine):
             raise ValueError(
                 f"the start token's vector in {path} is not this model's, so the context was "
                 "learned with another CLIP; load that one"
             )
     return state
+
+
+def _load(path: Path) -> Any:
+    """Read a file of torch without running code from it."""
+    if not path.is_file():
+        raise ValueError(f"no file {path}; give a checkpoint of CoOp, such as model.pth.tar-50")
+    # Before torch 2.5 nothing can be let through, and a file with a schedule is refused.
+    allowed: Any = getattr(torch.serialization, "safe_globals", lambda _: nullcontext())
+    try:
+        with allowed(_stand_ins()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        names = f": it names {named[1]}" if named else ""
+        raise ValueError(
+            f"{path} holds more than tensors, or is damaged, and opening it could run a stranger's "
+            f"code{names}. Where you trust the file, save its state_dict alone"
+        ) from error
+    except Exception as error:  # what torch makes of a damaged file, in many versions
+        reason = (str(error) or type(error).__name__).split("\n", 1)[0]
+        raise ValueError(f"{path} is no checkpoint of torch, or is damaged: {reason}") from error
 
 
 def _check_keys(path: str | os.PathLike[str], state: dict[str, Any], known: set[str]) -> None:
@@ -205,9 +209,9 @@ def _check_classes(
         # What stands there? The nearest tokens, up to the end.
         nearest = torch.cdist(suffix[i].float(), table).argmin(dim=1).tolist()
         upto = nearest.index(end) if end in nearest else len(nearest)
-        said = clip.tokenizer.decode(nearest[:upto]).strip().removesuffix(".").strip()
+        their_name = clip.tokenizer.decode(nearest[:upto]).strip().removesuffix(".").strip()
         raise ValueError(
-            f"class {i} is {name!r}, and in {path} its context belongs to {said!r}; give the "
+            f"class {i} is {name!r}, and in {path} its context belongs to {their_name!r}; give the "
             "classes of the training, in its order. CoOp had replaced the underscores in names by "
             "spaces"
         )
@@ -224,11 +228,11 @@ def _stand_ins() -> list[Any]:
     def plain_dict(*_: Any) -> dict[Any, Any]:
         return {}
 
-    found: list[Any] = [dict]
+    classes: list[Any] = [dict]
     names = {"torch.optim.lr_scheduler": "CosineAnnealingLR", "torch.optim.sgd": "SGD"}
     for module, name in names.items():
-        found.append(type(name, (), {"__module__": module}))
+        classes.append(type(name, (), {"__module__": module}))
     # weights_only fills nothing but plain dicts; the optimizer's state is a defaultdict(dict).
     plain_dict.__module__, plain_dict.__name__ = "collections", "defaultdict"
     plain_dict.__qualname__ = plain_dict.__name__
-    return [*found, plain_dict]
+    return [*classes, plain_dict]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import platform
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from clipnotes.checkpoints import EMOJI_CLIP, Clip
-from clipnotes.compat import text_tower, vision_tower
+from clipnotes.compat import text_tower
 from clipnotes.compat.weights import token_table
 from clipnotes.prompts.saved import identity
 
@@ -38,16 +37,8 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "recipe": (dict,),
     "versions": (dict,),
 }
-# Format 1 knew one method, and had its options among the fields.
-OLD_OPTIONS = ("n_ctx", "position", "per_class", "template")
-# What cards had not at first; what they do not say is not compared.
+# The first cards did not have these yet. What a card does not say is not compared.
 LATER: dict[str, Any] = {"recipe": {}, "settings": {}, "tables": {}, "probe": {}, "tokens": None}
-
-# How far the probes of the same weights may be apart, by the dtype: other devices, and TF32, round
-# otherwise. Of other weights, that are told to compute the same, less.
-SAME_WEIGHTS = {"float64": 5e-3, "float32": 5e-3}  # others are in half precision
-HALF = 5e-2
-OTHER_WEIGHTS = 1e-4
 
 
 def model_name(clip: Clip) -> str:
@@ -112,29 +103,26 @@ def make_card(
     for what, value in (("shots", shots), ("seed", seed)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise TypeError(f"{what} is {value!r}; give a whole number, or None")
-    numbers: dict[str, float] = {}
-    for name, score in (scores or {}).items():
-        try:
-            numbers[str(name)] = float(score)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"the score {name!r} is {score!r}; give a number") from error
-        if not math.isfinite(numbers[str(name)]):
-            raise ValueError(f"the score {name!r} is {score!r}; give a finite number")
-    for name, said in (recipe or {}).items():
-        if not isinstance(said, (str, int, float)):
-            raise TypeError(f"{name!r} in the recipe is {said!r}; give a text or a number")
+    numbers = {str(name): _number(name, score) for name, score in (scores or {}).items()}
+    for name, value in (recipe or {}).items():
+        if not isinstance(value, (str, int, float)):
+            raise TypeError(f"{name!r} in the recipe is {value!r}; give a text or a number")
+    model, kinds = clip.model, ("text", "vision") if vision else ("text",)
+    towers = {kind: identity.tower_of(model, kind) for kind in kinds}
+    table = token_table(text_tower(model))
     return {
         "format": FORMAT,
         "method": method,
         "options": dict(options),
         "model": model_name(clip),
-        "text_tower": identity.text_tower_digest(clip.model),
-        "vision_tower": identity.vision_tower_digest(clip.model) if vision else None,
-        "settings": _settings(clip, vision),
-        "tables": _tables(clip, vision),
-        "probe": _probe(clip, vision),
+        "text_tower": identity.text_tower_digest(model),
+        "vision_tower": identity.vision_tower_digest(model) if vision else None,
+        "settings": {kind: identity.settings(tower) for kind, tower in towers.items()},
+        "tables": {kind: identity.tables_digest(tower) for kind, tower in towers.items()},
+        "probe": {"dtype": identity.dtype_of(model)}
+        | {kind: identity.probe(model, kind) for kind in kinds},
         "tokens": identity.tokens_digest(clip.tokenizer, classnames),
-        "width": _width(clip),
+        "width": table.embedding_dim,
         "classnames": list(classnames),
         "shots": shots,
         "seed": seed,
@@ -144,95 +132,14 @@ def make_card(
     }
 
 
-def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
-    """Raise unless a prompt was learned with a model that computes what this one does.
-
-    Weights, settings and tokenizer must be those on the card, as far as the prompt depends on them,
-    and the probe's features equal. Other weights in the layers with the same features, as a merged
-    adapter gives, are taken with a warning.
-
-    Args:
-        clip: The model.
-        card: Of the prompt.
-
-    Raises:
-        TypeError: The model has no such tower, or no projection of it.
-        ValueError: Its token vectors have another width, or it computes something else.
-
-    Example:
-        >>> import clipnotes
-        >>> clip = clipnotes.load()
-        >>> check_fits(clip, make_card(clip, method="coop", options={}, classnames=["rose"]))
-    """
-    width = _width(clip)
-    mine = model_name(clip) or "a model without a name"
-    theirs = card["model"] or "a model without a name"
-    if card["width"] != width:
-        raise ValueError(
-            f"the prompt has vectors of {card['width']} numbers (learned with {theirs}), and the "
-            f"tokens of {mine} have {width}; load the model that it was learned with"
-        )
-    vision = card["vision_tower"] is not None
-    digests = {"text": identity.text_tower_digest(clip.model)}
-    if vision:
-        digests["vision"] = identity.vision_tower_digest(clip.model)
-    wanted = {kind: card[f"{kind}_tower"] for kind in digests}
-    other = {kind for kind in digests if digests[kind] != wanted[kind]}
-    said = {
-        kind: f"the prompt was learned with the {kind} tower {wanted[kind][:12]} of {theirs}; "
-        f"that of {mine} is {digests[kind][:12]}"
-        for kind in digests
-    }
-    refused = (
-        "Load the model that it was learned with; one in half precision counts as another, so "
-        "load the prompt before you call half()"
-    )
-    probe = _probe(clip, vision) if card["probe"] else {}
-    for kind in sorted(digests):
-        if kind in other and not _probe_tells(clip, kind, card):
-            raise ValueError(f"{said[kind]}. {refused}")
-        _check_settings(kind, _tower(clip, kind), card["settings"].get(kind, {}))
-        if kind not in card["probe"]:
-            continue
-        off = identity.distance(probe[kind], card["probe"][kind])
-        limits = [SAME_WEIGHTS.get(str(p.get("dtype")), HALF) for p in (probe, card["probe"])]
-        if not off <= (OTHER_WEIGHTS if kind in other else max(limits)):
-            if kind in other:
-                raise ValueError(f"{said[kind]}. {refused}")
-            raise ValueError(
-                f"the {kind} tower of {mine} has the weights that the prompt was learned with, and "
-                f"computes something else: its features differ by {off:.1g} of their length. Set "
-                "what changes them as it was: adapters on or off, LoRA's alpha, a module that was "
-                "replaced, a hook"
-            )
-    if card["tokens"] not in (None, identity.tokens_digest(clip.tokenizer, card["classnames"])):
-        raise ValueError(
-            f"the tokenizer of {mine} makes other tokens of the class names, or of two sentences, "
-            f"than that of {theirs}, with which the prompt was learned; load that one"
-        )
-    for kind in sorted(other):
-        warnings.warn(
-            f"{said[kind]}. Both compute the same, as when an adapter was merged, so the prompt is "
-            "taken",
-            stacklevel=3,
-        )
-
-
-def _probe_tells(clip: Clip, kind: str, card: Mapping[str, Any]) -> bool:
-    """Say whether what the probe does not see, the tables, is the same."""
-    if kind not in card["probe"]:
-        return False
-    return bool(card["tables"].get(kind) == identity.tables_digest(_tower(clip, kind)))
-
-
-def _check_settings(kind: str, tower: Any, wanted: Mapping[str, Any]) -> None:
-    found = identity.settings(tower)
-    for name, value in wanted.items():
-        if name in found and found[name] != value:
-            raise ValueError(
-                f"the {kind} tower computes with {name} {found[name]!r}, and the prompt was "
-                f"learned with {value!r}: load the model with the configuration that it had then"
-            )
+def _number(name: str, score: Any) -> float:
+    try:
+        number = float(score)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"the score {name!r} is {score!r}; give a number") from error
+    if not math.isfinite(number):
+        raise ValueError(f"the score {name!r} is {score!r}; give a finite number")
+    return number
 
 
 def check_card(file: Path, card: Any) -> dict[str, Any]:
@@ -243,7 +150,7 @@ def check_card(file: Path, card: Any) -> dict[str, Any]:
         card: What was read.
 
     Returns:
-        The card; one of an older format as it would be written now.
+        The card, with every field that cards have now.
 
     Raises:
         ValueError: Something is missing or of another kind, or the format is not known.
@@ -251,20 +158,15 @@ def check_card(file: Path, card: Any) -> dict[str, Any]:
     Example:
         >>> check_card(Path("prompt.safetensors"), {"format": 9})
         Traceback (most recent call last):
-        ValueError: prompt.safetensors has the format 9, and this clipnotes reads 1 and 2; open it\
-...
+        ValueError: prompt.safetensors has the format 9, and this clipnotes reads 2; open it with...
     """
     if not isinstance(card, dict) or not isinstance(card.get("format"), int):
         raise damaged(file, "its card says no format")
-    if card["format"] not in (1, FORMAT):
+    if card["format"] != FORMAT:
         raise ValueError(
-            f"{file} has the format {card['format']}, and this clipnotes reads 1 and {FORMAT}; "
+            f"{file} has the format {card['format']}, and this clipnotes reads {FORMAT}; "
             "open it with the clipnotes that wrote it"
         )
-    if card["format"] == 1:
-        options = {name: card[name] for name in OLD_OPTIONS if name in card}
-        card = {name: value for name, value in card.items() if name not in OLD_OPTIONS}
-        card |= {"format": FORMAT, "method": "coop", "options": options, "vision_tower": None}
     card = LATER | card
     for name, types in FIELDS.items():
         value = card.get(name)
@@ -290,33 +192,6 @@ def damaged(file: Path, what: str) -> ValueError:
     return ValueError(f"{file} is damaged: {what}; save it again")
 
 
-def _width(clip: Clip) -> int:
-    return token_table(text_tower(clip.model)).embedding_dim
-
-
-def _tower(clip: Clip, kind: str) -> Any:
-    return text_tower(clip.model) if kind == "text" else vision_tower(clip.model)
-
-
-def _settings(clip: Clip, vision: bool) -> dict[str, Any]:
-    kinds = ("text", "vision") if vision else ("text",)
-    return {kind: identity.settings(_tower(clip, kind)) for kind in kinds}
-
-
-def _tables(clip: Clip, vision: bool) -> dict[str, str]:
-    kinds = ("text", "vision") if vision else ("text",)
-    return {kind: identity.tables_digest(_tower(clip, kind)) for kind in kinds}
-
-
-def _probe(clip: Clip, vision: bool) -> dict[str, Any]:
-    table = token_table(text_tower(clip.model))
-    found: dict[str, Any] = {"dtype": str(table.weight.dtype).removeprefix("torch.")}
-    found["text"] = identity.text_probe(clip.model)
-    if vision:
-        found["vision"] = identity.vision_probe(clip.model)
-    return found
-
-
 def _versions() -> dict[str, str]:
     def of(distribution: str) -> str:
         try:
@@ -324,5 +199,5 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:  # a checkout that is not installed
             return "not installed"
 
-    found = {"clipnotes": of("clipnotes-book"), "python": platform.python_version()}
-    return found | {name: of(name) for name in ("torch", "transformers")}
+    ours = {"clipnotes": of("clipnotes-book"), "python": platform.python_version()}
+    return ours | {name: of(name) for name in ("torch", "transformers")}

@@ -8,6 +8,7 @@ of one picture, which are made by counting and mean nothing.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -126,51 +127,55 @@ def tokens_digest(tokenizer: Any, classnames: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
-def text_probe(model: nn.Module) -> list[float]:
-    """Compute some numbers of the features of one fixed row of tokens.
+def probe(model: nn.Module, kind: str) -> list[float]:
+    """Compute some numbers of the features of one fixed row of tokens, or of one fixed image.
 
     Args:
-        model: ``CLIPModel`` or ``CLIPTextModelWithProjection``.
+        model: ``CLIPModel``, or one of the halves of it that have a projection.
+        kind: "text" or "vision", the tower that computes them.
 
     Raises:
         ValueError: They are not finite.
 
     Example:
         >>> import clipnotes
-        >>> len(text_probe(clipnotes.load().model))
+        >>> len(probe(clipnotes.load().model, "text"))
         32
     """
+    with _as_in_use(model, next(tower_of(model, kind).parameters()).device):
+        features = _text_features(model) if kind == "text" else _image_features(model)
+    if not bool(features.isfinite().all()):
+        raise ValueError("the features of this model are not finite, so nothing fits it")
+    # Seven digits are what float32 has.
+    return [float(f"{number:.7g}") for number in features.flatten()[:KEPT].double().tolist()]
+
+
+def tower_of(model: nn.Module, kind: str) -> Any:
+    """Find the "text" or the "vision" tower of a model."""
+    return text_tower(model) if kind == "text" else vision_tower(model)
+
+
+def dtype_of(model: nn.Module) -> str:
+    """Name the dtype that a model computes texts in, as in "float32"."""
+    return str(token_table(text_tower(model)).weight.dtype).removeprefix("torch.")
+
+
+def _text_features(model: nn.Module) -> Tensor:
     tower: Any = text_tower(model)
     table = token_table(tower)
     length = min(LENGTH, tower.embeddings.position_embedding.num_embeddings)
     counted = [[i * table.num_embeddings // length for i in range(length)]]
     input_ids = torch.tensor(counted, device="cpu").to(table.weight.device)
-    with _as_in_use(model, input_ids.device):
-        states = tower(input_ids=input_ids)[0]  # (1, N, D)
-        return _numbers(text_projection(model)(states[:, -1]))
+    states = tower(input_ids=input_ids)[0]  # (1, N, D)
+    return text_projection(model)(states[:, -1])
 
 
-def vision_probe(model: nn.Module) -> list[float]:
-    """Compute some numbers of the features of one fixed picture.
-
-    Args:
-        model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
-
-    Raises:
-        ValueError: They are not finite.
-
-    Example:
-        >>> import clipnotes
-        >>> len(vision_probe(clipnotes.load().model))
-        32
-    """
+def _image_features(model: nn.Module) -> Tensor:
     tower: Any = vision_tower(model)
     shape = (1, tower.config.num_channels, tower.config.image_size, tower.config.image_size)
-    counted = torch.arange(shape[1] * shape[2] * shape[3], dtype=torch.float64, device="cpu")
+    counted = torch.arange(math.prod(shape), dtype=torch.float64, device="cpu")
     pixel_values = counted.pow(1.1).sin().view(shape)  # no two patches alike
-    weight = tower.embeddings.class_embedding
-    with _as_in_use(model, weight.device):
-        return _numbers(image_features(model, pixel_values.to(weight)))
+    return image_features(model, pixel_values.to(tower.embeddings.class_embedding))
 
 
 @contextmanager
@@ -187,13 +192,6 @@ def _as_in_use(model: nn.Module, device: torch.device) -> Iterator[None]:
         stack.enter_context(torch.autocast(device.type, enabled=False))
         stack.enter_context(torch.no_grad())
         yield
-
-
-def _numbers(features: Tensor) -> list[float]:
-    """Round the first numbers: seven digits are what float32 has."""
-    if not bool(features.isfinite().all()):
-        raise ValueError("the features of this model are not finite, so nothing fits it")
-    return [float(f"{number:.7g}") for number in features.flatten()[:KEPT].double().tolist()]
 
 
 def distance(ours: Sequence[float], theirs: Sequence[float]) -> float:

@@ -8,7 +8,8 @@ import torch
 
 import clipnotes
 from clipnotes.prompts.saved import card
-from clipnotes.prompts.saved.card import check_fits, make_card
+from clipnotes.prompts.saved.card import make_card
+from clipnotes.prompts.saved.fits import check_fits
 
 ROSE = {"method": "coop", "options": {}, "classnames": ["rose"]}
 

@@ -12,8 +12,9 @@ from torch import nn
 import clipnotes
 from clipnotes.compat import text_tower, vision_tower
 from clipnotes.prompts import VPT, PromptLearner
-from clipnotes.prompts.saved.card import check_card, check_fits, make_card
-from clipnotes.prompts.saved.identity import distance, text_probe, tokens_digest, vision_probe
+from clipnotes.prompts.saved.card import check_card, make_card
+from clipnotes.prompts.saved.fits import check_fits
+from clipnotes.prompts.saved.identity import distance, probe, tokens_digest
 from few_pictures import CLASSES, small_learner
 from saved_prompts import changed, rewrite
 from wrapped_layers import Lora, wrap
@@ -53,9 +54,9 @@ def test_another_configuration_is_refused_and_named(clip, tower, name):
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_probe_sees_each_of_them_by_itself(clip, name):
     other = rebuilt(clip, **{name: OTHERS[name][0]})
-    assert distance(text_probe(other.model), text_probe(clip.model)) > 5e-3
+    assert distance(probe(other.model, "text"), probe(clip.model, "text")) > 5e-3
     other = rebuilt(clip, "vision_config", **{name: OTHERS[name][0]})
-    assert distance(vision_probe(other.model), vision_probe(clip.model)) > 5e-3
+    assert distance(probe(other.model, "vision"), probe(clip.model, "vision")) > 5e-3
 
 
 def test_what_only_the_vision_tower_does_is_no_matter_to_words(clip):
@@ -167,8 +168,8 @@ def test_tokens_are_the_same_in_every_version(clip):
 
 def test_the_probe_is_the_same_in_every_version(clip):
     for found, expected in (
-        (text_probe(clip.model), [0.61838, -0.18418, -0.88375]),
-        (vision_probe(clip.model), [-0.61372, 0.50547, -1.65617]),
+        (probe(clip.model, "text"), [0.61838, -0.18418, -0.88375]),
+        (probe(clip.model, "vision"), [-0.61372, 0.50547, -1.65617]),
     ):
         assert found[:3] == pytest.approx(expected, abs=1e-4)
 
@@ -196,7 +197,7 @@ def test_what_the_probe_does_not_see_is_compared_by_itself(clip, tmp_path, kind)
         tower.embeddings.position_embedding.weight[-1] += 1
 
     other = changed(clip, change)
-    assert text_probe(other.model) == text_probe(clip.model)
+    assert probe(other.model, "text") == probe(clip.model, "text")
     with pytest.raises(ValueError, match=f"learned with the {kind} tower"):
         VPT.load(tmp_path, other)
 
@@ -246,10 +247,10 @@ def test_the_probe_leaves_the_model_as_it_was(clip):
     for tower in (text_tower(model), vision_tower(model)):
         for layer in tower.encoder.layers:
             layer.self_attn.dropout = 0.5
-    assert text_probe(model) == text_probe(model)
-    assert vision_probe(model) == vision_probe(model)
+    assert probe(model, "text") == probe(model, "text")
+    assert probe(model, "vision") == probe(model, "vision")
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert distance(text_probe(model), text_probe(clip.model)) < 1e-5
+        assert distance(probe(model, "text"), probe(clip.model, "text")) < 1e-5
     assert [module.training for module in model.modules()] == before
     assert all(weight.grad is None for weight in model.parameters())
 

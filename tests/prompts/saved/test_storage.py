@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import clipnotes
 from clipnotes.compat import text_tower, vision_tower
-from clipnotes.prompts import PromptLearner, load_prompt
+from clipnotes.prompts import PromptLearner
 from clipnotes.prompts.saved import storage
 from clipnotes.prompts.saved.card import FIELDS, model_name
 from clipnotes.prompts.saved.identity import text_tower_digest
@@ -203,7 +203,8 @@ OPTIONS = {"n_ctx": 2, "position": "end", "per_class": False, "template": "{}."}
 @pytest.mark.parametrize(
     ("card", "words"),
     [
-        ({"format": 3}, "has the format 3, and this clipnotes reads 1 and 2"),
+        ({"format": 1}, "has the format 1, and this clipnotes reads 2; open it with"),
+        ({"format": 3}, "has the format 3, and this clipnotes reads 2; open it with"),
         ({"format": None}, "says no format"),
         ({"width": "128"}, "says width '128'"),
         ({"classnames": "rose"}, "says classnames 'rose'"),
@@ -224,23 +225,6 @@ def test_a_card_that_is_wrong(clip, tmp_path, card, words):
     rewrite(tmp_path, **card)
     with pytest.raises(ValueError, match=words):
         PromptLearner.load(tmp_path, clip)
-
-
-def test_a_prompt_of_the_first_format(clip, tmp_path):
-    learner = small_learner(clip, position="middle")
-    learner.save(tmp_path)
-    card = storage.read_prompt(tmp_path)[1]
-    first = {**card, **card["options"], "format": 1}
-    for name in ("method", "options", "vision_tower"):
-        del first[name]
-    save_file(
-        {"ctx": learner.ctx.detach()},
-        tmp_path / "prompt.safetensors",
-        metadata={storage.KEY: json.dumps(first)},
-    )
-    assert storage.read_prompt(tmp_path)[1] == card
-    assert agree(PromptLearner.load(tmp_path, clip)(), learner())
-    assert agree(load_prompt(tmp_path, clip)(), learner())
 
 
 def test_integers_stay_integers(clip, tmp_path):

@@ -1,0 +1,42 @@
+"""``clipnotes trace``: the call chain of a model, printed or as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from clipnotes.cli import terminal
+
+
+def trace(
+    model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="A directory or a hub id. Default: CLIPNOTES_MODEL or Emoji-CLIP."),
+    ] = None,
+    text: Annotated[str, typer.Option(help="The text to run it on.")] = "a tulip",
+    html: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write a page that folds, instead of printing."),
+    ] = None,
+    force: terminal.Force = False,
+) -> None:
+    """Run a model once, on a text and a blank picture, and print who calls whom with what."""
+    if html is not None:
+        terminal.check_new(html, force)
+    import torch
+    from PIL import Image
+
+    from clipnotes.files import write_atomically
+    from clipnotes.trace import trace as run
+
+    clip = terminal.load_model(model)
+    pixel_values = clip.preprocess([Image.new("RGB", (64, 64), "white")])
+    with torch.no_grad():
+        calls = run(clip.model, **clip.tokenize([text]), pixel_values=pixel_values)
+    if html is None:
+        typer.echo(str(calls))
+    else:
+        write_atomically(html, calls.to_html().encode())
+        terminal.tell(f"wrote {html}")
