@@ -8,7 +8,6 @@ from reference import randomise
 from reference_text import random_clip, text_config
 
 SIZES = {"vocab_size": 20, "max_position_embeddings": 9, "eos_token_id": 19}
-
 IDS = torch.tensor([[1, 5, 7, 9, 4, 19, 19], [1, 8, 6, 3, 19, 19, 19]])
 
 

@@ -206,9 +206,7 @@ def test_the_longest_prompt_is_that_of_most_tokens(clip):
 
 # From ImageNet's classes; "(" and "?" have no such token here, and split instead.
 SIGNS = ["kite (bird of prey)", "tulip", "what?", "missile (or two)", "a ;)"]
-
 JOINED = 3990
-
 MARKS = ("bos", "eos", "pad", "unk")
 
 
