@@ -129,11 +129,6 @@ def test_a_context_inside_of_a_word_is_refused(clip):
     ("changed", "error", "message"),
     [
         ({"names": "tulip"}, TypeError, r"give a list, \['tulip'\]"),
-        ({"names": []}, ValueError, "no class was given"),
-        ({"names": ["tulip", 3]}, TypeError, "class 1 is a int"),
-        ({"names": ["tulip", ""]}, ValueError, "class 1 is ''"),
-        ({"names": [" \n"]}, ValueError, "class 0 is"),
-        ({"names": ["dog", "tulip", "dog"]}, ValueError, "'dog' is class 0 and class 2"),
         ({"names": ["dog", "a <|endoftext|> b"]}, ValueError, r"class 'a <.*end token"),
         ({"names": ["<|startoftext|>"]}, ValueError, r"start or end token"),
         ({"n_ctx": 0}, ValueError, "n_ctx is 0: at least one"),

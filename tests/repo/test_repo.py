@@ -15,11 +15,6 @@ from packaging.utils import canonicalize_name
 from adopt import text_files
 from repository import ROOT, pyproject, repository_url, text_of
 
-if sys.version_info >= (3, 11):
-    pass
-else:
-    pass
-
 
 def read_yaml(name):
     return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
@@ -146,6 +141,15 @@ FLOORS = {
 SAME_FLOOR = [{"data", "pictures"}, {"checkpoints", "pictures"}]
 
 
+def sources():
+    """The source of each module of the package, by its name."""
+    modules = {}
+    for file in (ROOT / "clipnotes").glob("**/*.py"):
+        name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        modules[name.removesuffix(".__init__")] = text_of(file)
+    return modules
+
+
 def imported(source, modules):
     """The package's modules that a module imports, also inside of its functions."""
     for node in ast.walk(ast.parse(source)):
@@ -170,13 +174,8 @@ def floors_broken(sources):
     return broken
 
 
-def test_imports_point_downwards(root):
-    files = [*(root / "clipnotes").glob("**/*.py")]
-    names = [".".join(file.relative_to(root).with_suffix("").parts) for file in files]
-    modules = {
-        name.removesuffix(".__init__"): file.read_text(encoding="utf-8")
-        for name, file in zip(names, files, strict=True)
-    }
+def test_imports_point_downwards():
+    modules = sources()
     rooms = {name.split(".")[1] for name in modules if "." in name}
     assert rooms == set(FLOORS), "a new room needs a floor"
     assert floors_broken(modules) == []
@@ -184,13 +183,8 @@ def test_imports_point_downwards(root):
     assert floors_broken(upwards) == ["clipnotes.data imports clipnotes.explorer"]
 
 
-def test_no_module_imports_itself_by_way_of_others(root):
-    files = [*(root / "clipnotes").glob("**/*.py")]
-    names = [".".join(file.relative_to(root).with_suffix("").parts) for file in files]
-    modules = {
-        name.removesuffix(".__init__"): file.read_text(encoding="utf-8")
-        for name, file in zip(names, files, strict=True)
-    }
+def test_no_module_imports_itself_by_way_of_others():
+    modules = sources()
     graph = {
         name: {one for one in imported(source, modules) if one in modules and one != name}
         for name, source in modules.items()
