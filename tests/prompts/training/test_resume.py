@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 import clipnotes
 from clipnotes.prompts import KgCoOp, PromptLearner, fit, random_crop_and_flip
 from clipnotes.prompts.training import fit as training
+from clipnotes.prompts.training.resume import digest
 from few_pictures import CLASSES, fruits, pictures, small_learner
 from reference import agree
 from stopped_runs import RECIPE, Counts, Stops
@@ -327,3 +328,11 @@ def test_a_penalty_makes_another_run(clip, tmp_path):
     fit(small_learner(clip), *given, checkpoint=path, **RECIPE)
     with pytest.raises(ValueError, match=r"What differs: penalty \(None there, \['KgCoOp', .*here"):
         fit(learner, *given, checkpoint=path, penalty=KgCoOp(learner), **RECIPE)
+
+
+def test_what_is_digested_apart_is_not_taken_for_what_is_together():
+    parts = [(b"ab", b"c"), (b"a", b"bc"), (b"abc",), (b"abc", b""), ("abc",), ("a", "bc"), ()]
+    parts += [(torch.zeros(2),), (torch.zeros(2, 1),), (torch.zeros(2).long(),), (torch.ones(2),)]
+    assert len({digest(*some) for some in parts}) == len(parts)
+    assert digest(torch.arange(6).view(2, 3).T) == digest(torch.arange(6).view(2, 3).T.contiguous())
+    assert digest(b"abc", 1) == digest(b"abc", 1)
