@@ -13,21 +13,15 @@ from clipnotes.prompts import PromptLearner
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.layout import Layout
 from reference import assert_close
-from reference_prompts import NAMES, POSITIONS, prompt_clip
+from reference_prompts import MANY, NAMES, POSITIONS, prompt_clip
 
-MANY = ["dog", "dog sled", "tulip", "x", "a rose, red", "steam locomotive", "x x x x x", "dogs"]
-
-
-@pytest.fixture(autouse=True)
-def no_warning(recwarn):
-    """The fast path says when it is not taken: here it must be."""
-    yield
-    assert [str(warning.message) for warning in recwarn] == []
+# The fast path says when it is not taken: here it must be.
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.mark.parametrize("per_class", [False, True])
 @pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("names", [MANY, MANY[:1], ["dog sled"], ["dog", "dog sled"]])
+@pytest.mark.parametrize("names", [MANY, ["dog sled"]])
 def test_equals_the_plain_path_on_emoji_clip(clip, names, position, per_class):
     for n_ctx, template in ((1, "{}"), (16, "{}."), (5, "a photo of a {}, of course")):
         layout = Layout.build(

@@ -14,16 +14,10 @@ from clipnotes.prompts import encode as encoding
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.packed import bytes_per_token, run_chunk
-from reference_prompts import NAMES, POSITIONS
+from reference_prompts import MANY, NAMES, POSITIONS
 
-MANY = ["dog", "dog sled", "tulip", "x", "a rose, red", "steam locomotive", "x x x x x", "dogs"]
-
-
-@pytest.fixture(autouse=True)
-def no_warning(recwarn):
-    """The fast path says when it is not taken: here it must be."""
-    yield
-    assert [str(warning.message) for warning in recwarn] == []
+# The fast path says when it is not taken: here it must be.
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 # Nothing in vain

@@ -1,4 +1,4 @@
-"""CoOp's recipe: its rates, its order of pictures, its epochs and its optimizer."""
+"""CoOp's recipe: its learning rates, its order of pictures and its optimizer."""
 
 import pytest
 import torch

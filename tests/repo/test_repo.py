@@ -137,6 +137,7 @@ FLOORS = {
     **{"published": 4, "doctor": 4, "exercises": 4},
     **{"learn": 5, "compare": 6, "cli": 7, "__main__": 8},
 }
+
 # Not yet: a picture's parts lie beside what reads files for a model.
 SAME_FLOOR = [{"data", "pictures"}, {"checkpoints", "pictures"}]
 
@@ -192,25 +193,3 @@ def test_no_module_imports_itself_by_way_of_others():
     graph.pop("clipnotes")  # its names are looked up when asked for
     order = graphlib.TopologicalSorter(graph)
     order.prepare()  # raises CycleError, which names the circle
-
-
-def test_the_readme_s_lines_run(root, tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text("utf-8"), re.S)
-    assert len(blocks) == 2
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    for block in blocks:  # the second one says that it goes on from there
-        exec(compile(block, "README.md", "exec"), names)
-    assert names["probabilities"].shape == (3, 20)
-    assert (names["again"].ctx == names["learner"].ctx).all()
-    assert 0 < names["scores"].accuracy <= 1
-
-
-def test_the_readme_s_commands_are_there(root):
-    from clipnotes.cli import app
-
-    commands = {command.callback.__name__ for command in app.registered_commands}
-    named = re.findall(
-        r"^clipnotes (\w+)|`clipnotes (\w+)", (root / "README.md").read_text(encoding="utf-8"), re.M
-    )
-    assert {one or other for one, other in named} == commands
