@@ -151,17 +151,6 @@ def test_logits_of_each_layer_are_those_of_a_tower_that_ends_there(
             )
 
 
-def test_the_last_logits_are_the_model_s_own(clip):
-    ids = clip.tokenize(["a tulip", "a beetle", "a red apple"])
-    picture = pixels(clip.model.config.vision_config, 4)
-    with torch.no_grad():
-        states = compat.vision_states(clip.model, picture)
-        texts = normalize(compat.text_features(clip.model, **ids), dim=-1)
-        found = looking.logits_by_layer(clip.model, states.hidden_states, texts)
-        theirs = clip.model(pixel_values=picture, **ids).logits_per_image
-    assert_close("logits", found[-1], theirs)
-
-
 def test_each_patch_is_compared_with_each_text(model, states, texts):
     tower, hidden = compat.vision_tower(model), states.hidden_states[-2]
     with torch.no_grad():

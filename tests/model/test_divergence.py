@@ -26,10 +26,6 @@ def pair():
     return CLIP.from_transformers(theirs), theirs, inputs
 
 
-def test_equal_models_do_not_part(pair):
-    assert first_divergence(*pair) is None
-
-
 def test_emoji_clip_does_not_part(clip):
     model = copy.deepcopy(clip.model).float()
     inputs = dict(clip.tokenizer(["a tulip", "a beetle"], padding=True, return_tensors="pt"))
