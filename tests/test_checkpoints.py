@@ -1,26 +1,17 @@
-"""load() and Clip: what they give, and that nothing is loaded halfway."""
+"""load() and Clip: what they give, and what they refuse."""
 
-import json
-import re
-import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import CLIPProcessor
 
 import clipnotes
 from clipnotes.checkpoints import EMOJI_CLIP
 from clipnotes.data import load_emoji
-
-
-@pytest.fixture
-def copy(tmp_path):
-    """A copy of the embedded model's directory that a test may damage."""
-    return shutil.copytree(EMOJI_CLIP, tmp_path / "model")
 
 
 def test_the_embedded_model_is_small_float32_and_in_evaluation_mode(clip):
@@ -120,60 +111,6 @@ def test_unknown_name_names_the_choices(name):
         assert choice in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("files", "missing"),
-    [
-        (["config.json"], "lacks config.json"),
-        (["model.safetensors"], "lacks model.safetensors or model.safetensors.index.json"),
-        (["preprocessor_config.json"], "lacks preprocessor_config.json or processor_config.json"),
-        (["tokenizer.json", "merges.txt"], "lacks tokenizer.json or vocab.json and merges.txt"),
-    ],
-)
-def test_missing_file(copy, files, missing):
-    for file in files:
-        (copy / file).unlink()
-    with pytest.raises(ValueError, match=re.escape(missing)):
-        clipnotes.load(copy)
-
-
-@pytest.mark.parametrize("content", ['["rose", "tulip"]', "{not json", "3"])
-def test_a_json_file_that_transformers_does_not_read_may_hold_anything(copy, content):
-    for name in ("labels.json", "modules.json", "trainer_state.json"):
-        (copy / name).write_text(content)
-    assert clipnotes.load(copy).encode_text(["a tulip"]).shape == (1, 128)
-
-
-@pytest.mark.parametrize(
-    "file",
-    [
-        *("config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"),
-        *("added_tokens.json", "special_tokens_map.json", "vocab.json", "processor_config.json"),
-        "model.safetensors.index.json",
-    ],
-)
-@pytest.mark.parametrize("content", [b"", b"{broken", b"\xff\xfe", b"[1, 2]"])
-def test_damaged_json_is_named(copy, file, content):
-    (copy / file).write_bytes(content)
-    with pytest.raises(ValueError, match=re.escape(str(copy / file))):
-        clipnotes.load(copy)
-
-
-@pytest.mark.parametrize(
-    ("sums", "words"),
-    [
-        ("nonsense\n", "has the line 'nonsense'"),
-        (f"{'0' * 64}  ../config.json\n", "has the line"),
-        ("\n", "does not name model.safetensors"),
-        (f"{'0' * 64}  gone.txt\n{'0' * 64}  model.safetensors\n", "names gone.txt, which cannot"),
-        (f"{'0' * 64} *model.safetensors\n", "is not the file that SHA256SUMS"),
-    ],
-)
-def test_checksums_are_read_with_care(copy, sums, words):
-    (copy / "SHA256SUMS").write_text(sums)
-    with pytest.raises(ValueError, match=re.escape(words)):
-        clipnotes.load(copy)
-
-
 def test_a_file_is_not_a_model():
     with pytest.raises(ValueError, match="is a file; give the directory that it is in"):
         clipnotes.load(EMOJI_CLIP / "config.json")
@@ -190,96 +127,12 @@ def test_a_name_too_long_for_a_path():
         clipnotes.load("a/" + "b" * 300)
 
 
-def test_weights_that_are_not_finite(copy):
-    (copy / "SHA256SUMS").unlink()
-    tensors = load_file(copy / "model.safetensors")
-    tensors["text_projection.weight"][3, 4] = float("nan")
-    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"the tensor text_projection\.weight in .* is not finite"):
-        clipnotes.load(copy)
-
-
-def test_a_configuration_with_fewer_layers_than_the_file(copy):
-    (copy / "SHA256SUMS").unlink()
-    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
-    config["vision_config"]["num_hidden_layers"] -= 1
-    (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="they have too much: 16 tensors"):
-        clipnotes.load(copy)
-
-
-def test_a_processor_for_another_size(copy):
-    (copy / "SHA256SUMS").unlink()
-    (copy / "preprocessor_config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"makes pictures of \(224, 224\) pixels, and its model"):
-        clipnotes.load(copy)
-
-
-def test_a_tokenizer_of_another_model(copy):
-    (copy / "SHA256SUMS").unlink()
-    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
-    config["text_config"]["eos_token_id"] = 17
-    (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="ends a text with 17"):
-        clipnotes.load(copy)
-
-
 def test_what_a_processor_saves_loads(clip, tmp_path):
     clip.model.save_pretrained(tmp_path)
     CLIPProcessor(clip.image_processor, clip.tokenizer).save_pretrained(tmp_path)
     again = clipnotes.load(tmp_path)
     dot = [Image.effect_noise((40, 50), 90)]
     torch.testing.assert_close(again.encode_image(dot), clip.encode_image(dot))
-
-
-def test_truncated_weights(copy):
-    weights = copy / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match="not the file that SHA256SUMS beside it describes"):
-        clipnotes.load(copy)
-    (copy / "SHA256SUMS").unlink()
-    with pytest.raises(ValueError, match="are damaged or do not fit"):
-        clipnotes.load(copy)
-
-
-def test_tampered_weights(copy):
-    weights = copy / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-5] ^= 1
-    weights.write_bytes(content)
-    with pytest.raises(ValueError, match="was changed or is damaged"):
-        clipnotes.load(copy)
-
-
-def test_tensor_gone(copy):
-    (copy / "SHA256SUMS").unlink()
-    tensors = load_file(copy / "model.safetensors")
-    del tensors["vision_model.post_layernorm.weight"]
-    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match="they lack 1 tensors"):
-        clipnotes.load(copy)
-
-
-def test_tensor_of_another_shape(copy):
-    (copy / "SHA256SUMS").unlink()
-    tensors = load_file(copy / "model.safetensors")
-    tensors["visual_projection.weight"] = tensors["visual_projection.weight"][:, :-1].contiguous()
-    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match="are damaged or do not fit"):
-        clipnotes.load(copy)
-
-
-def test_pickled_weights_are_never_read(copy):
-    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"lacks model\.safetensors"):
-        clipnotes.load(copy)
-
-
-def test_another_kind_of_model(copy):
-    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
-    (copy / "config.json").write_text(json.dumps({**config, "model_type": "siglip"}))
-    with pytest.raises(ValueError, match="type 'siglip'; clipnotes opens models of type 'clip'"):
-        clipnotes.load(copy)
 
 
 def test_bad_pictures(clip):
@@ -326,14 +179,10 @@ def test_bad_templates_and_classes(clip):
     for template in ("no place", "{} and {}"):
         with pytest.raises(ValueError, match="it needs one"):
             clip.classify(dot, ["a"], template=template)
-    with pytest.raises(ValueError, match="give at least one name"):
-        clip.classify(dot, [])
     with pytest.raises(TypeError, match=r"give a list, \['tulip'\]"):
         clip.classify(dot, "tulip")
     with pytest.raises(TypeError, match="the template is a NoneType"):
         clip.classify(dot, ["a"], template=None)
-    with pytest.raises(TypeError, match="class 1 is a int"):
-        clip.classify(dot, ["a", 2])
     assert clip.classify(dot, ["a"], template="{} {x}").tolist() == [[1.0]], "other braces stay"
 
 

@@ -74,9 +74,23 @@ def test_a_name_that_is_there_twice_is_told_apart_by_a_word(clip):
     assert check_classnames(apart, clip.tokenizer) == apart
 
 
-def test_a_name_must_be_text(clip):
-    with pytest.raises(ValueError, match=r"class 1 .* is no valid text"):
-        check_classnames(["a", "caf\udce9"], clip.tokenizer)
+@pytest.mark.parametrize(
+    ("names", "error", "words"),
+    [
+        ("tulip", TypeError, r"give a list, \['tulip'\]"),
+        ([], ValueError, "no class was given: give at least one name"),
+        (["tulip", 3], TypeError, "class 1 is a int"),
+        (["tulip", ""], ValueError, "class 1 is ''"),
+        ([" \n"], ValueError, "class 0 is"),
+        (["a", "caf\udce9"], ValueError, "class 1 .* is no valid text"),
+    ],
+)
+def test_what_is_no_name_is_refused(names, error, words):
+    with pytest.raises(error, match=words):
+        check_classnames(names)
+
+
+def test_any_text_may_be_a_name(clip):
     assert check_classnames(["a\u200b", "茶", "👩\u200d🚀"], clip.tokenizer)
 
 

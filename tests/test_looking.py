@@ -78,18 +78,12 @@ def test_maps_of_a_picture_that_is_not_square_lie_as_the_picture_does(model, tex
         for column in range(4):
             vectors = looking.shared_vectors(model, hidden[:, 1 + column])
             assert_close("column", maps[:, :, 0, column], vectors @ texts.T)
-    found = looking.by_offset(states.attentions[0], grid)
-    assert found.shape == (states.attentions[0].shape[1], 1, 7)
-    for right in range(-3, 4):
-        pairs = [
-            states.attentions[0][:, :, 1 + x, 1 + x + right] for x in range(4) if 0 <= x + right < 4
-        ]
-        assert_close(f"offset {right}", found[:, 0, 3 + right], torch.stack(pairs).mean((0, 1)))
 
 
-@pytest.mark.parametrize("grid", [(2, 3), (3, 2)])
-def test_offsets_down_and_across_are_told_apart(grid):
-    attention, (rows, columns) = random_attention(2, 3, 7, 7), grid
+@pytest.mark.parametrize("grid", [None, (2, 3), (3, 2), (1, 4)])
+def test_attention_by_offset_is_a_mean_over_the_pairs_that_stand_so(grid):
+    rows, columns = grid or (3, 3)  # a square unless it is said
+    attention = random_attention(2, 3, 1 + rows * columns, 1 + rows * columns)
     found = looking.by_offset(attention, grid)
     assert found.shape == (3, 2 * rows - 1, 2 * columns - 1)
     for down in range(1 - rows, rows):
@@ -100,9 +94,19 @@ def test_offsets_down_and_across_are_told_apart(grid):
                 for x in range(columns)
                 if 0 <= y + down < rows and 0 <= x + right < columns
             ]
-            mean = torch.stack(pairs).mean((0, 1))
+            mean = torch.stack(pairs).mean((0, 1))  # over pairs and pictures
             at = found[:, rows - 1 + down, columns - 1 + right]
             assert_close(f"offset {down}, {right}", at, mean)
+
+
+def test_attention_by_offset_names_what_it_cannot_take():
+    attention = random_attention(2, 3, 10, 10)
+    with pytest.raises(ValueError, match="do not fill a square"):
+        looking.by_offset(attention[..., :9, :9])
+    with pytest.raises(ValueError, match=r"of shape \(10, 10\)"):
+        looking.by_offset(attention[0, 0])
+    with pytest.raises(TypeError, match="is a NoneType"):
+        looking.by_offset(None)
 
 
 def test_rollout_adds_up_all_ways_through_the_layers():
@@ -124,30 +128,8 @@ def test_rollout_adds_up_all_ways_through_the_layers():
     for nothing in (None, (None, None), [*attentions[:2], None]):  # what older ones give
         with pytest.raises(TypeError, match=r"is a NoneType.*SDPA.*vision_states.*eager"):
             looking.rollout(nothing)
-    with pytest.raises(TypeError, match="is a NoneType"):
-        looking.by_offset(None)
     with pytest.raises(ValueError, match=r"of shape \(4, 4\)"):
         looking.rollout(list(attentions[0, 0]))
-
-
-def test_attention_by_offset_is_a_mean_over_the_pairs_that_stand_so():
-    attention, side = random_attention(2, 3, 10, 10), 3
-    found = looking.by_offset(attention)
-    assert found.shape == (3, 5, 5)
-    for down in range(-2, 3):
-        for right in range(-2, 3):
-            pairs = [
-                attention[:, :, 1 + y * side + x, 1 + (y + down) * side + x + right]
-                for y in range(side)
-                for x in range(side)
-                if 0 <= y + down < side and 0 <= x + right < side
-            ]
-            mean = torch.stack(pairs).mean((0, 1))  # over pairs and pictures
-            assert_close(f"offset {down}, {right}", found[:, 2 + down, 2 + right], mean)
-    with pytest.raises(ValueError, match="do not fill a square"):
-        looking.by_offset(attention[..., :9, :9])
-    with pytest.raises(ValueError, match=r"of shape \(10, 10\)"):
-        looking.by_offset(attention[0, 0])
 
 
 def test_logits_of_each_layer_are_those_of_a_tower_that_ends_there(
@@ -167,17 +149,6 @@ def test_logits_of_each_layer_are_those_of_a_tower_that_ends_there(
             assert_close(
                 f"{passed} layers", found[passed], short.logit_scale.exp() * vectors @ texts.T
             )
-
-
-def test_the_last_logits_are_the_model_s_own(clip):
-    ids = clip.tokenize(["a tulip", "a beetle", "a red apple"])
-    picture = pixels(clip.model.config.vision_config, 4)
-    with torch.no_grad():
-        states = compat.vision_states(clip.model, picture)
-        texts = normalize(compat.text_features(clip.model, **ids), dim=-1)
-        found = looking.logits_by_layer(clip.model, states.hidden_states, texts)
-        theirs = clip.model(pixel_values=picture, **ids).logits_per_image
-    assert_close("logits", found[-1], theirs)
 
 
 def test_each_patch_is_compared_with_each_text(model, states, texts):

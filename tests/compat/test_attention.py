@@ -64,22 +64,14 @@ def assert_refused(clip, words):
 
 
 @looks_up
-def test_one_s_own_is_noticed(clip, monkeypatch):
-    monkeypatch.setitem(REGISTRY, "mine", mine)
-    own = with_attention(clip, "mine")
-    words = rf"'mine', which is {__name__}\.mine"
+@pytest.mark.parametrize("name", ["mine", "sdpa"], ids=["one's own", "in sdpa's place"])
+def test_a_registered_function_of_one_s_own_is_noticed(clip, monkeypatch, name):
     usual = PromptLearner(clip, NAMES, init="an emoji of a")()
-    assert (assert_plain(own, f"the attention is {words}") - usual).abs().max() > 1e-3
-    assert_refused(own, words)
-
-
-@looks_up
-def test_a_replaced_sdpa_of_transformers_is_noticed(clip, monkeypatch):
-    usual = PromptLearner(clip, NAMES, init="an emoji of a")()
-    monkeypatch.setitem(REGISTRY, "sdpa", mine)
-    words = rf"'sdpa', which is {__name__}\.mine"
-    assert (assert_plain(clip, f"the attention is {words}") - usual).abs().max() > 1e-3
-    assert_refused(clip, words)
+    monkeypatch.setitem(REGISTRY, name, mine)
+    other = with_attention(clip, name)
+    words = rf"'{name}', which is {__name__}\.mine"
+    assert (assert_plain(other, f"the attention is {words}") - usual).abs().max() > 1e-3
+    assert_refused(other, words)
 
 
 @looks_up

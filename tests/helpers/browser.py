@@ -15,6 +15,7 @@ from chromium import FLAGS, MISSING, find_chromium
 from pages import weights_of
 
 MEAN = -1
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 ROUNDED = 0.0005 + 1e-6  # three decimals are shown
 
 

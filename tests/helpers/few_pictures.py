@@ -3,10 +3,12 @@
 import torch
 import torch.nn.functional as F
 
+from clipnotes import compat
 from clipnotes.data import load_emoji
 from clipnotes.prompts import PromptLearner
 
 CLASSES = ["grapes", "melon", "banana", "cherries", "tomato"]
+
 STYLES = ["noto", "fxemoji", "emojione"]
 
 
@@ -32,3 +34,15 @@ def pictures(clip, n, seed=0):
 
 # 15 pictures in batches of 7: the last has one, so the second process has none of it.
 RECIPE = {"epochs": 3, "batch_size": 7, "seed": 2, "schedule": "constant"}
+
+
+def count_encoded(monkeypatch):
+    """Write down how many pictures are encoded at a time."""
+    encode, sizes = compat.image_features, []
+
+    def image_features(model, pixel_values):
+        sizes.append(len(pixel_values))
+        return encode(model, pixel_values)
+
+    monkeypatch.setattr(compat, "image_features", image_features)
+    return sizes

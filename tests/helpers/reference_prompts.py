@@ -77,6 +77,7 @@ NAMES = ["tulip", "steam locomotive", "x", "a rose, red"]
 
 
 POSITIONS = ["end", "middle", "front"]
+MANY = ["dog", "dog sled", "tulip", "x", "a rose, red", "steam locomotive", "x x x x x", "dogs"]
 
 
 def images(clip, n=5, seed=0):

@@ -7,8 +7,7 @@ from clipnotes import Clip, compat
 from reference import randomise, vision_config
 
 HALF = 0.5 / 255 + 1e-6  # what rounding to 8 bits may change
-
-
+PROMPT = "an emoji of a red umbrella"
 TEXTS = ["an emoji of a tiger", "a tulip", "</script><script>document.title='taken'</script>"]
 
 

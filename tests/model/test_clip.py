@@ -12,7 +12,9 @@ from reference import assert_close, assert_same_stages, pixels, tiny_clip, tiny_
 from reference_text import assert_same_clip, assert_same_text_stages, random_clip, texts, tiny_text
 
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
+
 IDS = torch.tensor([[1, 5, 19, 0], [1, 7, 8, 19]])
+
 IMAGES = torch.randn(2, 3, 8, 8)
 
 
@@ -63,12 +65,6 @@ def test_more_texts_than_images_and_images_of_another_size():
     assert_close("logits", result.logits_per_image, expected.logits_per_image, scale=scale)
     assert torch.equal(result.logits_per_text, result.logits_per_image.T)
     assert result.loss is None
-
-
-def test_features_have_length_one():
-    output = small()(IDS, IMAGES)
-    for features in (output.text_embeds, output.image_embeds):
-        assert_close("length", features.norm(dim=-1), torch.ones(2))
 
 
 def test_given_vectors_and_all_states_go_through():
@@ -134,12 +130,10 @@ def test_from_transformers_says_what_is_missing():
         ({"pixel_values": IMAGES}, "no text was given"),
         ({"input_ids": IDS}, "no image was given"),
         ({"input_ids": IDS + 1, "pixel_values": IMAGES}, "input_ids is 20 at"),
-        ({"input_ids": IDS[:0], "pixel_values": IMAGES}, r"\(0, 4\) holds no token"),
         (
             {"input_ids": IDS, "pixel_values": IMAGES, "position_ids": torch.arange(74, 78)},
             "position_ids is 77 at",
         ),
-        ({"input_ids": IDS, "pixel_values": IMAGES[:0]}, "holds no image: pass pixel_values"),
         ({"input_ids": IDS, "pixel_values": IMAGES[..., :4]}, "is 8 x 4 .* made for 8 x 8"),
         (
             {"input_ids": IDS, "pixel_values": IMAGES[:1], "return_loss": True},
@@ -159,11 +153,6 @@ def test_wrong_inputs_are_named_before_any_work(inputs, says):
 def test_the_loss_is_about_pairs(shape):
     with pytest.raises(ValueError, match=r"pass \(B, B\)"):
         contrastive_loss(torch.zeros(shape))
-
-
-def test_the_loss_is_the_same_from_both_sides():
-    logits = torch.randn(5, 5)
-    assert_close("loss", contrastive_loss(logits), contrastive_loss(logits.T))
 
 
 def test_the_loss_is_computed_on_the_device_of_the_logits():

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPTextModelWithProjection
 
@@ -25,71 +26,55 @@ def pair():
     return CLIP.from_transformers(theirs), theirs, inputs
 
 
-def test_equal_models_do_not_part(pair):
-    assert first_divergence(*pair) is None
-
-
 def test_emoji_clip_does_not_part(clip):
     model = copy.deepcopy(clip.model).float()
     inputs = dict(clip.tokenizer(["a tulip", "a beetle"], padding=True, return_tensors="pt"))
     inputs["pixel_values"] = pixels(model.config.vision_config, 0)
     ours = CLIP.from_transformers(model)
     assert first_divergence(ours, model, inputs) is None
-    ours.text_model.encoder.layers[2].mlp.activation = nn.functional.gelu
+    ours.text_model.encoder.layers[2].mlp.activation = F.gelu
     found = first_divergence(ours, model, inputs)
     assert found.stage == "text_model.encoder.layers.2.mlp.fc2, what goes in"
 
 
-def wrong_weight(clip):
-    clip.text_model.encoder.layers[1].mlp.fc1.weight.data[0, 0] += 0.1
+MUTATIONS = {
+    "weight": (
+        lambda clip: clip.text_model.encoder.layers[1].mlp.fc1.weight.data[0, 0].add_(0.1),
+        f"{ONE}.mlp.fc1, what comes out",
+    ),
+    "table": (
+        lambda clip: clip.text_model.embeddings.token_embedding.weight.data.add_(0.1),
+        "text_model.embeddings.token_embedding, what comes out",
+    ),
+    "positions": (
+        lambda clip: clip.text_model.embeddings.position_ids.copy_(torch.arange(9).roll(1)),
+        "text_model.embeddings.position_embedding, what goes in",
+    ),
+    "scale": (
+        lambda clip: setattr(clip.text_model.encoder.layers[1].self_attn, "scale", 1.0),
+        f"{ONE}.self_attn.out_proj, what goes in",
+    ),
+    "activation": (
+        lambda clip: setattr(clip.text_model.encoder.layers[1].mlp, "activation", F.gelu),
+        f"{ONE}.mlp.fc2, what goes in",
+    ),
+    "end": (
+        lambda clip: setattr(clip.text_model, "_ends", lambda ids: torch.zeros_like(ids[:, 0])),
+        "text_projection, what goes in",
+    ),
+    "patches": (
+        lambda clip: clip.vision_model.embeddings.patch_embedding.weight.data.mul_(1.01),
+        "vision_model.embeddings.patch_embedding, what comes out",
+    ),
+    "class token": (
+        lambda clip: clip.vision_model.embeddings.class_embedding.data.add_(0.1),
+        "vision_model.embeddings, what comes out",
+    ),
+    "temperature": (lambda clip: clip.logit_scale.data.add_(0.1), "output logits_per_text"),
+}
 
 
-def wrong_table(clip):
-    clip.text_model.embeddings.token_embedding.weight.data += 0.1
-
-
-def wrong_positions(clip):
-    clip.text_model.embeddings.position_ids = clip.text_model.embeddings.position_ids.roll(1)
-
-
-def wrong_scale(clip):
-    clip.text_model.encoder.layers[1].self_attn.scale = 1.0
-
-
-def wrong_activation(clip):
-    clip.text_model.encoder.layers[1].mlp.activation = nn.functional.gelu
-
-
-def wrong_end(clip):
-    clip.text_model._ends = lambda ids: torch.zeros(len(ids), dtype=torch.int64)
-
-
-def wrong_patches(clip):
-    clip.vision_model.embeddings.patch_embedding.weight.data *= 1.01
-
-
-def wrong_class_token(clip):
-    clip.vision_model.embeddings.class_embedding.data += 0.1
-
-
-def wrong_temperature(clip):
-    clip.logit_scale.data += 0.1
-
-
-@pytest.mark.parametrize(
-    ("mutate", "stage"),
-    [
-        (wrong_weight, f"{ONE}.mlp.fc1, what comes out"),
-        (wrong_table, "text_model.embeddings.token_embedding, what comes out"),
-        (wrong_positions, "text_model.embeddings.position_embedding, what goes in"),
-        (wrong_scale, f"{ONE}.self_attn.out_proj, what goes in"),
-        (wrong_activation, f"{ONE}.mlp.fc2, what goes in"),
-        (wrong_end, "text_projection, what goes in"),
-        (wrong_patches, "vision_model.embeddings.patch_embedding, what comes out"),
-        (wrong_class_token, "vision_model.embeddings, what comes out"),
-        (wrong_temperature, "output logits_per_text"),
-    ],
-)
+@pytest.mark.parametrize(("mutate", "stage"), MUTATIONS.values(), ids=MUTATIONS.keys())
 def test_the_first_stage_is_named(pair, mutate, stage):
     mutate(pair[0])
     found = first_divergence(*pair)
@@ -116,11 +101,12 @@ def test_a_tower_is_compared_with_the_tower_in_any_class():
         ours.final_layer_norm.eps = 1.0
         stage = "final_layer_norm, what comes out"
         assert first_divergence(ours, theirs, inputs).stage == stage
-    theirs = tiny_vision(0)
-    ours, inputs = VisionTower.from_transformers(theirs), {"pixel_values": pixels(theirs.config, 0)}
-    assert first_divergence(ours, theirs, inputs) is None
-    ours.post_layernorm.eps = 1.0
-    assert first_divergence(ours, theirs, inputs).stage == "post_layernorm, what comes out"
+    inputs = {"pixel_values": pixels(clip.config.vision_config, 0)}
+    for theirs in (clip, tiny_vision(0, image_size=8, patch_size=4, num_channels=3)):
+        ours = VisionTower.from_transformers(theirs)
+        assert first_divergence(ours, theirs, inputs) is None
+        ours.post_layernorm.eps = 1.0
+        assert first_divergence(ours, theirs, inputs).stage == "post_layernorm, what comes out"
 
 
 def test_another_pooled_vector_is_found_in_the_output():
@@ -156,12 +142,6 @@ def test_a_module_called_twice_has_two_stages():
     assert found == Divergence("layer, what goes in, call 2", 1.0, 3.0, (2,), (2,))
 
 
-def test_the_tolerance_is_relative_to_large_values(pair):
-    ours, theirs, inputs = pair
-    wrong_weight(ours)
-    assert first_divergence(ours, theirs, inputs, tolerance=10.0) is None
-
-
 class Shift(nn.Module):
     def __init__(self, by):
         super().__init__()
@@ -190,12 +170,6 @@ def test_equal_models_do_not_part_at_any_tolerance():
 def test_both_run_in_evaluation_mode(training):
     pair = [nn.Sequential(nn.Dropout(0.5)).train(mode) for mode in training]
     assert first_divergence(*pair, {"input": torch.ones(100)}) is None
-
-
-def test_the_vision_tower_is_found_in_a_whole_clip():
-    clip = tiny_clip(0)
-    inputs = {"pixel_values": pixels(clip.config.vision_config, 0)}
-    assert first_divergence(VisionTower.from_transformers(clip), clip, inputs) is None
 
 
 class Returns(nn.Module):

@@ -10,6 +10,7 @@ from clipnotes.model import MLP, Attention, Encoder, EncoderLayer, quick_gelu
 from reference import agree, assert_close, check_defaults_of_layers, randomise
 
 SIZES = {"hidden_size": 12, "num_attention_heads": 3, "intermediate_size": 20}
+
 ATTENTION = {"hidden_size": 12, "num_attention_heads": 3}
 
 
@@ -29,11 +30,6 @@ def test_activations_are_those_of_transformers(dtype):
     for name in ("quick_gelu", "gelu"):
         mlp = MLP(hidden_size=4, intermediate_size=4, hidden_act=name)
         torch.testing.assert_close(mlp.activation(x), ACT2FN[name](x))
-
-
-def test_quick_gelu_is_not_gelu():
-    x = torch.linspace(-6, 6, 10_001)
-    assert 0.0200 < (quick_gelu(x) - F.gelu(x)).abs().max() < 0.0205
 
 
 @pytest.mark.parametrize("mask", [None, "causal", "padding", "per head"])
@@ -78,25 +74,6 @@ def test_attention_is_that_of_pytorch():
     expected, expected_weights = theirs(x, x, x, attn_mask=mask, average_attn_weights=False)
     assert_close("weights", weights, expected_weights)
     assert_close("mixed", mixed, expected)
-
-
-def test_attention_weights_are_shares_and_respect_the_mask():
-    attend = randomise(Attention(**ATTENTION), 0)
-    _, weights = attend(torch.randn(2, 7, 12), causal(7), output_attentions=True)
-    assert weights.shape == (2, 3, 7, 7)
-    assert_close("sums", weights.sum(-1), torch.ones(2, 3, 7))
-    assert torch.equal(weights, weights.tril())
-
-
-def test_a_causal_mask_hides_the_future():
-    encoder = randomise(Encoder(num_hidden_layers=2, **SIZES), 0)
-    x = torch.randn(1, 7, 12)
-    changed = torch.cat([x[:, :4], torch.randn(1, 3, 12)], dim=1)
-    for flag in (False, True):
-        a = encoder(x, causal(7), output_attentions=flag).last_hidden_state
-        b = encoder(changed, causal(7), output_attentions=flag).last_hidden_state
-        assert_close("past", a[:, :4], b[:, :4])
-        assert not torch.allclose(a[:, 4:], b[:, 4:])
 
 
 def test_only_the_fused_path_uses_the_fused_kernel(monkeypatch):
@@ -146,14 +123,6 @@ def test_softmax_of_half_precision_is_taken_in_float32():
     # to 0.998, and that would leave a gradient of 0.3.
     weights.sum().backward()
     assert attend.q_proj.bias.grad.abs().max() < 1e-3
-
-
-def test_layer_is_pre_norm_with_two_residuals():
-    layer = randomise(EncoderLayer(**SIZES), 0)
-    x = torch.randn(2, 5, 12)
-    middle = x + layer.self_attn(layer.layer_norm1(x))[0]
-    expected = middle + layer.mlp(layer.layer_norm2(middle))
-    assert agree(layer(x)[0], expected)
 
 
 def test_encoder_collects_what_goes_in_and_comes_out():

@@ -1,38 +1,27 @@
-"""The fast path against the plain one: features, gradients, memory, and what it leaves alone."""
+"""The fast path against the plain one: features, gradients, and what it leaves alone."""
 
 import copy
-import gc
-import weakref
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from both_paths import assert_same_paths, draw_ctx, gradients_and_features
 from clipnotes.compat import checkpoint_layers, text_tower
 from clipnotes.prompts import PromptLearner
-from clipnotes.prompts import encode as encoding
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.layout import Layout
-from clipnotes.prompts.packed import bytes_per_token, run_chunk
 from reference import assert_close
-from reference_prompts import NAMES, POSITIONS, prompt_clip
+from reference_prompts import MANY, NAMES, POSITIONS, prompt_clip
 
-MANY = ["dog", "dog sled", "tulip", "x", "a rose, red", "steam locomotive", "x x x x x", "dogs"]
-
-
-@pytest.fixture(autouse=True)
-def no_warning(recwarn):
-    """The fast path says when it is not taken: here it must be."""
-    yield
-    assert [str(warning.message) for warning in recwarn] == []
+# The fast path says when it is not taken: here it must be.
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.mark.parametrize("per_class", [False, True])
 @pytest.mark.parametrize("position", POSITIONS)
-@pytest.mark.parametrize("names", [MANY, MANY[:1], ["dog sled"], ["dog", "dog sled"]])
+@pytest.mark.parametrize("names", [MANY, ["dog sled"]])
 def test_equals_the_plain_path_on_emoji_clip(clip, names, position, per_class):
     for n_ctx, template in ((1, "{}"), (16, "{}."), (5, "a photo of a {}, of course")):
         layout = Layout.build(
@@ -44,6 +33,7 @@ def test_equals_the_plain_path_on_emoji_clip(clip, names, position, per_class):
 
 
 WORDS = st.sampled_from(["x", "dog", "tulip", "steam", "red"])
+
 NAME = st.lists(WORDS, min_size=1, max_size=7).map(" ".join)
 
 
@@ -108,26 +98,28 @@ def test_double_precision(clip):
             assert_close(name, ours.float(), theirs)
 
 
-def test_the_model_may_change_its_dtype_after_the_learner_was_built(clip):
-    model = copy.deepcopy(clip.model)
-    layout = Layout.build(clip.tokenizer, NAMES, 4, limit=32)
-    ctx = draw_ctx(clip, layout, False, scale=1)
-    single = encode(model, layout, ctx)
-    double = encode(model.double(), layout, ctx)
-    assert double.dtype == torch.float64
-    assert_close("features", double.float(), single)
-
-
-def test_autocast_and_missing_biases(clip):
-    model = copy.deepcopy(clip.model)
+def test_autocast(clip):
     layout = Layout.build(clip.tokenizer, NAMES, 4, limit=32)
     ctx = draw_ctx(clip, layout, False, scale=1)
     with torch.autocast("cpu", torch.bfloat16):
-        assert_same_paths(model, layout, ctx, 0.1)
-    for module in list(model.text_model.modules()):
-        if isinstance(module, torch.nn.Linear):
-            module.bias = None
-    assert_same_paths(model, layout, ctx)
+        assert_same_paths(clip.model, layout, ctx, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("mlp.fc1", "bias"),
+        ("mlp.fc2", "bias"),
+        ("self_attn.k_proj", "bias"),
+        ("layer_norm1", "bias"),
+        ("layer_norm2", "weight"),
+    ],
+)
+def test_towers_without_one_weight_or_bias(clip, module, name):
+    model = copy.deepcopy(clip.model)
+    setattr(text_tower(model).encoder.layers[1].get_submodule(module), name, None)
+    layout = Layout.build(clip.tokenizer, NAMES, 4, limit=32)
+    assert_same_paths(model, layout, draw_ctx(clip, layout, False, scale=1))
 
 
 def test_weights_are_read_each_time(clip):
@@ -156,76 +148,6 @@ def test_the_learner_takes_the_fast_path_unless_told(clip):
         assert_close("features", each(), plain())
 
 
-# Nothing in vain
-
-
-class Products(TorchDispatchMode):
-    """Count the multiplications of matrix products, and look at every tensor that is made."""
-
-    def __init__(self):
-        super().__init__()
-        self.flops = 0
-        self.made = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if func in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default):
-            a, b = [x for x in args if isinstance(x, torch.Tensor)][-2:]
-            self.flops += a.shape[0] * a.shape[1] * b.shape[1]
-        for made in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(made, torch.Tensor):
-                self.made.append((made.numel(), made.untyped_storage().data_ptr()))
-        return out
-
-
-def flops(model, layout, ctx, back=False, **kwargs):
-    with Products() as products:
-        features = encode(model, layout, ctx, **kwargs)
-        forward = products.flops
-        if back:
-            features.sum().backward()
-            return products.flops - forward
-    return forward
-
-
-@pytest.mark.parametrize("per_class", [False, True])
-@pytest.mark.parametrize("position", POSITIONS)
-def test_no_product_is_computed_in_vain(clip, position, per_class):
-    tower = text_tower(clip.model)
-    width, wide = tower.config.hidden_size, tower.config.intermediate_size
-    n_layers = len(tower.encoder.layers)
-    layout = Layout.build(clip.tokenizer, MANY, 8, limit=32, position=position)
-    ctx = draw_ctx(clip, layout, per_class).requires_grad_(True)
-    n_classes, n_all = len(MANY), int((layout.eos + 1).sum())
-    # Shared: start and context (or its half) once. Per class, or behind the names: the start.
-    common = 1 if per_class or position == "front" else {"end": 9, "middle": 5}[position]
-    rows = n_all - (n_classes - 1) * common
-    first = layout.ctx_positions.min(dim=1).values
-    constant = 0 if common > 1 else common + int((first - 1).sum())
-    attend, mlp = 4 * width**2, 2 * width * wide
-    head = n_classes * width * clip.model.config.projection_dim
-    kv = 2 * width**2
-    full = (n_layers - 1) * (attend + mlp)
-    asked = n_classes * (attend - kv + mlp)
-    assert flops(clip.model, layout, ctx) == rows * (full + kv) + asked + head
-    varying = rows - constant
-    assert flops(clip.model, layout, ctx, back=True) == varying * (full + kv) + asked + head
-
-
-def test_no_weight_is_copied(clip):
-    model = clip.model
-    layout = Layout.build(clip.tokenizer, NAMES, 4, limit=32)
-    ctx = draw_ctx(clip, layout, False).requires_grad_(True)
-    encode(model, layout, ctx)
-    smallest = min(w.numel() for w in model.text_model.encoder.parameters() if w.dim() == 2)
-    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    with Products() as products:
-        encode(model, layout, ctx).sum().backward()
-    fresh = [size for size, storage in products.made if storage not in weights]
-    assert len(fresh) > 100
-    assert max(fresh) < smallest
-
-
 def test_the_model_gets_no_gradient_and_keeps_its_settings(clip):
     model = copy.deepcopy(clip.model).train()
     checkpoint_layers(model)  # of no concern to the fast path
@@ -246,76 +168,6 @@ def test_the_model_gets_no_gradient_and_keeps_its_settings(clip):
     assert not frozen.requires_grad
 
 
-# Memory
-
-
-class Peak(TorchDispatchMode):
-    """Follow the bytes of living storages that were made inside."""
-
-    def __init__(self):
-        super().__init__()
-        self.alive, self.peak = {}, 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        given = {
-            x.untyped_storage().data_ptr()
-            for x in [*args, *(kwargs or {}).values()]
-            if isinstance(x, torch.Tensor)
-        }
-        for x in out if isinstance(out, (tuple, list)) else (out,):
-            if not isinstance(x, torch.Tensor):
-                continue
-            storage = x.untyped_storage()
-            key = storage.data_ptr()
-            if key in self.alive or key in given or not storage.nbytes():
-                continue
-            self.alive[key] = storage.nbytes()
-            weakref.finalize(storage, self.alive.pop, key, None)
-            self.peak = max(self.peak, sum(self.alive.values()))
-        return out
-
-
-def peak(model, layout, ctx, **kwargs):
-    encode(model, layout, ctx, **kwargs)  # packs
-    gc.collect()
-    with Peak() as seen:
-        features = encode(model, layout, ctx, **kwargs)
-        if features.requires_grad:
-            features.sum().backward()
-    return seen.peak
-
-
-@pytest.mark.parametrize("position", POSITIONS)
-def test_the_budget_is_kept(clip, position):
-    names = [f"{a} {b}" for a in ("x", "dog", "steam locomotive") for b in range(40)]
-    layout = Layout.build(clip.tokenizer, names, 8, limit=32, position=position)
-    ctx = draw_ctx(clip, layout, False).requires_grad_(True)
-    free = peak(clip.model, layout, ctx)
-    for part in (4, 10):
-        assert free / 40 < peak(clip.model, layout, ctx, memory=free // part) < free / part
-    with torch.no_grad():
-        assert peak(clip.model, layout, ctx) < free / 2
-        assert peak(clip.model, layout, ctx, memory=free // 20) < free / 20
-
-
-def test_without_gradient_a_chunk_may_be_larger(clip, monkeypatch):
-    layout = Layout.build(clip.tokenizer, MANY, 4, limit=32)
-    ctx = draw_ctx(clip, layout, False).requires_grad_(True)
-    tower, counts = text_tower(clip.model), []
-    n_tokens = int((layout.eos - 4).sum())  # start and context are common
-    budget = n_tokens * bytes_per_token(tower, int(layout.eos.max()) + 1, False)
-    monkeypatch.setattr(encoding, "run_chunk", lambda *a: counts.append(1) or run_chunk(*a))
-    for wanted in (True, False):
-        counts.clear()
-        with torch.set_grad_enabled(wanted):
-            encode(clip.model, layout, ctx, memory=budget)
-        assert (len(counts) > 1) == wanted
-    counts.clear()
-    PromptLearner(clip, NAMES, 4, memory=1)()
-    assert len(counts) == len(NAMES)
-
-
 def test_half_precision_does_not_lose_small_gradients(clip):
     """Of a shared context behind the names, each vector sums the gradients of all classes."""
     model = copy.deepcopy(clip.model).bfloat16()
@@ -328,27 +180,10 @@ def test_half_precision_does_not_lose_small_gradients(clip):
     assert (gradient - exact).norm() < 1.1 * (plain - exact).norm()
 
 
-def test_a_wrong_budget_is_refused(clip):
-    layout = Layout.build(clip.tokenizer, NAMES, 2, limit=32)
-    ctx = torch.zeros(2, 128)
-    for memory in (0, -5):
-        with pytest.raises(ValueError, match=rf"memory is {memory}: give a positive number"):
-            encode(clip.model, layout, ctx, memory=memory)
-    for memory in (1.5, "1 GB", True):
-        with pytest.raises(TypeError, match=r"memory is .*: give an integer"):
-            encode(clip.model, layout, ctx, memory=memory)
-    with pytest.raises(TypeError, match="memory is '1 GB'"):
-        PromptLearner(clip, NAMES, 2, memory="1 GB")
-
-
 def test_a_layout_for_a_longer_model_is_refused(clip):
     layout = Layout.build(clip.tokenizer, NAMES, 40, limit=77)
     with pytest.raises(ValueError, match=r"model (has )?positions (for|0 to)"):
         encode(clip.model, layout, torch.zeros(40, 128))
-    names = [" ".join(["x"] * 40)]
-    layout = Layout.build(clip.tokenizer, names, 2, limit=77)
-    with pytest.raises(ValueError, match="longest prompt has 45 tokens and the model positions"):
-        encode(clip.model, layout, torch.zeros(2, 128))
 
 
 def test_a_layout_may_be_as_long_as_the_model_and_no_longer(clip):

@@ -1,4 +1,6 @@
-"""Towers that are not what transformers built: the plain path's numbers, and one warning."""
+"""Towers that are not what transformers built: any part that differs is found, and the plain path
+gives the numbers, with one warning.
+"""
 
 import copy
 import warnings
@@ -11,7 +13,7 @@ from torch import nn
 
 import clipnotes
 from clipnotes.compat import text_projection, text_states, text_tower
-from clipnotes.prompts import LearnableTextEmbeddings, PromptLearner, inject
+from clipnotes.prompts import PromptLearner, inject
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.known import why_not
 from clipnotes.prompts.layout import Layout
@@ -19,23 +21,94 @@ from reference import assert_close
 from reference_prompts import NAMES
 from wrapped_layers import Lora, wrap
 
-
-class Shifted(nn.Linear):
-    """As wide as a linear layer, and different at every place of a text."""
-
-    def forward(self, x):
-        return super().forward(x) + torch.arange(x.shape[-2])[:, None]
-
-
-class Doubled(nn.GELU):
-    def forward(self, x):
-        return 2 * super().forward(x)
+HOOKS = [
+    "register_forward_hook",
+    "register_forward_pre_hook",
+    "register_full_backward_hook",
+    "register_full_backward_pre_hook",
+]
 
 
-def shifted(old):
-    new = Shifted(old.in_features, old.out_features)
-    new.load_state_dict(old.state_dict())
-    return new
+@pytest.fixture
+def model(clip):
+    return copy.deepcopy(clip.model)
+
+
+def reason_of(model):
+    return why_not(text_tower(model), text_projection(model))
+
+
+def parts(model):
+    """Each module that computes something, by the name that the reason gives it."""
+    modules = dict(text_tower(model).named_modules())
+    modules["the text tower"] = modules.pop("")
+    kept = {name: m for name, m in modules.items() if not isinstance(m, nn.ModuleList)}
+    return kept | {"text_projection": text_projection(model)}
+
+
+@pytest.mark.parametrize("register", HOOKS)
+def test_a_hook_on_any_of_them(model, register):
+    for name, module in parts(model).items():
+        handle = getattr(module, register)(lambda *_: None)
+        assert reason_of(model) == f"{name} has a hook"
+        handle.remove()
+    assert reason_of(model) is None
+
+
+def test_another_forward_of_any_of_them(model):
+    for name, module in parts(model).items():
+        module.forward = module.forward
+        assert reason_of(model) == f"the forward of {name} was replaced"
+        del module.forward
+    assert reason_of(model) is None
+
+
+def test_a_subclass_of_any_of_them(model):
+    for name, module in parts(model).items():
+        kind = type(module)
+        module.__class__ = type("Other", (kind,), {})
+        reason = reason_of(model)
+        if name.endswith("activation_fn"):
+            layer = name.split(".")[2]
+            assert reason == f"the activation of layer {layer} is of type {__name__}.Other"
+        else:
+            assert reason.removesuffix(", not CLIP's") == f"{name} is of type {__name__}.Other"
+        module.__class__ = kind
+    assert reason_of(model) is None
+
+
+def test_an_activation_that_learns(model):
+    layer = text_tower(model).encoder.layers[1]
+    layer.mlp.activation_fn.slope = nn.Parameter(torch.ones(1))
+    assert reason_of(model).startswith("the activation of layer 1 is of type ")
+
+
+@pytest.mark.parametrize("table", ["token_embedding", "position_embedding"])
+def test_a_table_with_max_norm(model, table):
+    getattr(text_tower(model).embeddings, table).max_norm = 1.0
+    assert reason_of(model) == "an embedding has max_norm"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout_counts_in_training_mode_only(model, training):
+    tower = text_tower(model).train(training)
+    assert reason_of(model) is None
+    tower.encoder.layers[1].self_attn.dropout = 0.1
+    reason = "the tower is in training mode with attention dropout" if training else None
+    assert reason_of(model) == reason
+
+
+@pytest.mark.parametrize(
+    "attention", ["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
+)
+def test_attentions_that_give_the_same_numbers(model, attention):
+    for layer in text_tower(model).encoder.layers:
+        layer.self_attn.config._attn_implementation_internal = attention
+    expected = "the attention is 'flex_attention'" if attention == "flex_attention" else None
+    assert reason_of(model) == expected
+
+
+# What `encode` does about it
 
 
 def double_forward(module):
@@ -43,45 +116,20 @@ def double_forward(module):
     module.forward = lambda *args, **kwargs: 2 * old(*args, **kwargs)
 
 
-def double_output(module, args, output):
-    return (2 * output[0], *output[1:]) if isinstance(output, tuple) else 2 * output
-
-
-def dropout(tower):
-    for layer in tower.encoder.layers:
-        layer.self_attn.dropout = 0.5
-    tower.train()
+def adapt_the_projection(model):
+    wrap(model, "text_projection", Lora)
+    model.text_projection.out_features = 128
 
 
 CHANGES = {
-    "lora": lambda t: wrap(t.encoder.layers[1].self_attn, "v_proj", Lora),
-    "subclass": lambda t: wrap(t.encoder.layers[0].mlp, "fc1", shifted),
-    "activation": lambda t: wrap(t.encoder.layers[0].mlp, "activation_fn", lambda _: Doubled()),
-    "norm": lambda t: wrap(t, "final_layer_norm", lambda old: nn.RMSNorm(old.weight.shape[0])),
-    "forward": lambda t: double_forward(t.encoder.layers[1].mlp.fc2),
-    "max_norm": lambda t: setattr(t.embeddings.token_embedding, "max_norm", 0.1),
-    "hook on a layer": lambda t: t.encoder.layers[0].register_forward_hook(double_output),
-    "hook on a linear": lambda t: t.encoder.layers[1].mlp.fc1.register_forward_hook(double_output),
-    "hook before a norm": lambda t: t.final_layer_norm.register_forward_pre_hook(
-        lambda module, args: (2 * args[0].exp(),)
-    ),
-    "hook on embeddings": lambda t: t.embeddings.register_forward_hook(double_output),
-    "hook backward": lambda t: t.final_layer_norm.register_full_backward_hook(
-        lambda module, wanted, given: tuple(2 * gradient for gradient in wanted)
-    ),
+    "lora": lambda m: wrap(m.text_model.encoder.layers[1].self_attn, "v_proj", Lora),
+    "projection": adapt_the_projection,
+    "forward": lambda m: double_forward(m.text_model.encoder.layers[1].mlp.fc2),
 }
 REASONS = {
     "lora": r"encoder\.layers\.1\.self_attn\.v_proj is of type wrapped_layers\.Lora",
-    "subclass": r"encoder\.layers\.0\.mlp\.fc1 is of type test_known\.Shifted",
-    "activation": r"the activation of layer 0 is of type test_known\.Doubled",
-    "norm": r"final_layer_norm is of type torch\.nn\.modules\.normalization\.RMSNorm",
+    "projection": r"text_projection is of type wrapped_layers\.Lora",
     "forward": r"the forward of encoder\.layers\.1\.mlp\.fc2 was replaced",
-    "max_norm": "an embedding has max_norm",
-    "hook on a layer": r"encoder\.layers\.0 has a hook",
-    "hook on a linear": r"encoder\.layers\.1\.mlp\.fc1 has a hook",
-    "hook before a norm": "final_layer_norm has a hook",
-    "hook on embeddings": "embeddings has a hook",
-    "hook backward": "final_layer_norm has a hook",
 }
 
 
@@ -101,7 +149,7 @@ def both(learner):
 def test_a_changed_tower_takes_the_plain_path_and_says_why_once(clip, change):
     model = copy.deepcopy(clip.model)
     unchanged = both(learner_of(clip, model))
-    CHANGES[change](model.text_model)
+    CHANGES[change](model)
     learner = learner_of(clip, model)
     with pytest.warns(UserWarning, match=f"plain path.*because {REASONS[change]}") as said:
         found = both(learner)
@@ -114,15 +162,6 @@ def test_a_changed_tower_takes_the_plain_path_and_says_why_once(clip, change):
     for name, ours, theirs in zip(("features", "gradient"), found, expected, strict=True):
         assert_close(name, ours, theirs, 1e-6)
     assert max((a - b).abs().max() for a, b in zip(found, unchanged, strict=True)) > 1e-4
-
-
-def test_a_changed_projection_takes_the_plain_path(clip):
-    model = copy.deepcopy(clip.model)
-    wrap(model, "text_projection", Lora)
-    model.text_projection.out_features = 128
-    with pytest.warns(UserWarning, match=r"text_projection is of type wrapped_layers\.Lora"):
-        found = learner_of(clip, model)()
-    assert_close("features", found, learner_of(clip, model, fast=False)())
 
 
 def test_a_projection_with_a_bias_needs_no_plain_path(clip):
@@ -154,25 +193,6 @@ def test_a_patched_class_takes_the_plain_path(clip):
         assert_close("features", found, learner_of(clip, model, fast=False)())
 
 
-def test_dropout_is_not_forgotten(clip):
-    model = copy.deepcopy(clip.model)
-    dropout(model.text_model)
-    torch.manual_seed(0)
-    with pytest.warns(UserWarning, match="training mode with attention dropout"):
-        found = learner_of(clip, model)()
-    torch.manual_seed(0)
-    assert_close("features", found, learner_of(clip, model, fast=False)())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        learner_of(clip, model.eval())()
-
-
-def test_another_attention_takes_the_plain_path(clip):
-    model = copy.deepcopy(clip.model)
-    model.text_model.encoder.layers[0].self_attn.config._attn_implementation_internal = "mine"
-    assert why_not(text_tower(model), text_projection(model)) == "the attention is 'mine'"
-
-
 def test_a_context_around_the_learner_is_not_lost(clip):
     model = copy.deepcopy(clip.model)
     learner = learner_of(clip, model)
@@ -183,13 +203,6 @@ def test_a_context_around_the_learner_is_not_lost(clip):
         learner.fast = False
         assert_close("features", found, learner())
     assert (found - alone).abs().max() > 1e-3
-    replaced = LearnableTextEmbeddings.replace(model, n_ctx=1, start=0)
-    learner.fast = True
-    with pytest.warns(
-        UserWarning, match=r"embeddings is of type clipnotes\.prompts\.embeddings\.Learnable"
-    ):
-        learner()
-    replaced.restore()
 
 
 def test_transformers_own_hooks_do_not_matter(clip):

@@ -9,8 +9,8 @@ from clipnotes.compat import text_tower
 from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.packed import bytes_per_token
 from clipnotes.prompts.packing import BLOCK, _fill, pack
+from reference_prompts import MANY
 
-NAMES = ["dog", "dog sled", "tulip", "x", "a rose, red", "steam locomotive", "x x x x x", "dogs"]
 CPU = torch.device("cpu")
 
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("position", ["end", "middle", "front"])
 @pytest.mark.parametrize("max_tokens", [0, 15, 40, 1000])
 def test_every_token_is_packed_once(clip, position, per_class, max_tokens):
-    layout = Layout.build(clip.tokenizer, NAMES, 6, limit=32, position=position)
+    layout = Layout.build(clip.tokenizer, MANY, 6, limit=32, position=position)
     packing = pack(layout, per_class, max_tokens, CPU)
     tokens = 0
     for chunk in packing.chunks:
@@ -36,15 +36,15 @@ def test_every_token_is_packed_once(clip, position, per_class, max_tokens):
             assert len(stretch.slots.unique()) == len(stretch.slots)
             assert stretch.visible.any(dim=-1).all()
     assert tokens == int((layout.eos + 1).sum())
-    assert sorted(packing.rank.tolist()) == list(range(len(NAMES)))
+    assert sorted(packing.rank.tolist()) == list(range(len(MANY)))
     if max_tokens == 0:
-        assert len(packing.chunks) == len(NAMES)
+        assert len(packing.chunks) == len(MANY)
     if max_tokens == 1000:
         assert len(packing.chunks) == 1
 
 
 def test_blocks_hold_several_classes_or_one_long_one(clip):
-    layout = Layout.build(clip.tokenizer, [*NAMES, "x " * 50], 6, limit=77)
+    layout = Layout.build(clip.tokenizer, [*MANY, "x " * 50], 6, limit=77)
     (chunk,) = pack(layout, False, 1000, CPU).chunks
     n_blocks, _, n_slots, _ = chunk.rest.visible.shape
     assert n_slots == 52  # the long name, the dot, the end
@@ -54,7 +54,7 @@ def test_blocks_hold_several_classes_or_one_long_one(clip):
 
 
 def test_packing_is_done_once(clip):
-    layout = Layout.build(clip.tokenizer, NAMES, 6, limit=32)
+    layout = Layout.build(clip.tokenizer, MANY, 6, limit=32)
     assert pack(layout, False, 100, CPU) is pack(layout, False, 100, CPU)
 
 
@@ -81,7 +81,7 @@ def test_classes_are_parted_in_the_order_they_are_given_in():
 
 def test_short_prompts_stand_together(clip):
     """Sorted by length, so that a block of attention is filled up by little."""
-    layout = Layout.build(clip.tokenizer, NAMES, 6, limit=32)
+    layout = Layout.build(clip.tokenizer, MANY, 6, limit=32)
     packing = pack(layout, False, 15, CPU)
     order = packing.rank.argsort()
     assert layout.eos[order].tolist() == sorted(layout.eos.tolist())
@@ -102,7 +102,7 @@ def test_a_longer_prompt_takes_more_for_each_token(clip, keeps, layers):
 
 @pytest.mark.parametrize("position", ["end", "front"])
 def test_all_indices_are_on_the_device_that_was_asked_for(clip, position):
-    layout = Layout.build(clip.tokenizer, NAMES, 6, limit=32, position=position)
+    layout = Layout.build(clip.tokenizer, MANY, 6, limit=32, position=position)
     packing = pack(layout, False, 1000, torch.device("meta"))
     (chunk,) = packing.chunks
     found = [packing.rank, chunk.ends]

@@ -1,4 +1,4 @@
-"""The README: no number in its prose that nothing compares."""
+"""The README: its lines run, and no number stands in its prose that nothing compares."""
 
 import json
 import re
@@ -13,8 +13,10 @@ from clipnotes.published import METHODS, Plan
 from repository import ROOT, pyproject
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
 # Names that hold a number, and what is no number of ours.
 NAMES = re.compile(r"ViT-B/32|vit-base-patch32|float\d+|top-\d|CC BY(-SA)? 4\.0|\(https?://\S+\)")
+
 NUMBER = re.compile(r"(?<![\w.-])\d[\d,]*(?:\.\d+)*(?:e-\d+)?%?")
 
 
@@ -129,3 +131,23 @@ def test_the_python_is_that_of_the_constraints():
     first = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[0:5]
     assert any("3.11" in line for line in first)
     assert pyproject()["project"]["requires-python"] == ">=3.10"
+
+
+def test_the_lines_of_python_run(tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks:  # the second one says that it goes on from there
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["probabilities"].shape == (3, 20)
+    assert (names["again"].ctx == names["learner"].ctx).all()
+    assert 0 < names["scores"].accuracy <= 1
+
+
+def test_every_command_of_the_package_is_named_and_no_other():
+    from clipnotes.cli import app
+
+    commands = {command.callback.__name__ for command in app.registered_commands}
+    named = re.findall(r"^clipnotes (\w+)|`clipnotes (\w+)", README, re.M)
+    assert {one or other for one, other in named} == commands

@@ -15,11 +15,6 @@ from packaging.utils import canonicalize_name
 from adopt import text_files
 from repository import ROOT, pyproject, repository_url, text_of
 
-if sys.version_info >= (3, 11):
-    pass
-else:
-    pass
-
 
 def read_yaml(name):
     return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
@@ -146,6 +141,15 @@ FLOORS = {
 STILL_TOO_LOW = "clipnotes.pictures.shots"
 
 
+def sources():
+    """The source of each module of the package, by its name."""
+    modules = {}
+    for file in (ROOT / "clipnotes").glob("**/*.py"):
+        name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        modules[name.removesuffix(".__init__")] = text_of(file)
+    return modules
+
+
 def imported(source, modules):
     """The package's modules that a module imports, also inside of its functions."""
     for node in ast.walk(ast.parse(source)):
@@ -172,13 +176,8 @@ def floors_broken(sources):
     return broken
 
 
-def test_imports_point_downwards(root):
-    files = [*(root / "clipnotes").glob("**/*.py")]
-    names = [".".join(file.relative_to(root).with_suffix("").parts) for file in files]
-    modules = {
-        name.removesuffix(".__init__"): file.read_text(encoding="utf-8")
-        for name, file in zip(names, files, strict=True)
-    }
+def test_imports_point_downwards():
+    modules = sources()
     rooms = {name.split(".")[1] for name in modules if "." in name}
     assert rooms == set(FLOORS), "a new room needs a floor"
     assert floors_broken(modules) == []
@@ -186,13 +185,8 @@ def test_imports_point_downwards(root):
     assert floors_broken(upwards) == ["clipnotes.data imports clipnotes.explorer"]
 
 
-def test_no_module_imports_itself_by_way_of_others(root):
-    files = [*(root / "clipnotes").glob("**/*.py")]
-    names = [".".join(file.relative_to(root).with_suffix("").parts) for file in files]
-    modules = {
-        name.removesuffix(".__init__"): file.read_text(encoding="utf-8")
-        for name, file in zip(names, files, strict=True)
-    }
+def test_no_module_imports_itself_by_way_of_others():
+    modules = sources()
     graph = {
         name: {one for one in imported(source, modules) if one in modules and one != name}
         for name, source in modules.items()
@@ -200,25 +194,3 @@ def test_no_module_imports_itself_by_way_of_others(root):
     graph.pop("clipnotes")  # its names are looked up when asked for
     order = graphlib.TopologicalSorter(graph)
     order.prepare()  # raises CycleError, which names the circle
-
-
-def test_the_readme_s_lines_run(root, tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", (root / "README.md").read_text("utf-8"), re.S)
-    assert len(blocks) == 2
-    monkeypatch.chdir(tmp_path)
-    names = {}
-    for block in blocks:  # the second one says that it goes on from there
-        exec(compile(block, "README.md", "exec"), names)
-    assert names["probabilities"].shape == (3, 20)
-    assert (names["again"].ctx == names["learner"].ctx).all()
-    assert 0 < names["scores"].accuracy <= 1
-
-
-def test_the_readme_s_commands_are_there(root):
-    from clipnotes.cli import app
-
-    commands = {command.callback.__name__ for command in app.registered_commands}
-    named = re.findall(
-        r"^clipnotes (\w+)|`clipnotes (\w+)", (root / "README.md").read_text(encoding="utf-8"), re.M
-    )
-    assert {one or other for one, other in named} == commands

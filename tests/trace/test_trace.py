@@ -1,7 +1,5 @@
 """The call tracer: what it sees, and how the same tensor is recognised."""
 
-# ruff: noqa: RUF001 (× is what the tracer prints)
-
 import functools
 import inspect
 import itertools
@@ -12,7 +10,10 @@ import torch
 from torch import nn
 
 from clipnotes.trace import trace
-from tracing import Stack, clip_inputs, stack, x
+from tracing import Stack, stack, x
+
+# ruff: noqa: RUF001 (× is what the tracer prints)
+
 
 # What is seen
 
@@ -37,13 +38,6 @@ def test_emoji_clip_s_chain(request):
     assert "layers.0 … 5 ×6" in str(calls)
 
 
-def test_given_positions_are_described(tiny):
-    inputs = clip_inputs(tiny)
-    call = trace(tiny, **inputs, position_ids=torch.arange(4)[None]).find("CLIPTextEmbeddings")
-    assert call.arguments["position_ids"].shape == (1, 4)
-    assert call.arguments["position_ids"].dtype == "int64"
-
-
 def test_keyword_only_calls_are_seen():
     call = trace(stack(), x()).find("Block")
     assert list(call.arguments) == ["hidden_states", "depth"]
@@ -55,7 +49,6 @@ def test_keyword_only_calls_are_seen():
 def test_arguments_by_place_get_their_names():
     call = trace(stack(), x(), True, "more", None)
     texts = {name: value.text for name, value in call.arguments.items() if name != "x"}
-    assert len(trace(stack(), x(), "a" * 300).arguments["flag"].text) == 40
     assert texts == {"flag": "True", "rest[0]": "'more'", "rest[1]": "None"}
     assert call.unset == ()
     assert trace(stack(), x()).unset == ("flag",)
@@ -97,15 +90,6 @@ def test_file_and_line_are_those_of_the_forward_below_decorators(tiny, calls):
             line = file.readlines()[found.line - 1]
         assert line.strip().startswith("def forward(")
         assert cls is None or found.line > inspect.getsourcelines(cls)[1]
-
-
-def test_a_forward_put_on_the_instance_is_seen_through():
-    model = nn.Linear(4, 4)
-    original = model.forward
-    model.forward = functools.update_wrapper(functools.partial(original), original)
-    call = trace(model, x())
-    assert list(call.arguments) == ["input"]
-    assert call.file == "torch/nn/modules/linear.py"
 
 
 def test_a_forward_that_is_not_python_is_seen():
@@ -189,10 +173,6 @@ def test_marks_are_numbered_as_the_tree_is_read(calls):
     values = [v for call in calls.walk() for v in (*call.arguments.values(), call.returned)]
     marks = [tensor.mark for value in values for tensor in value.tensors() if tensor.mark]
     assert list(dict.fromkeys(marks)) == list(range(1, max(marks) + 1))
-
-
-def test_a_tensor_seen_once_has_no_mark(calls):
-    assert calls.returned.fields["logits_per_text"].mark is None
 
 
 def test_what_is_written_to_is_another_tensor():

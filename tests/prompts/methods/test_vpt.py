@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import CLIPTextModelWithProjection
+from transformers import CLIPConfig, CLIPModel, CLIPTextModelWithProjection
 
 import clipnotes
 from clipnotes.compat import vision_tower
 from clipnotes.pictures.reading import Files
 from clipnotes.prompts import (
     VPT,
+    MaPLe,
     PromptLearner,
     ZeroShot,
     evaluate,
@@ -26,8 +27,11 @@ from clipnotes.prompts.saved.storage import read_prompt, write_prompt
 from few_pictures import CLASSES, fruits
 from reference import agree, assert_close, pixels
 from reference_visual import deep_clip, encode_images, logits
+from saved_prompts import changed
 
 NAMES = ["tulip", "steam locomotive", "a rose, red"]
+
+
 quiet = functools.partial(fit, progress=False)
 
 
@@ -340,3 +344,73 @@ def test_pixels_that_do_not_fit(clip, change, words):
     if given.dim() == 4 and len(given) == 2:
         with pytest.raises(ValueError, match=words):
             vpt.logits(given)
+
+
+# Settings, and towers of different depth
+
+TWO = ["tulip", "steam locomotive"]
+
+SENTENCE = "a photo of a {}."
+
+
+def with_layers(clip, text, vision):
+    """A random CLIP that reads Emoji-CLIP's tokens, with so many layers in each tower."""
+    small = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
+    tokens = {"vocab_size": 4000, "bos_token_id": 3998, "eos_token_id": 3999}
+    config = CLIPConfig(
+        text_config={**small, **tokens, "num_hidden_layers": text},
+        vision_config={**small, "num_hidden_layers": vision, "image_size": 64, "patch_size": 32},
+        projection_dim=4,
+    )
+    return clipnotes.Clip(CLIPModel(config), clip.tokenizer, clip.image_processor)
+
+
+@pytest.mark.parametrize("kind", [VPT, MaPLe])
+def test_without_a_seed_it_is_seed_0(clip, kind):
+    one, twin = kind(clip, TWO), kind(clip, TWO, seed=0)
+    for mine, same in zip(one.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(mine, same)
+
+
+def test_the_words_without_an_argument_are_those_of_the_authors(clip):
+    assert VPT(clip, TWO).templates == [SENTENCE]
+    assert agree(VPT(clip, TWO)(), ZeroShot(clip, TWO, SENTENCE).class_features)
+    assert MaPLe(clip, TWO).template == "of a {}."
+
+
+def test_one_template_is_saved_and_comes_back(clip, tmp_path):
+    vpt = VPT(clip, TWO, templates="an emoji of a {}")
+    vpt.save(tmp_path)
+    back = load_prompt(tmp_path, clip)
+    assert back.templates == vpt.templates == ["an emoji of a {}"]
+    assert agree(back(), vpt())
+
+
+@pytest.mark.parametrize(("text", "vision"), [(2, 4), (4, 2)])
+def test_maple_goes_as_deep_as_both_towers_and_no_deeper(clip, text, vision):
+    uneven = with_layers(clip, text, vision)
+    assert MaPLe(uneven, TWO).depth == 2
+    tower = "text" if text < vision else "vision"
+    with pytest.raises(ValueError, match=f"depth is 3, and the {tower} tower has 2 layers"):
+        MaPLe(uneven, TWO, depth=3)
+
+
+@pytest.mark.parametrize("kind", [VPT, MaPLe])
+def test_a_model_in_double_precision(clip, kind):
+    double = changed(clip, lambda model: model.double())
+    try:
+        double.encode_text(["a tulip"])
+    except RuntimeError as error:  # 4.x makes the causal mask in float32
+        pytest.skip(f"the text tower of this transformers has no double precision: {error}")
+    images, _ = fruits()
+    found, expected = (
+        learner.logits(learner.inputs(images[:2]))
+        for learner in (kind(c, CLASSES) for c in (double, clip))
+    )
+    assert_close("logits", found.float(), expected)
+
+
+def test_many_pictures_are_prepared_and_stay_in_order(clip):
+    images, _ = fruits()
+    whole = clip.preprocess(images[:5])
+    assert agree(VPT(clip, TWO).inputs(images[:5]), whole)

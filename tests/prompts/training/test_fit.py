@@ -3,6 +3,7 @@
 import copy
 import functools
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ import torch
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
-from clipnotes import compat
 from clipnotes.prompts import PromptLearner, evaluate, fit, random_crop_and_flip
-from clipnotes.prompts.recipe import batches, epochs_for, learning_rates
-from clipnotes.prompts.training.augmentation import check_augment, inputs_for
-from few_pictures import CLASSES, fruits, small_learner
+from clipnotes.prompts.recipe import batches, epochs_for
+from clipnotes.prompts.training import fit as training
+from few_pictures import CLASSES, count_encoded, fruits, pictures, small_learner
 from reference import agree
+from stopped_runs import Counts
 
 quiet = functools.partial(fit, progress=False)
 
@@ -28,33 +29,6 @@ def shots(clip):
 
 
 # The recipe
-
-
-@pytest.mark.parametrize("epochs", [1, 2, 50])
-def test_learning_rates_are_the_reference_s(epochs):
-    """Its cosine starts after the warm-up, and is as long as the whole training."""
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.002)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    expected = [1e-5]
-    while len(expected) < epochs:
-        expected += cosine.get_last_lr()
-        optimizer.step()
-        cosine.step()
-    assert learning_rates("cosine", 0.002, epochs) == pytest.approx(expected, rel=1e-12)
-
-
-def test_other_schedules():
-    assert learning_rates("constant", 0.5, 3) == [0.5, 0.5, 0.5]
-    assert learning_rates(lambda epoch: epoch / 2, 0.5, 3) == [0, 0.25, 0.5]
-
-
-def test_an_epoch_sees_every_row_once_in_another_order():
-    first, second = (batches(70, 32, seed=0, epoch=epoch) for epoch in (0, 1))
-    assert [len(batch) for batch in first] == [32, 32, 6]
-    for epoch in (first, second):
-        assert sorted(row for batch in epoch for row in batch) == list(range(70))
-    assert first != second != batches(70, 32, seed=1, epoch=1)
-    assert first == batches(70, 32, seed=0, epoch=0)
 
 
 def test_epochs_go_by_the_class_with_the_fewest_pictures(clip, shots):
@@ -156,18 +130,6 @@ def test_pictures_are_encoded_once_and_give_what_features_give(clip, monkeypatch
     assert agree(learner.ctx, other.ctx, 1e-4)
 
 
-def count_encoded(monkeypatch):
-    """Write down how many pictures are encoded at a time."""
-    encode, sizes = compat.image_features, []
-
-    def image_features(model, pixel_values):
-        sizes.append(len(pixel_values))
-        return encode(model, pixel_values)
-
-    monkeypatch.setattr(compat, "image_features", image_features)
-    return sizes
-
-
 class Open(PromptLearner):
     """Its logits have a gradient in the model too, as a learner may well have."""
 
@@ -203,102 +165,6 @@ def test_a_model_in_half_precision(clip, shots):
     assert learner.ctx.dtype == torch.float32
     assert history.loss[-1] < history.loss[0]
     torch.testing.assert_close(learner.ctx, full.ctx, atol=0.05, rtol=0)
-
-
-# Augmentation
-
-
-def test_views_are_encoded_before_training_and_one_is_taken_an_epoch(clip, monkeypatch):
-    images, names = fruits()
-    learner = small_learner(clip)
-    encoded = count_encoded(monkeypatch)
-    quiet(learner, images, names, epochs=3, augment=random_crop_and_flip, views=2)
-    assert encoded == [15, 15]
-    draw = inputs_for(learner, images[:2], random_crop_and_flip, 3, 0)
-    views = {tuple(feature.tolist()) for epoch in range(40) for feature in draw(epoch, [1])}
-    assert len(views) == 3
-    torch.testing.assert_close(draw(7, [0, 1])[1], draw(7, [1])[0], atol=0, rtol=0)
-    plain = clip.encode_image(images[:2])
-    for view in views:  # they are views of this picture, not of the other
-        similar = plain @ torch.tensor(view)
-        assert similar[1] > similar[0]
-
-
-@pytest.mark.parametrize(("views", "allowed"), [(1, True), (True, False), (1.5, False)])
-def test_views_are_a_whole_number(views, allowed):
-    if allowed:
-        check_augment(PICTURES, random_crop_and_flip, views)
-    else:
-        with pytest.raises(ValueError, match=f"views is {views}; give a whole number"):
-            check_augment(PICTURES, random_crop_and_flip, views)
-
-
-def test_without_views_every_step_augments_anew(clip, monkeypatch):
-    images, names = fruits()
-    learner, plain = small_learner(clip), small_learner(clip)
-    encoded = count_encoded(monkeypatch)
-    recipe = {"epochs": 2, "batch_size": 8, "schedule": "constant", "seed": 3}
-    quiet(learner, images, names, augment=random_crop_and_flip, **recipe)
-    assert encoded == [8, 7, 8, 7]
-
-    labels = torch.tensor([CLASSES.index(name) for name in names])
-    optimizer = torch.optim.SGD(plain.parameters(), lr=0.002, momentum=0.9, weight_decay=5e-4)
-    draw = inputs_for(learner, images, random_crop_and_flip, None, seed=3)
-    seen = []
-    for epoch in range(2):
-        for batch in batches(15, 8, seed=3, epoch=epoch):
-            # Alone and in a batch, a picture is augmented in the same way.
-            features = torch.cat([draw(epoch, [row]) for row in batch])
-            seen += features.tolist()
-            optimizer.zero_grad()
-            cross_entropy(plain.logits(features), labels[batch]).backward()
-            optimizer.step()
-    torch.testing.assert_close(learner.ctx, plain.ctx, atol=1e-5, rtol=0)
-    assert len({tuple(feature) for feature in seen}) == 30
-
-
-def test_two_rows_of_one_picture_are_augmented_differently(clip):
-    (image, *_), _ = fruits()
-    for views in (None, 1):
-        draw = inputs_for(small_learner(clip), [image, image], random_crop_and_flip, views, 0)
-        features = draw(0, [0, 1])
-        assert not torch.allclose(features[0], features[1], atol=1e-3)
-
-
-def test_the_crop_is_coop_s():
-    """The picture says where each pixel comes from: red is the column, green the row."""
-    columns = np.tile(np.arange(200, dtype=np.uint8), (100, 1))
-    rows = np.tile(np.arange(100, dtype=np.uint8)[:, None], (1, 200))
-    image = Image.fromarray(np.stack([columns, rows, rows], axis=-1))
-    areas, ratios, mirrored = [], [], 0
-    for seed in range(300):
-        crop = random_crop_and_flip(image, random.Random(seed))
-        assert crop.size == (100, 100)
-        pixels = np.asarray(crop).astype(float)
-        left, right = pixels[50, 0, 0], pixels[50, -1, 0]
-        top, bottom = pixels[0, 50, 1], pixels[-1, 50, 1]
-        mirrored += left > right
-        width, height = abs(right - left) + 1, abs(bottom - top) + 1
-        areas.append(width * height / 20_000)
-        ratios.append(width / height)
-    assert 120 < mirrored < 180
-    assert 0.07 < min(areas) < 0.12 and max(areas) < 0.7, "a square of the height has half the area"
-    assert 0.7 < min(ratios) < 0.8 and 1.25 < max(ratios) < 1.4
-    same = [random_crop_and_flip(image, random.Random(1)).tobytes() for _ in range(2)]
-    assert same[0] == same[1] != random_crop_and_flip(image, random.Random(2)).tobytes()
-
-
-@pytest.mark.parametrize("axis", [0, 1])
-def test_a_crop_may_take_the_whole_width_or_height(axis):
-    """One side of the picture is black, the other one white, and both can be seen in a crop."""
-    ramp = np.linspace(0, 255, 8).astype(np.uint8)
-    image = Image.fromarray(np.tile(ramp, (8, 1)) if axis else np.tile(ramp[:, None], (1, 8)))
-    crops = [np.asarray(random_crop_and_flip(image, random.Random(i))) for i in range(100)]
-    assert any({0, 255} <= {*crop.flatten().tolist()} for crop in crops)
-
-
-def test_a_picture_too_narrow_for_a_crop_gives_a_square_of_it():
-    assert random_crop_and_flip(Image.new("RGB", (300, 3)), random.Random(0)).size == (3, 3)
 
 
 # What goes wrong
@@ -355,6 +221,7 @@ def test_a_step_too_far_is_taken_back(clip, shots):
 
 
 UNIT, NUMBERS = torch.eye(128)[:5], [0, 1, 2, 3, 4]
+
 PICTURES = [Image.new("RGB", (8, 8))] * 5
 
 
@@ -418,3 +285,140 @@ def test_the_bar_says_loss_and_accuracy_on_stderr(clip, shots, capsys):
     assert "2/2" in last and "loss " in last and "accuracy " in last
     fit(small_learner(clip), *shots, epochs=2, progress=False)
     assert capsys.readouterr() == ("", "")
+
+
+# What stands for an argument that is not given, and what it can be given
+
+
+def test_what_is_not_given_is_coop_s(clip):
+    given = pictures(clip, 33)  # one more than fits into a batch
+    learner, twin = Counts(clip, CLASSES, n_ctx=2), small_learner(clip)
+    history = quiet(learner, *given, epochs=2)
+    recipe = {"lr": 0.002, "batch_size": 32, "schedule": "cosine", "seed": 0}
+    assert quiet(twin, *given, epochs=2, **recipe).lr == history.lr
+    assert agree(learner.ctx, twin.ctx, 1e-4)
+
+
+def test_the_gradient_is_of_the_mean_of_the_batch(clip):
+    """Twice the same pictures in one batch: the same step."""
+    features, labels = pictures(clip, 5)
+    one, two = small_learner(clip), small_learner(clip)
+    for learner, times in ((one, 1), (two, 2)):
+        recipe = {"epochs": 1, "schedule": "constant"}
+        quiet(learner, features.repeat(times, 1), labels * times, **recipe)
+    torch.testing.assert_close(one.ctx, two.ctx, atol=1e-6, rtol=0)
+
+
+def test_no_gradient_is_left_where_one_was(clip):
+    learner = small_learner(clip)
+    start = learner.ctx.detach().clone()
+    learner.ctx.grad = torch.full_like(start, 1e6)
+    twin = small_learner(clip)
+    for each in (learner, twin):
+        quiet(each, *pictures(clip, 5), epochs=2)
+    assert agree(learner.ctx, twin.ctx, 1e-4) and learner.ctx.grad is None
+
+
+def test_a_parameter_that_wants_no_gradient_stays(clip):
+    class Two(PromptLearner):
+        def __init__(self, *arguments, **more):
+            super().__init__(*arguments, **more)
+            self.fixed = torch.nn.Parameter(torch.ones(2), requires_grad=False)
+
+    learner = Two(clip, CLASSES, n_ctx=2)
+    quiet(learner, *pictures(clip, 5), epochs=2, optimizer=torch.optim.SGD)
+    assert torch.equal(learner.fixed, torch.ones(2))
+
+
+def test_every_group_of_an_optimizer_gets_the_rate(clip):
+    class Two(PromptLearner):
+        def __init__(self, *arguments, **more):
+            super().__init__(*arguments, **more)
+            self.shift = torch.nn.Parameter(torch.zeros(5))
+
+        def logits(self, image_features):
+            return super().logits(image_features) + self.shift
+
+    rates = []
+
+    def in_groups(parameters):
+        made = torch.optim.SGD([{"params": p, "lr": 9.0} for p in parameters], lr=9.0)
+        made.register_step_pre_hook(
+            lambda made, *_: rates.append([group["lr"] for group in made.param_groups])
+        )
+        return made
+
+    recipe = {"optimizer": in_groups, "lr": 0.5, "schedule": lambda epoch: 1 / (1 + epoch)}
+    quiet(Two(clip, CLASSES, n_ctx=2), *pictures(clip, 5), epochs=2, **recipe)
+    assert rates == [[0.5, 0.5], [0.25, 0.25]]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "error", "words"),
+    [
+        ({"epochs": True}, ValueError, "epochs is True; give a whole number"),
+        ({"epochs": -1}, ValueError, "epochs is -1"),
+        ({"batch_size": True}, TypeError, "batch_size is True"),
+        ({"seed": True}, TypeError, "seed is True"),
+        ({"seed": 1.0}, TypeError, "seed is 1.0"),
+        ({"batch_size": -1}, ValueError, "batch_size is -1; it must be at least 1"),
+        ({"lr": float("inf")}, ValueError, "lr is inf"),
+        ({"lr": -0.1}, ValueError, "lr is -0.1"),
+        ({"schedule": "COSINE"}, ValueError, "no schedule 'COSINE'; choose 'cosine' or 'constant'"),
+        ({"schedule": None}, TypeError, "schedule is a NoneType; choose 'cosine' or 'constant', "),
+        (
+            {"schedule": lambda epoch: 1 - epoch},
+            ValueError,
+            "factor of epoch 2 is -1.0; it must be finite and not negative",
+        ),
+    ],
+)
+def test_recipes_that_make_no_sense(clip, recipe, error, words):
+    with pytest.raises(error, match=words):
+        quiet(small_learner(clip), *pictures(clip, 5), **{"epochs": 3, **recipe})
+
+
+def test_the_seconds_are_those_since_it_began(clip, monkeypatch):
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: 5.0))  # a clock at rest
+    assert quiet(small_learner(clip), *pictures(clip, 5), epochs=2).seconds == 0
+
+
+# Pictures and checkpoints
+
+
+class Lazy:
+    """Pictures that are there one at a time; no slices, as in many data sets."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        assert isinstance(i, int)
+        return self.images[i]
+
+
+def test_a_lazy_sequence_of_pictures_will_do(clip, tmp_path):
+    images, names = fruits()
+    learner, twin = small_learner(clip), small_learner(clip)
+    quiet(learner, Lazy(images), names, epochs=2, checkpoint=tmp_path / "run")
+    quiet(twin, images, names, epochs=2)
+    assert agree(learner.ctx, twin.ctx, 1e-4)
+
+
+def test_one_picture_is_enough(clip, tmp_path):
+    learner = PromptLearner(clip, ["grapes"], n_ctx=2)
+    images, _ = fruits()
+    history = quiet(learner, images[:1], [0], epochs=1, checkpoint=tmp_path / "run")
+    assert (history.shots, history.accuracy) == (1, [1.0])
+
+
+def test_the_same_bytes_in_another_shape_are_another_picture(clip, tmp_path):
+    wide, tall = (Image.new("RGB", size, "red") for size in ((16, 4), (4, 16)))
+    images, names = fruits()
+    recipe = {"epochs": 1, "checkpoint": tmp_path / "run"}
+    quiet(small_learner(clip), [*images[:-1], wide], names, **recipe)
+    with pytest.raises(ValueError, match="What differs: images "):
+        quiet(small_learner(clip), [*images[:-1], tall], names, **recipe)

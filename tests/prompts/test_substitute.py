@@ -21,7 +21,7 @@ ONE, EACH = torch.zeros(2, 3), torch.zeros(4, 2, 3)  # a context for all texts, 
         (0, ONE, [0, 1]),
         (7, ONE, [7, 8]),  # up to the last position
         (5, torch.zeros(1, 3), [5]),
-        (torch.tensor([8, 0]), ONE, [8, 0]),
+        (torch.tensor([8, 0]).int(), ONE, [8, 0]),
         (torch.tensor([[1, 2], [3, 1]]), ONE, [[1, 2], [3, 1]]),
         (torch.tensor([3, 4]), EACH, [3, 4]),
         (torch.tensor([[1, 2]] * 4), EACH, [[1, 2]] * 4),
@@ -127,3 +127,30 @@ def test_random_vectors_are_as_long_as_coop_s_and_leave_torch_s_generator_alone(
     assert ctx.std().item() == pytest.approx(INITIAL_STD, rel=0.05)
     assert torch.equal(ctx, random_ctx(20, 500, seed=1))
     assert not torch.equal(ctx, random_ctx(20, 500, seed=2))
+
+
+def test_substitute_writes_nothing_into_what_it_is_given():
+    tokens = torch.randn(2, 5, 3, requires_grad=True)
+    kept = tokens.detach().clone()
+    ctx = torch.randn(2, 3, requires_grad=True)
+    mixed = substitute(tokens, ctx, torch.tensor([4, 1]))
+    assert torch.equal(tokens, kept)
+    assert torch.equal(mixed[:, [4, 1]], ctx.expand(2, 2, 3))
+    assert torch.equal(mixed[:, [0, 2, 3]], tokens[:, [0, 2, 3]])
+    plain = tokens.detach()  # the way is the same for what wants no gradient
+    assert torch.equal(substitute(plain, ctx, torch.tensor([4, 1])), mixed)
+    assert torch.equal(plain, kept)
+    assert torch.autograd.gradcheck(
+        lambda tokens, ctx: substitute(tokens, ctx, torch.tensor([4, 1])),
+        (tokens.detach().double().requires_grad_(), ctx.detach().double().requires_grad_()),
+    )
+
+
+def test_checks_let_shapes_without_values_pass():
+    meta = torch.tensor([1, 2], device="meta")
+    assert substitute(torch.zeros(1, 4, 3, device="meta"), torch.zeros(2, 3), meta).shape == (
+        1,
+        4,
+        3,
+    )
+    check_end(torch.tensor([1, 2]), meta)
