@@ -96,7 +96,7 @@ def image_processor_class() -> Any:
 
 
 def recorded() -> dict[str, dict[str, Any]]:
-    """What other versions of transformers do, as ``book/record.py`` saw it in each of them.
+    """What other versions of transformers do, as ``make record`` saw it in each of them.
 
     Returns:
         Version -> facts, oldest version first: the printed tree, class names, what is returned.

@@ -7,7 +7,7 @@ import pytest
 from jupyter_cache import get_cache
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-import execute
+from _tools import chapters, execute
 from repository import ROOT
 from small_chapter import CHAPTER
 
@@ -18,8 +18,8 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setattr(execute, "EXECUTED", tmp_path / "executed")
     source = tmp_path / "01-a.md"
     source.write_text(CHAPTER)
-    done = execute.read(source)
-    for number, cell in enumerate(execute.code_cells(done), start=1):
+    done = chapters.read(source)
+    for number, cell in enumerate(chapters.code_cells(done), start=1):
         data = {"text/plain": str(2 * number)}
         cell.outputs = [new_output("execute_result", data=data, execution_count=number)]
     execute.keep(source, done)
@@ -45,7 +45,7 @@ def test_a_chapter_runs_again_when_the_package_or_the_versions_change(kept, tmp_
 
     def key():
         execute.surroundings.cache_clear()
-        return execute.key(execute.read(kept))
+        return execute.key(chapters.read(kept))
 
     try:
         keys = [key()]
@@ -64,8 +64,8 @@ def test_a_chapter_runs_again_when_the_package_or_the_versions_change(kept, tmp_
 def test_the_builder_finds_the_kept_outputs(kept, tmp_path):
     kept.write_text(CHAPTER.replace("hide-input", "remove-input"))  # a new tag, the same code
     execute.publish([kept], tmp_path / "cache")
-    _, merged = get_cache(tmp_path / "cache").merge_match_into_notebook(execute.read(kept))
-    first, second = execute.code_cells(merged)
+    _, merged = get_cache(tmp_path / "cache").merge_match_into_notebook(chapters.read(kept))
+    first, second = chapters.code_cells(merged)
     assert first.metadata["tags"] == ["remove-input"]
     assert [first.outputs[0].data["text/plain"], second.outputs[0].data["text/plain"]] == ["2", "4"]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from _tools.chromium import find_chromium
 from browser import (
     MEAN,
     ROUNDED,
@@ -18,7 +19,6 @@ from browser import (
     visit,
     weights_in,
 )
-from chromium import find_chromium
 from clipnotes import compat
 from clipnotes.data import load_emoji
 from clipnotes.explorer import explore, explore_text

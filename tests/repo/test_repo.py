@@ -12,7 +12,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from adopt import text_files
+from _tools.adopt import text_files
 from repository import ROOT, pyproject, repository_url, text_of
 
 if sys.version_info >= (3, 11):
