@@ -1,7 +1,5 @@
 """The repository: facts that stand in several files agree, and the package ships what it needs."""
 
-import ast
-import graphlib
 import re
 import shutil
 import subprocess
@@ -131,73 +129,6 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path):
     ours = {name for name in ours if (source / name).is_file()}
     assert {name for name in inside if name.startswith("clipnotes/")} == ours
     assert {name.rsplit("/", 1)[-1] for name in inside} >= {"LICENSE", "LICENSE-TEXT"}
-
-
-# The rooms of the package: one imports from lower floors only.
-FLOORS = {
-    **{"compat": 0, "files": 0, "measured": 0, "classnames": 0},
-    **{"model": 1, "trace": 1, "plots": 1, "model_files": 1, "looking": 1},
-    **{"pictures": 2, "data": 2, "checkpoints": 2},
-    **{"explorer": 3, "prompts": 3},
-    **{"published": 4, "doctor": 4, "exercises": 4},
-    **{"learn": 5, "compare": 6, "cli": 7, "__main__": 8},
-}
-# Not yet: a picture's parts lie beside what reads files for a model.
-SAME_FLOOR = [{"data", "pictures"}, {"checkpoints", "pictures"}]
-
-
-def imported(source, modules):
-    """The package's modules that a module imports, also inside of its functions."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield whole if whole in modules else node.module
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-
-
-def floors_broken(sources):
-    """Name each import that does not point to a lower floor, given each module's source."""
-    broken = []
-    for module, source in sources.items():
-        for name in imported(source, sources):
-            here, there = ([*n.split("."), ""][1] for n in (module, name))
-            if name.split(".")[0] != "clipnotes" or not here or here == there:
-                continue
-            if FLOORS[there] >= FLOORS[here] and {here, there} not in SAME_FLOOR:
-                broken.append(f"{module} imports {name}")
-    return broken
-
-
-def test_imports_point_downwards(root):
-    files = [*(root / "clipnotes").glob("**/*.py")]
-    names = [".".join(file.relative_to(root).with_suffix("").parts) for file in files]
-    modules = {
-        name.removesuffix(".__init__"): file.read_text(encoding="utf-8")
-        for name, file in zip(names, files, strict=True)
-    }
-    rooms = {name.split(".")[1] for name in modules if "." in name}
-    assert rooms == set(FLOORS), "a new room needs a floor"
-    assert floors_broken(modules) == []
-    upwards = {"clipnotes.data": "from clipnotes import explorer", "clipnotes.explorer": ""}
-    assert floors_broken(upwards) == ["clipnotes.data imports clipnotes.explorer"]
-
-
-def test_no_module_imports_itself_by_way_of_others(root):
-    files = [*(root / "clipnotes").glob("**/*.py")]
-    names = [".".join(file.relative_to(root).with_suffix("").parts) for file in files]
-    modules = {
-        name.removesuffix(".__init__"): file.read_text(encoding="utf-8")
-        for name, file in zip(names, files, strict=True)
-    }
-    graph = {
-        name: {one for one in imported(source, modules) if one in modules and one != name}
-        for name, source in modules.items()
-    }
-    graph.pop("clipnotes")  # its names are looked up when asked for
-    order = graphlib.TopologicalSorter(graph)
-    order.prepare()  # raises CycleError, which names the circle
 
 
 def test_the_readme_s_lines_run(root, tmp_path, monkeypatch):
