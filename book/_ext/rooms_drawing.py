@@ -16,7 +16,7 @@ from _tools import rooms
 #: In units of the drawing, which is as wide as a telephone's column.
 WIDTH, COLUMNS = 350, 4
 BOX_WIDTH, BOX_HEIGHT, GAP = 78, 24, 6
-LABEL, BETWEEN_ROWS, BETWEEN_FLOORS = 20, 14, 40
+LABEL, BETWEEN_ROWS, BETWEEN_FLOORS = 18, 14, 40
 
 Place = tuple[float, float]
 

@@ -26,7 +26,8 @@ from nbformat import NotebookNode
 
 from _tools import ROOT, pairs
 from _tools.chapters import code_cells
-from _tools.execute import SECONDS_A_CELL, chosen, seconds
+from _tools.execute import chosen, seconds
+from _tools.running import SECONDS_A_CELL
 from _tools.snapshot import snapshot
 from _tools.versions.pins import constraints, packages_of, read_pins, write_pins
 

@@ -19,17 +19,13 @@ import hashlib
 import os
 import platform
 import shutil
-import subprocess
 import sys
-import tempfile
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import requires, version
 from pathlib import Path
-from typing import NamedTuple
 
 import nbformat
 from jupyter_cache import get_cache
@@ -37,19 +33,14 @@ from jupyter_cache.base import CacheBundleIn
 from nbformat import NotebookNode
 from packaging.requirements import Requirement
 
-from _tools import BUILD, ROOT, failed
+from _tools import BUILD, ROOT, failed, running
 from _tools.chapters import alt_text, code_cells, notebooks, parsed, read, tags
 from _tools.failed import Failure
+from _tools.running import attempt, run
 from _tools.versions.tabs import differences
 
-TOOLS = Path(__file__).resolve().parent
 EXECUTED = BUILD / "executed"
 CACHE = BUILD / ".jupyter_cache"  # where Jupyter Book looks
-WORKERS = 2
-SECONDS_A_CELL = 600
-#: What nbmake says when no cell has run. Kernels find free ports before they take them, so of many
-#: that start at once, one may come too late.
-NO_KERNEL = "Kernel died before replying to kernel_info"
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -63,9 +54,11 @@ def files_below(folder: Path) -> Iterator[Path]:
 def surroundings() -> bytes:
     """Digest all that a chapter's outputs depend on besides its cells."""
     digest = hashlib.sha256()
-    for path in [*files_below(ROOT / "clipnotes"), ROOT / "constraints.txt", Path(__file__)]:
+    for path in [*files_below(ROOT / "clipnotes"), ROOT / "constraints.txt"]:
         digest.update(f"{path.relative_to(ROOT).as_posix()}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
+    for program in (__file__, running.__file__):
+        digest.update(Path(program).read_bytes())
     digest.update(f"{sys.version_info[:2]}\0{os.environ.get('CLIPNOTES_MODEL', '')}".encode())
     return digest.digest()
 
@@ -90,88 +83,6 @@ def is_fresh(source: Path) -> bool:
         return False
     kept = nbformat.read(path, as_version=4).metadata.get("clipnotes", {})
     return bool(kept.get("key") == key(read(source)))
-
-
-def environment() -> dict[str, str]:
-    """Build the environment of the kernels: no network, one thread each, nobody's own settings."""
-    path = [str(TOOLS / "_offline"), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, path)),
-        "IPYTHONDIR": str(BUILD / "ipython"),
-        "JUPYTER_PLATFORM_DIRS": "1",
-        "OMP_NUM_THREADS": "1",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "PYTHONHASHSEED": "0",
-    }
-
-
-class Ran(NamedTuple):
-    """What came of running notebooks.
-
-    Attributes:
-        code: pytest's exit code.
-        passed: the executed notebooks of those that passed.
-        failed: all others, with the outputs until the failure, as far as these are known.
-    """
-
-    code: int
-    passed: dict[str, NotebookNode]
-    failed: dict[str, NotebookNode]
-
-
-def run(notebooks: dict[str, NotebookNode]) -> tuple[int, dict[str, NotebookNode]]:
-    """Run notebooks; return pytest's exit code, and the executed ones of those that passed."""
-    ran = attempt(notebooks)
-    return ran.code, ran.passed
-
-
-def attempt(notebooks: dict[str, NotebookNode], again: bool = True) -> Ran:
-    """Run notebooks under `pytest --nbmake`.
-
-    Args:
-        notebooks: the notebooks by name.
-        again: run those a second time whose kernel did not start.
-    """
-    settings = environment()
-    Path(settings["IPYTHONDIR"]).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="chapters-") as name:
-        folder = Path(name)  # not below _build: nbmake takes no notebook from there
-        shutil.copy(TOOLS / "_nbmake" / "conftest.py", folder)
-        for stem, notebook in notebooks.items():
-            nbformat.write(notebook, folder / f"{stem}.ipynb")
-        command = [sys.executable, "-m", "pytest", "--nbmake", "--overwrite", "-v", "--color=auto"]
-        command += [f"--nbmake-timeout={SECONDS_A_CELL}", "--junitxml=report.xml"]
-        command += ["-p", "no:cacheprovider"]
-        if len(notebooks) > 1:
-            command += ["-n", str(min(WORKERS, len(notebooks))), "--dist", "worksteal"]
-        command += sorted(f"{stem}.ipynb" for stem in notebooks)
-        code = subprocess.run(command, cwd=folder, env=settings, check=False).returncode
-        if not (folder / "report.xml").exists():
-            return Ran(code or 1, {}, dict(notebooks))
-        good, not_begun = outcomes(folder / "report.xml")
-        read_back = {
-            stem: nbformat.read(folder / f"{stem}.ipynb", as_version=4) for stem in notebooks
-        }
-    passed = {stem: read_back[stem] for stem in good}
-    if not_begun and again:
-        print(f"==> once more, since no kernel started: {', '.join(not_begun)}", flush=True)
-        late = attempt({stem: notebooks[stem] for stem in not_begun}, again=False)
-        passed, read_back = passed | late.passed, read_back | late.failed
-        code = late.code or int(len(passed) < len(notebooks))
-    return Ran(code, passed, {stem: read_back[stem] for stem in notebooks if stem not in passed})
-
-
-def outcomes(report: Path) -> tuple[list[str], list[str]]:
-    """Read pytest's report: which notebooks passed, and which failed before their first cell."""
-    passed, not_begun = [], []
-    for case in ET.parse(report).iter("testcase"):
-        stem = Path(case.attrib["name"]).stem
-        said = "".join(case.itertext())
-        if not len(case):  # a failure or an error would be a child
-            passed.append(stem)
-        elif NO_KERNEL in said:
-            not_begun.append(stem)
-    return passed, not_begun
 
 
 def seconds(notebook: NotebookNode) -> float:
@@ -319,11 +230,11 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Run each notebook once, keep what came out.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="how a chapter's file name starts")
     parser.add_argument("--check", action="store_true", help="run in any case, keep nothing")
-    given = parser.parse_args(words)
-    sources = chosen(given.names)
+    options = parser.parse_args(words)
+    sources = chosen(options.names)
     if not sources:
         return 1
-    if given.check:
+    if options.check:
         code, executed = run({source.stem: read(source) for source in sources})
         different = [said for stem, done in executed.items() for said in differences(stem, done)]
         print(*different, sep="\n", end="\n" if different else "")

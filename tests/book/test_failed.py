@@ -5,7 +5,7 @@ import pytest
 from jupyter_cache import get_cache
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from _tools import chapters, execute, failed
+from _tools import chapters, execute, failed, running
 from small_chapter import CHAPTER
 
 SKIPPED = new_code_cell("1 / 0", metadata={"tags": ["skip-execution", "remove-cell"]})
@@ -52,7 +52,7 @@ def attempting(monkeypatch, code, passed=None, failing=None):
 
     def answer(notebooks):
         asked.append(sorted(notebooks))
-        return execute.Ran(code, passed or {}, failing or {})
+        return running.Ran(code, passed or {}, failing or {})
 
     monkeypatch.setattr(execute, "attempt", answer)
     return asked
@@ -65,8 +65,8 @@ def test_an_error_a_dead_kernel_and_a_slow_cell_are_all_errors_of_a_cell(monkeyp
         "slow": of_cells("print('before')", "import time\ntime.sleep(99)", "print('after')"),
         "good": of_cells("print('before')"),
     }
-    monkeypatch.setattr(execute, "SECONDS_A_CELL", 8)
-    ran = execute.attempt(notebooks)
+    monkeypatch.setattr(running, "SECONDS_A_CELL", 8)
+    ran = running.attempt(notebooks)
     assert ran.code == 1
     assert ran.passed.keys() == {"good"}
     assert list(ran.failed) == ["error", "dead", "slow"]
@@ -86,9 +86,9 @@ def test_an_error_a_dead_kernel_and_a_slow_cell_are_all_errors_of_a_cell(monkeyp
 
 def test_a_run_without_a_report_leaves_every_notebook_failed(monkeypatch, folders):
     monkeypatch.setattr(
-        execute.subprocess, "run", lambda *_, **__: type("Done", (), {"returncode": 3})
+        running.subprocess, "run", lambda *_, **__: type("Done", (), {"returncode": 3})
     )
-    ran = execute.attempt({"a": of_cells("1")})
+    ran = running.attempt({"a": of_cells("1")})
     assert ran.code == 3
     assert ran.passed == {}
     failed.keep("a", ran.failed["a"])

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from _tools import chapters
-from _tools.versions import page
+from _tools.versions import groups, page
 from clipnotes.compat import recorded
 from repository import ROOT, text_of
 
@@ -15,13 +15,13 @@ def test_the_page_is_what_was_recorded():
 
 
 def test_a_fact_that_nobody_recorded_is_an_error():
-    group = page.Group("A", "B", (("C", ("layout", "nothing")),))
+    group = groups.Group("A", "B", (("C", ("layout", "nothing")),))
     with pytest.raises(KeyError, match="nothing is recorded at layout/nothing"):
         page.section(group, recorded())
 
 
 def test_differences_are_in_the_table_and_the_rest_below_it():
-    group = page.Group("A", "B", (("C", ("c",)), ("`{}`", ("d",))))
+    group = groups.Group("A", "B", (("C", ("c",)), ("`{}`", ("d",))))
     section = page.section(group, {"1": {"c": True, "d": {"e": 1}}, "2": {"c": True, "d": {}}})
     assert section.splitlines()[4:] == [
         "| | 1 | 2 |",
@@ -35,7 +35,7 @@ def test_differences_are_in_the_table_and_the_rest_below_it():
 
 
 def test_long_answers_get_a_line_each():
-    group = page.Group("A", "B", (("C", ("c",)),))
+    group = groups.Group("A", "B", (("C", ("c",)),))
     long = "an answer of some length"
     section = page.section(group, {"1": {"c": long}, "2": {"c": long}, "3": {"c": "other"}})
     assert section.splitlines()[4:] == [
@@ -63,4 +63,4 @@ def test_prose_speaks_of_recorded_versions_only():
     assert set().union(*said.values()) == known  # so the search finds something
     assert {name: found - known for name, found in said.items() if found - known} == {}
     assert claims("gone since 5.6, in 4.43 and 4.51.3; 4.30 s") == {"5.6", "4.43", "4.51"}
-    assert not any(claims(group.text) for group in page.GROUPS), "the tables say which"
+    assert not any(claims(group.text) for group in groups.GROUPS), "the tables say which"
