@@ -43,40 +43,40 @@ test: $(INSTALLED) ## run the unit tests, then every chapter
 	$(call say,Testing the package and the repository)
 	$(BIN)/python -m pytest -n 2 --ignore=tests/site
 	$(call say,Running the chapters)
-	$(BIN)/python book/execute.py
+	$(BIN)/python book/_tools execute
 
 .PHONY: slow
 slow: $(INSTALLED) ## the tests that take minutes: each stage is broken, and a chapter has to stop; a small benchmark
 	$(BIN)/python -m pytest -n 2 -m slow tests
 
-# The newest version is tested in .venv, each older one in an environment of its own in .matrix.
+# The newest version is tested in .venv, each older one in an environment of its own in .nox.
 .PHONY: matrix
-matrix: $(INSTALLED) ## run all tests and chapters on each version of transformers (VERSIONS="4.49.0": on some)
-	$(BIN)/python book/matrix.py $(VERSIONS)
+matrix: $(INSTALLED) ## run tests and chapters on each version of transformers (VERSIONS="4.49.0": on some)
+	$(BIN)/nox -s $(or $(VERSIONS:%=matrix-%),matrix) -- $(ONLY)
 
 # In a copy of the working tree, so that what is built here stays. On Linux, PyPI's torch is the CUDA build.
 .PHONY: newest
 newest: $(INSTALLED) ## test with the newest release of all that is allowed (TORCH=newest: of torch too; WITH=python3.13)
-	$(BIN)/python book/newest.py $(if $(TORCH),--torch $(TORCH)) $(if $(WITH),--python $(WITH))
+	$(BIN)/nox -s newest $(WITH:%=-P %) -- $(TORCH)
 
 # Numbers are compared as numbers: another processor, another place in memory, another number of
 # threads gives other last bits, and everything stays green.
 .PHONY: elsewhere
 elsewhere: $(INSTALLED) ## run all as other machines would compute it (MODES="offsets all": some; ONLY=chapters)
-	$(BIN)/python book/elsewhere.py $(MODES) $(if $(ONLY),--only "$(ONLY)")
+	$(BIN)/nox -s $(or $(MODES:%=elsewhere-%),elsewhere) -- $(ONLY)
 
 .PHONY: colab
 colab: $(INSTALLED) ## run each notebook as Colab would, from its first cell, in a bare environment
-	$(BIN)/python book/colab.py
+	$(BIN)/python book/_tools colab
 
 .PHONY: other-model
 other-model: $(INSTALLED) ## run the chapters on a CLIP of ViT-B/32's size (CLIPNOTES_MODEL=...: on that one)
-	$(BIN)/python book/other_model.py
+	$(BIN)/python book/_tools other_model
 
 .PHONY: record
 record: $(INSTALLED) ## write down again what each version of transformers does
-	$(BIN)/python book/matrix.py --record
-	$(BIN)/python book/versions.py
+	$(BIN)/nox -s matrix -- record
+	$(BIN)/python book/_tools versions.page
 
 .PHONY: bench
 bench: $(INSTALLED) ## measure speed and memory again, 20 minutes on a quiet machine
@@ -84,7 +84,7 @@ bench: $(INSTALLED) ## measure speed and memory again, 20 minutes on a quiet mac
 
 .PHONY: book
 book: $(INSTALLED) ## build the book; chapters that have run already are not run again
-	$(BIN)/python book/build.py
+	$(BIN)/python book/_tools build
 
 .PHONY: site
 site: book $(AXE) ## build the book, then try every page, button and link of it in a browser
@@ -93,22 +93,22 @@ site: book $(AXE) ## build the book, then try every page, button and link of it 
 
 .PHONY: links
 links: book ## follow the book's links to other hosts
-	$(BIN)/python book/links.py
+	$(BIN)/python book/_tools links
 
 .PHONY: pdf
 pdf: book ## print the book to _build/book.pdf; needs chromium
 	$(call say,Printing. This takes a minute.)
-	$(BIN)/python book/pdf.py
+	$(BIN)/python book/_tools pdf
 
 .PHONY: sync
 sync: $(INSTALLED) ## write each chapter's .ipynb from its .md, and the page about versions
-	$(BIN)/python book/pairs.py
-	$(BIN)/python book/versions.py
+	$(BIN)/python book/_tools pairs
+	$(BIN)/python book/_tools versions.page
 
 # The address is no dependency of what is installed.
 .PHONY: adopt
 adopt: $(INSTALLED) ## write this repository's address into every copy (URL=https://github.com/OWNER/NAME)
-	$(BIN)/python book/adopt.py "$(URL)"
+	$(BIN)/python book/_tools adopt "$(URL)"
 	@touch $(INSTALLED)
 
 .PHONY: lint
@@ -121,5 +121,5 @@ lint: $(INSTALLED) ## check style and types
 	$(BIN)/mypy
 
 .PHONY: clean
-clean: ## remove what was built; .venv and .matrix stay
+clean: ## remove what was built; .venv and .nox stay
 	rm -rf _build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-import matrix
+from _tools.versions import pins
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,7 +24,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 def _block_the_network():
     """Load the guard by its path: its name, sitecustomize, may be taken in this process."""
-    path = ROOT / "book" / "_offline" / "sitecustomize.py"
+    path = ROOT / "book" / "_tools" / "_offline" / "sitecustomize.py"
     spec = importlib.util.spec_from_file_location("clipnotes_offline", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -35,7 +35,7 @@ _block_the_network()
 
 
 # What the newest version deprecates is to go from here before it goes from there.
-STRICT = Version(version("transformers")) >= Version(matrix.newest())
+STRICT = Version(version("transformers")) >= Version(pins.newest())
 DEPRECATED = re.compile(r"deprecat|will be removed", flags=re.IGNORECASE)
 
 

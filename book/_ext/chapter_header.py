@@ -7,8 +7,7 @@ which is the chapter's question. Nothing else about it is typed in a chapter.
 """
 
 import re
-import sys
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from docutils import nodes
@@ -19,8 +18,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 from sphinx.transforms import SphinxTransform
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-from failed import failure
+from _tools.failed import failure
 
 CHAPTERS = "book/chapters/"
 OPENING = "You need "

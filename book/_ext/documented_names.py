@@ -4,8 +4,6 @@ A class is looked up under its documented name, not under where it is defined: `
 is `torch.nn.modules.module.Module` in a signature, and no inventory lists that.
 """
 
-import sys
-from pathlib import Path
 from types import FunctionType
 from typing import Any, get_type_hints
 
@@ -15,8 +13,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.intersphinx import missing_reference
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from inventories import also_called
+from _tools.inventories import also_called
 
 
 def look_up(

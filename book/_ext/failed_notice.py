@@ -1,19 +1,16 @@
 """Sphinx extension: a page whose notebook failed says so on top, and how to repeat it.
 
 The page shows what its cells printed until one of them failed, that cell's error, and the cells
-behind it without output. `book/build.py` builds such a page, and ends with an error.
+behind it without output. `_tools/build.py` builds such a page, and ends with an error.
 """
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-from failed import TAG, Failure, failure, shown
+from _tools.failed import TAG, Failure, failure, shown
 
 
 def notice(found: Failure, linked: bool) -> nodes.admonition:

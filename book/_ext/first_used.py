@@ -12,17 +12,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-from failed import CODE_CELL, OPTIONS
+from _tools.chapters import chapters, code_cells, parsed
 
-CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
 #: A field of a docstring that describes several arguments at once, as napoleon writes it.
 SHARED = re.compile(r":(param|ivar) (\w+(?:, \w+)+):(.*)")
 
@@ -32,8 +29,8 @@ def code_of(text: str) -> Iterator[ast.Module]:
 
     A cell that is no Python fails when it runs, and its page says so; it uses nothing.
     """
-    for cell in CODE_CELL.findall(text):
-        lines = OPTIONS.sub("", cell).splitlines()
+    for cell in code_cells(parsed(text)):
+        lines = cell.source.splitlines()
         with suppress(SyntaxError):
             yield ast.parse("\n".join(re.sub(r"^(\s*)[%!].*", r"\1pass", line) for line in lines))
 
@@ -76,8 +73,7 @@ def thing(module: str, name: str) -> Any:
 @cache
 def chapters_uses() -> list[tuple[str, list[tuple[str, str]]]]:
     """List the chapters (by file name, in order) with what each uses."""
-    files = sorted(CHAPTERS.glob("[0-9]*.md"))
-    return [(file.stem, list(uses(file.read_text(encoding="utf-8")))) for file in files]
+    return [(file.stem, list(uses(file.read_text(encoding="utf-8")))) for file in chapters()]
 
 
 def same(module: str, name: str, wanted: tuple[str, str]) -> bool:

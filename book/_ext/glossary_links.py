@@ -5,14 +5,15 @@ entry of the glossary is linked everywhere by itself.
 """
 
 import re
-from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
-GLOSSARY = Path(__file__).resolve().parent.parent / "reference" / "glossary.md"
+from _tools.chapters import REFERENCE
+
+GLOSSARY = REFERENCE / "glossary.md"
 CHAPTERS = "book/chapters/"
 #: Where a word is no running text, or already means something.
 ELSEWHERE = (nodes.literal, nodes.math, nodes.reference, nodes.title, pending_xref)

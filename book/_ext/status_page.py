@@ -1,8 +1,6 @@
 """Sphinx extension: the directive `status`, a table of the runs that this book was built from."""
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -10,16 +8,15 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-from execute import stored
-from failed import failure
-from pairs import notebooks
+from _tools.chapters import notebooks
+from _tools.execute import stored
+from _tools.failed import failure
 
 Run = dict[str, Any]
 
 
 def runs() -> dict[str, Run | None]:
-    """Read what `execute.py` kept of each run: path in `book/` -> seconds, finished, versions.
+    """Read what `execute` kept of each run: path in `book/` -> seconds, finished, versions.
 
     None stands for a notebook that failed.
     """

@@ -1,11 +1,9 @@
 """Sphinx extension: the output of a cell tagged `by-version` in a tab for each version.
 
-What the tabs hold was recorded in each version (`book/by_version.py`). All tabs of the book switch
-together, and the browser keeps the choice: sphinx-design does that for tabs of one group.
+What the tabs hold was recorded in each version (`_tools/versions/tabs.py`). All tabs of the book
+switch together, and the browser keeps the choice: sphinx-design does that for tabs of one group.
 """
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -13,9 +11,8 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 from sphinx_design.shared import create_component
 
-sys.path.append(str(Path(__file__).resolve().parent.parent))
-from by_version import TAG, Outputs, recorded
-from failed import failure
+from _tools.failed import failure
+from _tools.versions.tabs import TAG, Outputs, recorded
 
 GROUP = "transformers"
 

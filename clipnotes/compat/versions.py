@@ -104,7 +104,7 @@ def image_processor_class() -> Any:
 
 
 def recorded() -> dict[str, dict[str, Any]]:
-    """Return what other versions of transformers do, as ``book/record.py`` recorded it in each.
+    """Return what other versions of transformers do, as ``make record`` saw it in each of them.
 
     Returns:
         Version -> facts, oldest version first: the printed tree, class names, return types.

@@ -8,8 +8,7 @@ import sys
 import pytest
 import yaml
 
-import adopt
-import pairs
+from _tools import adopt, pairs
 from repository import ROOT
 
 # In two parts, or the way back would find it here.
@@ -27,7 +26,7 @@ def copy(tmp_path_factory):
 
 
 def run(folder, url):
-    command = [sys.executable, str(folder / "book" / "adopt.py"), url]
+    command = [sys.executable, str(folder / "book" / "_tools"), "adopt", url]
     environment = {"PYTHONPATH": str(folder), "PATH": ""}
     return subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, cwd=folder

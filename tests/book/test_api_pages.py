@@ -6,11 +6,8 @@ import re
 import pytest
 from sphinx.util.inventory import InventoryFile
 
-import build
-import documented_names
-import first_used
-import inventories
-import pairs
+from _ext import documented_names, first_used
+from _tools import build, chapters, inventories
 from repository import ROOT
 
 REFERENCE = ROOT / "book" / "reference"
@@ -51,7 +48,7 @@ def listed():
 
 def test_every_module_that_the_book_takes_names_from_has_a_page():
     rooms = {"clipnotes"}
-    for chapter in pairs.chapters():
+    for chapter in chapters.chapters():
         for module, name in first_used.uses(chapter.read_text(encoding="utf-8")):
             inner = first_used.module_or_none(f"{module}.{name}")
             parts = (f"{module}.{name}" if inner else module).split(".")
@@ -146,7 +143,7 @@ def test_what_is_said_about_the_book_s_own_chapters():
     for module in pages():
         for name in public_names(module):
             chapter = first_used.first_chapter(module, name)
-            text = (pairs.CHAPTERS / f"{chapter}.md").read_text("utf-8") if chapter else name
+            text = (chapters.CHAPTERS / f"{chapter}.md").read_text("utf-8") if chapter else name
             assert re.search(rf"\b{name}\b", text), f"{module}.{name} is not in {chapter}"
 
 
@@ -169,7 +166,7 @@ def test_a_constant_is_described_by_the_comment_beside_it():
 
 
 def test_the_inventories_are_up_to_date():
-    assert inventories.main(["--check"]) == 0, "run `python book/inventories.py`"
+    assert inventories.main(["--check"]) == 0, "run `python book/_tools inventories`"
     assert {p.stem for p in inventories.FOLDER.iterdir()} == set(inventories.PAGES)
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from pybtex.database import parse_file
 
-import pairs
+from _tools import chapters
 from repository import ROOT
 
 ENTRIES = parse_file(ROOT / "book" / "references.bib").entries
@@ -53,7 +53,7 @@ def citations(path):
             yield from ((key.strip(), paragraph) for key in keys.split(","))
 
 
-CITATIONS = [cited for chapter in pairs.chapters() for cited in citations(chapter)]
+CITATIONS = [cited for chapter in chapters.chapters() for cited in citations(chapter)]
 
 
 def test_every_citation_has_an_entry_and_every_entry_is_cited():

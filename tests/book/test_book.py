@@ -7,13 +7,11 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
 
-import build
-import execute
-import pairs
+from _tools import build, chapters, pairs
 from clipnotes import plots
 from repository import ROOT, pages_in_toc, repository_url, text_of
 
-CHAPTERS = pairs.notebooks()
+CHAPTERS = chapters.notebooks()
 CODE_WIDTH = 84  # characters that fit into the column at 1280 pixels, see clipnotes.css
 
 
@@ -42,33 +40,39 @@ def test_the_notebook_beside_a_chapter_is_the_same(chapter):
 def test_the_notebook_beside_a_chapter_has_no_outputs(chapter):
     notebook = nbformat.read(chapter.with_suffix(".ipynb"), as_version=4)
     nbformat.validate(notebook)
-    for cell in execute.code_cells(notebook):
+    for cell in chapters.code_cells(notebook):
         assert cell.outputs == []
         assert cell.execution_count is None
 
 
 @every_chapter
-def test_jupytext_and_the_book_see_the_same_code(chapter):
-    # They differ when a code cell stands inside another block: only one of them would run it.
-    ours = [cell.source for cell in execute.code_cells(execute.read(chapter))]
-    theirs = [cell.source for cell in execute.code_cells(jupytext.read(chapter))]
-    assert ours == theirs
-    assert chapter.read_text(encoding="utf-8").count("{code-cell}") == len(ours)
+def test_everybody_sees_the_same_cells(chapter):
+    """The book's builder, jupytext (which opens the `.md`), and programs that change the text.
+
+    They differ when a code cell stands inside another block: only some of them would run it.
+    """
+    built = chapters.code_cells(chapters.read(chapter))
+    opened = chapters.code_cells(jupytext.read(chapter))
+    written = list(chapters.blocks(text_of(chapter)))
+    assert [cell.source for cell in built] == [cell.source for cell in opened]
+    assert [cell.source for cell in built] == [block.code.strip("\n") for block in written]
+    assert [cell.metadata for cell in built] == [block.metadata for block in written]
+    assert text_of(chapter).count("{code-cell}") == len(built)
 
 
 @every_chapter
 def test_a_chapter_s_first_code_cell_installs_the_package_on_colab(chapter):
-    first, *others = execute.code_cells(execute.read(chapter))
+    first, *others = chapters.code_cells(chapters.read(chapter))
     assert sorted(first.metadata["tags"]) == ["remove-cell", "skip-execution"]
     assert first.source == pairs.install_text(), "run `make sync`"
     assert f'%pip install --quiet {{kept}} "git+{repository_url()}"' in first.source
     for cell in others:
-        assert "skip-execution" not in cell.metadata.get("tags", []), cell.source
+        assert "skip-execution" not in chapters.tags(cell), cell.source
 
 
 @every_chapter
 def test_code_fits_into_the_column_of_the_page(chapter):
-    _, *cells = execute.code_cells(execute.read(chapter))  # without the install cell
+    _, *cells = chapters.code_cells(chapters.read(chapter))  # without the install cell
     lines = [line for cell in cells for line in cell.source.splitlines()]
     assert lines
     assert [line for line in lines if len(line) > CODE_WIDTH] == []
@@ -79,7 +83,7 @@ def draws(cell):
 
     A function that the cell only defines draws later, where the cell's own text cannot say so.
     """
-    if {"remove-cell", "remove-output"} & set(cell.metadata.get("tags", [])):
+    if {"remove-cell", "remove-output"} & set(chapters.tags(cell)):
         return False
     makers = set(plots.__all__) - {"style", "to_picture"} | {"subplots", "figure"}
     now = [part for part in ast.parse(cell.source).body if not isinstance(part, ast.FunctionDef)]
@@ -91,18 +95,14 @@ def draws(cell):
 
 def without_alt(cells):
     """The last lines of the cells that draw and do not say what."""
-    wrong = []
-    for cell in cells:
-        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-        if draws(cell) and not str(alt).strip():
-            wrong.append(cell.source.splitlines()[-1])
-    return wrong
+    wrong = [cell for cell in cells if draws(cell) and not chapters.alt_text(cell)]
+    return [cell.source.splitlines()[-1] for cell in wrong]
 
 
 @every_chapter
 def test_every_figure_says_what_it_shows(chapter):
     """From the code, before anything runs; `execute.problems` looks at what came out."""
-    _, *cells = execute.code_cells(execute.read(chapter))
+    _, *cells = chapters.code_cells(chapters.read(chapter))
     assert without_alt(cells) == []
 
 
@@ -119,15 +119,17 @@ def test_a_figure_without_alt_text_is_found():
 
 def test_a_notebook_without_its_chapter_is_not_left_behind():
     twins = {
-        path for folder in (pairs.CHAPTERS, pairs.REFERENCE) for path in folder.glob("*.ipynb")
+        path
+        for folder in (chapters.CHAPTERS, chapters.REFERENCE)
+        for path in folder.glob("*.ipynb")
     }
     assert twins == {source.with_suffix(".ipynb") for source in CHAPTERS}
 
 
 def test_the_notebooks_are_the_chapters_and_reference_pages_with_cells():
-    assert CHAPTERS[: len(pairs.chapters())] == pairs.chapters()
-    more = {path.stem for path in CHAPTERS[len(pairs.chapters()) :]}
-    assert more == {p.stem for p in pairs.REFERENCE.glob("*.md") if "{code-cell}" in text_of(p)}
+    assert CHAPTERS[: len(chapters.chapters())] == chapters.chapters()
+    more = {path.stem for path in CHAPTERS[len(chapters.chapters()) :]}
+    assert more == {p.stem for p in chapters.REFERENCE.glob("*.md") if "{code-cell}" in text_of(p)}
     assert {"traps", "troubleshooting"} <= more
 
 

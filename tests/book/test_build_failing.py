@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-import pairs
+from _tools import pairs
 from repository import ROOT
 
 pytestmark = pytest.mark.slow
@@ -124,9 +124,9 @@ def small(tmp_path):
 
 
 def build(folder):
-    """Run the copy's `book/build.py`: its exit code and all that it says."""
+    """Run the copy's `build`: its exit code and all that it says."""
     env = {**os.environ, "CLIPNOTES_MODEL": "another, so that no record is compared with"}
-    command = [sys.executable, "book/build.py"]
+    command = [sys.executable, "book/_tools", "build"]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -141,7 +141,7 @@ def test_a_book_with_one_broken_cell_is_built_and_ends_with_1(small):
     assert "One page shows an error, the others are built" in said, said
     summary = said[said.index("One page shows an error") :]
     assert "02-breaks: AssertionError: the sum is wrong in code cell 3; again with" in summary
-    assert summary.rstrip().endswith("book/execute.py 02")
+    assert summary.rstrip().endswith("book/_tools execute 02")
     assert "The book has errors" not in said, said  # nothing else is wrong
     assert not (small / "_build" / "book.digest").exists()
 
@@ -150,7 +150,7 @@ def test_a_book_with_one_broken_cell_is_built_and_ends_with_1(small):
     broken = page(small, "chapters/02-breaks")
     notice = broken[broken.index("failed-notice") :]
     assert "AssertionError: the sum is wrong" in notice[:2000]
-    assert "book/execute.py 02" in notice[:2000]
+    assert "book/_tools execute 02" in notice[:2000]
     assert 'href="#failed-cell"' in notice[:2000]
     assert broken.index("as far as here") < broken.index('id="failed-cell"')
     words = re.sub(r"<[^>]*>", "", broken)

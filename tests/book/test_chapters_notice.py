@@ -72,15 +72,15 @@ BREAKS = {
 RUN = """
 import os, sys
 from pathlib import Path
-import jupytext
 import matplotlib
 from IPython.core.interactiveshell import InteractiveShell
 matplotlib.use("Agg")
 shell = InteractiveShell.instance()
 import clipnotes
+from _tools.chapters import code_cells, read, tags
 assert Path(clipnotes.__file__).parents[1] == Path.cwd(), clipnotes.__file__
-for cell in jupytext.read(sys.argv[1]).cells:
-    if cell.cell_type == "code" and "skip-execution" not in cell.metadata.get("tags", []):
+for cell in code_cells(read(Path(sys.argv[1]))):
+    if "skip-execution" not in tags(cell):
         done = shell.run_cell(cell.source)
         if done.error_before_exec or done.error_in_exec:
             print("stopped by", type(done.error_before_exec or done.error_in_exec).__name__)
@@ -105,10 +105,11 @@ def run(folder, chapter, edit=None):
             text = text.replace(edit.old, edit.new)
         (package / "model" / path.name).write_text(text, encoding="utf-8")
     (source,) = (ROOT / "book" / "chapters").glob(f"{chapter}-*.md")
+    path = os.pathsep.join([str(folder), str(ROOT / "book")])
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(source)],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder), "IPYTHONDIR": str(folder / "ipython")},
+        env=os.environ | {"PYTHONPATH": path, "IPYTHONDIR": str(folder / "ipython")},
         capture_output=True,
         text=True,
         check=False,

@@ -14,9 +14,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from packaging.version import Version
 
-import colab
-import matrix
-import pairs
+from _tools import colab, pairs, snapshot
+from _tools.versions import pins
 from repository import ROOT
 
 COLAB = {"torch": "2.13.0+cu126", "numpy": "2.0.2", "transformers": "4.57.6", "pillow": "11.3.0"}
@@ -89,10 +88,10 @@ def test_the_cell_is_a_few_lines():
 
 
 def test_the_environment_could_show_an_upgrade():
-    pins = colab.pins()
+    wanted = colab.pins()
     for name in ("transformers", "numpy"):
-        assert Version(pins[name]) < Version(matrix.pins(matrix.PINS)[name])
-    assert pins["huggingface-hub"] == matrix.constraints(pins["transformers"])["huggingface-hub"]
+        assert Version(wanted[name]) < Version(pins.read_pins(pins.PINS)[name])
+    assert wanted["huggingface-hub"] == pins.constraints(wanted["transformers"])["huggingface-hub"]
 
 
 def test_a_package_that_changed_or_went_is_named():
@@ -112,15 +111,15 @@ def test_the_snapshot_is_the_working_tree_without_what_git_ignores(tmp_path, mon
     tree, copy = tmp_path / "tree", tmp_path / "copy"
     for folder in (tree / "sub", copy):
         folder.mkdir(parents=True)
-    colab.git(tree, "init", "--quiet")
+    snapshot.git(tree, "init", "--quiet")
     for name, text in {".gitignore": "built\n", "sub/new": "1", "built": "2", "old": "3"}.items():
         (tree / name).write_text(text, encoding="utf-8")
-    colab.git(tree, "add", "old")
+    snapshot.git(tree, "add", "old")
     (tree / "old").unlink()
-    monkeypatch.setattr(colab, "ROOT", tree)
-    colab.snapshot(copy)
-    assert colab.git(copy, "ls-files").split() == [".gitignore", "sub/new"]
-    assert colab.git(copy, "status", "--short") == ""
+    monkeypatch.setattr(snapshot, "ROOT", tree)
+    snapshot.snapshot(copy)
+    assert snapshot.git(copy, "ls-files").split() == [".gitignore", "sub/new"]
+    assert snapshot.git(copy, "status", "--short") == ""
 
 
 def test_the_kernels_find_the_copy_and_nothing_of_the_tree(tmp_path, monkeypatch):
@@ -128,13 +127,13 @@ def test_the_kernels_find_the_copy_and_nothing_of_the_tree(tmp_path, monkeypatch
     repository, modules = tmp_path / "repository", tmp_path / "modules"
     repository.mkdir()
     (repository / "a").touch()
-    colab.git(repository, "init", "--quiet")
-    colab.git(repository, "add", "a")
-    colab.git(repository, "commit", "--quiet", "--message", "a")
+    snapshot.git(repository, "init", "--quiet")
+    snapshot.git(repository, "add", "a")
+    snapshot.git(repository, "commit", "--quiet", "--message", "a")
     environment = colab.settings("https://example.org/a/b", repository, modules)
     command = ["git", "ls-remote", "https://example.org/a/b", "HEAD"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split()[0] == colab.git(repository, "rev-parse", "HEAD").strip()
+    assert done.stdout.split()[0] == snapshot.git(repository, "rev-parse", "HEAD").strip()
     code = "import json, sys; print(json.dumps(['google.colab' in sys.modules, sys.path]))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""The runs as other machines compute: each mode does what it says, and red is red."""
+"""The runs as other machines compute: each mode does what it says, and no more."""
 
 import os
 import subprocess
@@ -7,18 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import elsewhere
-import matrix
-
-CLOSED = "== 3 passed in 0.10s =="
-
-
-@pytest.fixture
-def logs(tmp_path, monkeypatch):
-    """Logs in a folder of their own."""
-    monkeypatch.setattr(matrix, "LOGS", tmp_path / "logs")
-    monkeypatch.setattr(matrix, "ROOT", tmp_path)
-    return tmp_path / "logs"
+from _tools import elsewhere
+from repository import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -35,13 +25,11 @@ def lines_of(program, mode=None):
     environment = {name: value for name, value in environment.items() if value is not None}
     command = [sys.executable, "-c", program]
     done = subprocess.run(
-        command, env=environment, cwd=matrix.ROOT, capture_output=True, text=True, check=False
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
-
-# The modes
 
 LOADS = """
 import copy, pickle, sys
@@ -154,56 +142,3 @@ def test_the_last_bits_differ_where_the_same_weights_lie_elsewhere(mode):
     if not processor.exists() or "GenuineIntel" not in processor.read_text(encoding="utf-8"):
         pytest.skip("another maker's processor gets MKL kernels of another kind")
     assert set(lines_of(BITS, mode)) == {"True", "False"}
-
-
-# The steps
-
-
-def test_the_steps_run_under_the_settings_of_the_mode(logs, monkeypatch):
-    program = f"""
-import os
-for name in ("ATEN_CPU_CAPABILITY", "CLIPNOTES_THREADS", "MKL_CBWR", "PYTHONPATH"):
-    print(name, os.environ.get(name))
-print({CLOSED!r})
-"""
-    monkeypatch.setitem(elsewhere.STEPS, "chapters", ["-c", program])
-    monkeypatch.setenv("MKL_CBWR", "AVX2")
-    logs.parent.mkdir(exist_ok=True)
-    steps = elsewhere.run("all", ["chapters"])
-    assert list(steps) == ["chapters"]
-    assert (steps["chapters"].passed, steps["chapters"].said) == (True, "3 passed")
-    said = steps["chapters"].log.read_text(encoding="utf-8").splitlines()
-    assert "ATEN_CPU_CAPABILITY default" in said and "CLIPNOTES_THREADS 4" in said
-    assert "MKL_CBWR None" in said and f"PYTHONPATH {elsewhere.HOOKS}" in said
-
-
-def test_a_red_step_is_in_the_table_and_in_the_exit_code(logs, monkeypatch, capsys):
-    program = f"print('the reason'); print({CLOSED!r}); 1 / 0"
-    monkeypatch.setitem(elsewhere.STEPS, "unit tests", ["-c", f"print({CLOSED!r})"])
-    monkeypatch.setitem(elsewhere.STEPS, "chapters", ["-c", program])
-    assert elsewhere.main(["one-thread", "--only", "unit tests"]) == 0
-    said = capsys.readouterr().out
-    assert "FAILED" not in said and "chapters" not in said
-    assert elsewhere.main(["four-threads", "one-thread"]) == 1
-    said = capsys.readouterr().out
-    assert "the reason" in said and "ZeroDivisionError" in said
-    head, one, four = said.splitlines()[-3:]
-    assert head.split() == ["mode", "unit", "tests", "chapters", "seconds"]
-    assert one.startswith("one-thread") and four.startswith("four-threads")
-    assert "3 passed" in one and "FAILED: 3 passed" in one
-
-
-def test_without_words_every_mode_runs_every_step(logs, monkeypatch):
-    done = []
-    step = matrix.Step(True, "1 passed")
-    monkeypatch.setattr(
-        matrix, "carry_out", lambda who, name, *rest: done.append((who, name)) or step
-    )
-    assert elsewhere.main([]) == 0
-    assert done == [(mode, name) for mode in elsewhere.MODES for name in matrix.STEPS]
-
-
-def test_an_unknown_mode_is_named(capsys):
-    assert elsewhere.main(["all", "arm"]) == 2
-    said = capsys.readouterr().out
-    assert "no such mode: arm" in said and " ".join(elsewhere.MODES) in said

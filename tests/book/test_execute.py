@@ -7,7 +7,7 @@ import pytest
 from jupyter_cache import get_cache
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-import execute
+from _tools import chapters, execute, running
 from repository import ROOT
 from small_chapter import CHAPTER
 
@@ -18,8 +18,8 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setattr(execute, "EXECUTED", tmp_path / "executed")
     source = tmp_path / "01-a.md"
     source.write_text(CHAPTER)
-    done = execute.read(source)
-    for number, cell in enumerate(execute.code_cells(done), start=1):
+    done = chapters.read(source)
+    for number, cell in enumerate(chapters.code_cells(done), start=1):
         data = {"text/plain": str(2 * number)}
         cell.outputs = [new_output("execute_result", data=data, execution_count=number)]
     execute.keep(source, done)
@@ -39,13 +39,11 @@ def test_a_chapter_runs_again_when_the_package_or_the_versions_change(kept, tmp_
     (tmp_path / "clipnotes" / "weights.bin").write_bytes(b"1")
     (tmp_path / "constraints.txt").write_text("torch==1")
     (tmp_path / "_config.yml").write_text((ROOT / "_config.yml").read_text())
-    (tmp_path / "execute.py").write_text("")
     monkeypatch.setattr(execute, "ROOT", tmp_path)
-    monkeypatch.setattr(execute, "__file__", str(tmp_path / "execute.py"))
 
     def key():
         execute.surroundings.cache_clear()
-        return execute.key(execute.read(kept))
+        return execute.key(chapters.read(kept))
 
     try:
         keys = [key()]
@@ -64,8 +62,8 @@ def test_a_chapter_runs_again_when_the_package_or_the_versions_change(kept, tmp_
 def test_the_builder_finds_the_kept_outputs(kept, tmp_path):
     kept.write_text(CHAPTER.replace("hide-input", "remove-input"))  # a new tag, the same code
     execute.publish([kept], tmp_path / "cache")
-    _, merged = get_cache(tmp_path / "cache").merge_match_into_notebook(execute.read(kept))
-    first, second = execute.code_cells(merged)
+    _, merged = get_cache(tmp_path / "cache").merge_match_into_notebook(chapters.read(kept))
+    first, second = chapters.code_cells(merged)
     assert first.metadata["tags"] == ["remove-input"]
     assert [first.outputs[0].data["text/plain"], second.outputs[0].data["text/plain"]] == ["2", "4"]
 
@@ -100,11 +98,11 @@ def test_a_kernel_that_does_not_start_is_tried_once_more(tmp_path, monkeypatch, 
     die += "    starts.write_text(str(n + 1))\n"
     die += f"    n < {times} and os._exit(1)\n"
     (tmp_path / "sitecustomize.py").write_text(die)
-    settings = execute.environment() | {"PYTHONPATH": str(tmp_path)}
-    monkeypatch.setattr(execute, "environment", lambda: settings)
+    settings = running.environment() | {"PYTHONPATH": str(tmp_path)}
+    monkeypatch.setattr(running, "environment", lambda: settings)
     notebook = new_notebook(cells=[new_code_cell("1 + 1")])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    code, executed = execute.run({"late": notebook})
+    code, executed = running.run({"late": notebook})
     assert (code == 0, list(executed)) == ((True, ["late"]) if times == 1 else (False, []))
     assert (tmp_path / "starts").read_text() == "2"
     assert "once more, since no kernel started: late" in capfd.readouterr().out
@@ -128,7 +126,7 @@ def test_chapters_run_without_a_network(capfd):
     }
     for notebook in notebooks.values():
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    code, passed = execute.run(notebooks)
+    code, passed = running.run(notebooks)
     said = capfd.readouterr().out
     assert code == 1
     assert passed.keys() == {"green"}

@@ -5,8 +5,7 @@ import pytest
 from jupyter_cache import get_cache
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-import execute
-import failed
+from _tools import chapters, execute, failed, running
 from small_chapter import CHAPTER
 
 SKIPPED = new_code_cell("1 / 0", metadata={"tags": ["skip-execution", "remove-cell"]})
@@ -36,8 +35,8 @@ def source(folders):
 
 def ended(source, cell, good=True):
     """What a run of the chapter would give, with outputs up to a cell and, in it, an error."""
-    notebook = execute.read(source)
-    for number, one in enumerate(execute.code_cells(notebook)[: cell + 1]):
+    notebook = chapters.read(source)
+    for number, one in enumerate(chapters.code_cells(notebook)[: cell + 1]):
         one.outputs = [new_output("stream", name="stdout", text=f"{number}\n")]
         one.execution_count = number + 1
         if number == cell and not good:
@@ -53,7 +52,7 @@ def attempting(monkeypatch, code, passed=None, failing=None):
 
     def answer(notebooks):
         asked.append(sorted(notebooks))
-        return execute.Ran(code, passed or {}, failing or {})
+        return running.Ran(code, passed or {}, failing or {})
 
     monkeypatch.setattr(execute, "attempt", answer)
     return asked
@@ -66,14 +65,14 @@ def test_an_error_a_dead_kernel_and_a_slow_cell_are_all_errors_of_a_cell(monkeyp
         "slow": of_cells("print('before')", "import time\ntime.sleep(99)", "print('after')"),
         "good": of_cells("print('before')"),
     }
-    monkeypatch.setattr(execute, "SECONDS_A_CELL", 8)
-    ran = execute.attempt(notebooks)
+    monkeypatch.setattr(running, "SECONDS_A_CELL", 8)
+    ran = running.attempt(notebooks)
     assert ran.code == 1
     assert ran.passed.keys() == {"good"}
     assert list(ran.failed) == ["error", "dead", "slow"]
     said = {}
     for stem, notebook in ran.failed.items():
-        _, before, cell, after = failed.code_cells(notebook)
+        _, before, cell, after = chapters.code_cells(notebook)
         assert before.outputs[0].text == "before\n"
         assert cell.outputs[-1].output_type == "error"
         assert after.outputs == []
@@ -87,9 +86,9 @@ def test_an_error_a_dead_kernel_and_a_slow_cell_are_all_errors_of_a_cell(monkeyp
 
 def test_a_run_without_a_report_leaves_every_notebook_failed(monkeypatch, folders):
     monkeypatch.setattr(
-        execute.subprocess, "run", lambda *_, **__: type("Done", (), {"returncode": 3})
+        running.subprocess, "run", lambda *_, **__: type("Done", (), {"returncode": 3})
     )
-    ran = execute.attempt({"a": of_cells("1")})
+    ran = running.attempt({"a": of_cells("1")})
     assert ran.code == 3
     assert ran.passed == {}
     failed.keep("a", ran.failed["a"])
@@ -100,7 +99,7 @@ def test_a_failed_chapter_is_never_taken_for_a_good_one(source, monkeypatch, cap
     asked = attempting(monkeypatch, 1, failing={"01-a": ended(source, 1, good=False)})
     (found,) = execute.update([source])
     assert found == failed.Failure("01-a", 2, "ValueError: no")
-    assert str(found).endswith(f"; again with {failed.python()} book/execute.py 01")
+    assert str(found).endswith(f"; again with {failed.python()} book/_tools execute 01")
     assert not execute.is_fresh(source)
     assert not execute.stored(source).exists()
     assert execute.complaints([source]) == []
@@ -120,7 +119,7 @@ def test_outputs_from_before_a_change_do_not_stand_in_for_a_failure(source, monk
     source.write_text(CHAPTER.replace("2 + 2", "2 + 3"))
     attempting(monkeypatch, 1, failing={"01-a": ended(source, 0, good=False)})
     assert [found.cell for found in execute.update([source])] == [1]
-    first, second = execute.code_cells(execute.with_outputs(source))
+    first, second = chapters.code_cells(execute.with_outputs(source))
     assert [output.output_type for output in first.outputs] == ["stream", "error"]
     assert second.outputs == []
     source.write_text(CHAPTER)  # taken back: what was kept is that of this code
@@ -150,9 +149,9 @@ def test_the_cell_that_failed_is_shown_whatever_its_tags_say(source, folders):
     source.write_text(text)
     failed.keep("01-a", ended(source, 0, good=False))
     execute.publish([source], folders / "cache")
-    as_built = execute.parsed(failed.shown("01-a", source.read_text()))
+    as_built = chapters.parsed(failed.shown("01-a", source.read_text()))
     _, merged = get_cache(folders / "cache").merge_match_into_notebook(as_built)
-    cell, other = execute.code_cells(merged)
+    cell, other = chapters.code_cells(merged)
     assert cell.metadata["tags"] == ["solution", failed.TAG]
     assert [output.output_type for output in cell.outputs] == ["stream", "error"]
     assert failed.TAG not in other.metadata.get("tags", [])
@@ -171,14 +170,14 @@ def test_the_cell_that_failed_is_shown_whatever_its_tags_say(source, folders):
 def test_only_the_tags_of_the_cell_that_failed_change(source, options, tags):
     cell = "```{code-cell} ipython3\n" + options + "a = '---'\n---1\n```\n"
     text = f"{CHAPTER}\n{cell}\nThe end.\n"
-    notebook = execute.parsed(text)
-    execute.code_cells(notebook)[2].outputs = [
+    notebook = chapters.parsed(text)
+    chapters.code_cells(notebook)[2].outputs = [
         new_output("error", ename="E", evalue="", traceback=[])
     ]
     failed.keep("01-a", notebook)
-    built = execute.parsed(failed.shown("01-a", text))
+    built = chapters.parsed(failed.shown("01-a", text))
     assert [one.source for one in built.cells] == [one.source for one in notebook.cells]
-    before, after = execute.code_cells(notebook), execute.code_cells(built)
+    before, after = chapters.code_cells(notebook), chapters.code_cells(built)
     assert [one.metadata for one in before[:2]] == [one.metadata for one in after[:2]]
     assert after[2].metadata == before[2].metadata | {"tags": tags}
     assert failed.shown("02-b", text) == text

@@ -7,18 +7,17 @@ import pytest
 from docutils import nodes
 from myst_parser.parsers.docutils_ import Parser
 
-import glossary_links
-import pairs
+from _ext import glossary_links
+from _tools import chapters
 from repository import ROOT
 
 GLOSSARY = (ROOT / "book" / "reference" / "glossary.md").read_text(encoding="utf-8")
 ENTRIES = glossary_links.entries(GLOSSARY)
-CELL = re.compile(r"^```\{code-cell\}.*?^```$", flags=re.MULTILINE | re.DOTALL)
 
 
 def prose(path):
     """A chapter without its code cells and without its header."""
-    return CELL.sub("", path.read_text(encoding="utf-8").split("\n---\n", 1)[1])
+    return chapters.prose(path.read_text(encoding="utf-8"))
 
 
 def tree(markdown):
@@ -71,7 +70,7 @@ def test_every_entry_is_used_and_explained():
     words = [word.lower() for group in ENTRIES for word in group]
     assert len(words) == len(set(words))
     used = set()
-    for chapter in pairs.chapters():
+    for chapter in chapters.chapters():
         doctree = tree(prose(chapter))
         here = glossary_links.link(doctree, chapter.stem, ENTRIES)
         assert len(here) == len(set(here))

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-import links
+from _tools import links
 
 
 class Host(BaseHTTPRequestHandler):

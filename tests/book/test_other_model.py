@@ -5,8 +5,7 @@ import json
 import pytest
 from tokenizers import Tokenizer
 
-import execute
-import other_model
+from _tools import execute, other_model
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def test_names_become_other_tokens_than_with_emoji_clip(card):
 
 
 def test_a_model_is_made_once_and_never_by_half(tmp_path, monkeypatch):
-    monkeypatch.setattr(execute, "BUILD", tmp_path)
+    monkeypatch.setattr(other_model, "BUILD", tmp_path)
     made = []
 
     def make(draft):
@@ -58,7 +57,7 @@ def test_a_model_is_made_once_and_never_by_half(tmp_path, monkeypatch):
 
 
 def test_a_directory_is_taken_as_it_is_and_a_name_is_fetched(tmp_path, monkeypatch):
-    monkeypatch.setattr(execute, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(other_model, "BUILD", tmp_path / "build")
     assert other_model.directory(str(tmp_path)) == tmp_path
     fetched = []
     monkeypatch.setattr(other_model, "fetch", lambda name, draft: fetched.append(name))

@@ -2,7 +2,7 @@
 
 import pytest
 
-import pairs
+from _tools import chapters, pairs
 from small_chapter import CHAPTER
 
 
@@ -23,8 +23,8 @@ def test_the_install_cell_is_renewed(tmp_path, monkeypatch, inside):
     old = f"```{{code-cell}} ipython3\n:tags: [remove-cell, skip-execution]\n{inside}```\n"
     source = tmp_path / "01-a.md"
     source.write_text(CHAPTER.replace("# A chapter", "# A chapter\n\n" + old))
-    monkeypatch.setattr(pairs, "CHAPTERS", tmp_path)
-    monkeypatch.setattr(pairs, "REFERENCE", tmp_path / "reference")
+    monkeypatch.setattr(chapters, "CHAPTERS", tmp_path)
+    monkeypatch.setattr(chapters, "REFERENCE", tmp_path / "reference")
     assert pairs.main([]) == 0
     assert pairs.main(["--check"]) == 0
     cells = pairs.notebook(source).cells

@@ -4,9 +4,9 @@ import pytest
 from bs4 import BeautifulSoup
 from pypdf import PdfReader
 
-import pdf
+from _tools import pdf
+from _tools.chromium import find_chromium
 from browser import cannot
-from chromium import find_chromium
 
 HEAD = '<link rel="stylesheet" href="{up}style.css?v=1"><script src="{up}theme.js"></script>'
 FIRST = (

@@ -3,10 +3,8 @@
 import pytest
 from sphinx.errors import ConfigError, ExtensionError
 
-import build
-import chapter_header
-import site_address
-import tidy_pages
+from _ext import chapter_header, site_address, tidy_pages
+from _tools import build
 
 
 @pytest.mark.parametrize(

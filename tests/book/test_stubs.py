@@ -2,7 +2,7 @@
 
 import pytest
 
-import stubs
+from _tools import stubs
 
 SOLUTION = '''\
 import math

@@ -7,20 +7,19 @@ import sys
 from functools import cache
 from importlib import import_module
 
-import jupytext
 import pytest
 
-import pairs
-import stubs
 import wrong_answers_01_03
 import wrong_answers_04_06
 import wrong_answers_07_09
 import wrong_answers_10_13
+from _tools import chapters, stubs
+from _tools.chapters import tags
 from clipnotes.exercises import check
 from clipnotes.exercises.marks import CHECKS
 from repository import ROOT
 
-CHAPTERS = {path.stem[:2]: path for path in pairs.chapters()}
+CHAPTERS = {path.stem[:2]: path for path in chapters.chapters()}
 WRONG = [
     *wrong_answers_01_03.WRONG,
     *wrong_answers_04_06.WRONG,
@@ -33,11 +32,7 @@ ASKED = re.compile(r'^assert check\("(\d+\.\d+)"', flags=re.MULTILINE)
 
 @cache
 def cells(chapter):
-    return jupytext.read(CHAPTERS[chapter]).cells
-
-
-def tags(cell):
-    return cell.metadata.get("tags", [])
+    return chapters.read(CHAPTERS[chapter]).cells
 
 
 def exercises():

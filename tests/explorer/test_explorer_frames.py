@@ -1,6 +1,7 @@
 """The explorers' pages in a browser: light and dark, wide and narrow, alone and in other pages."""
 
 import pytest
+from chromium import find_chromium
 
 from browser import (
     MEAN,
@@ -12,7 +13,6 @@ from browser import (
     started_browser,
     visit,
 )
-from chromium import find_chromium
 from clipnotes.explorer import explore, explore_text
 from tiny_clip import PROMPT, TEXTS
 

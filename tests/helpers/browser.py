@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from chromium import FLAGS, MISSING, find_chromium
+from _tools.chromium import FLAGS, MISSING, find_chromium
 from pages import weights_of
 
 MEAN = -1

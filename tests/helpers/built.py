@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-import build
+from _tools import build
 
 FOLDER = build.HTML
 NARROW, WIDE = {"width": 390, "height": 844}, {"width": 1280, "height": 900}

@@ -20,12 +20,12 @@ from transformers.activations import ACT2FN
 from transformers.models.clip import modeling_clip
 
 import clipnotes
-import first_used
+from _ext import first_used
+from _tools import chapters
 from clipnotes.published import METHODS
 from reference import tiny_clip
 from repository import ROOT
 
-HEADER = re.compile(r"\A---\n.*?^---\n", flags=re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"^```(?!\{admonition).*?^```$", flags=re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^(?:```|:::).*$", flags=re.MULTILINE)  # of a box, whose text is prose
 ROLE = re.compile(r"\{[\w:.-]+\}$")  # what stands before it is markup: {cite:p}`radford2021`
@@ -53,7 +53,7 @@ OTHER = {
 
 def in_code_font(text):
     """Yield (code, the section that it stands in) for each piece of prose in code font."""
-    prose = FENCE.sub("", CODE.sub("", HEADER.sub("", text)))
+    prose = FENCE.sub("", CODE.sub("", chapters.prose(text)))
     for section in re.split(r"^(?=#+ )", prose, flags=re.MULTILINE):
         for token in MarkdownIt("commonmark").enable("table").parse(section):
             before = ""

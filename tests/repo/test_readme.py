@@ -5,8 +5,8 @@ import re
 
 import yaml
 
-import matrix
 import report
+from _tools.versions import pins
 from clipnotes.data import load_emoji
 from clipnotes.prompts.embeddings import N_CTX
 from clipnotes.published import METHODS, Plan
@@ -59,8 +59,8 @@ def facts():
         "the drawings' file": megabytes("clipnotes/emoji/emoji.parquet"),
         "things learned": str(len(things - new)),
         "things never seen": str(len(new)),
-        "oldest": short(matrix.versions()[0]),
-        "newest": short(matrix.newest()),
+        "oldest": short(pins.versions()[0]),
+        "newest": short(pins.newest()),
         "the Python of constraints.txt": "3.11",
         "shots": str(Plan().shots),
         "the rule of the house": "1e-5",

@@ -1,7 +1,5 @@
 """The repository: facts that stand in several files agree, and the package ships what it needs."""
 
-import ast
-import graphlib
 import re
 import shutil
 import subprocess
@@ -12,7 +10,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from adopt import text_files
+from _tools.adopt import text_files
 from repository import ROOT, pyproject, repository_url, text_of
 
 
@@ -126,71 +124,3 @@ def test_the_wheel_holds_every_file_of_the_package(tmp_path):
     ours = {name for name in ours if (source / name).is_file()}
     assert {name for name in inside if name.startswith("clipnotes/")} == ours
     assert {name.rsplit("/", 1)[-1] for name in inside} >= {"LICENSE", "LICENSE-TEXT"}
-
-
-# The rooms of the package: one imports from lower floors only.
-FLOORS = {
-    **{"compat": 0, "files": 0, "measured": 0, "classnames": 0},
-    **{"model": 1, "trace": 1, "plots": 1, "model_files": 1, "looking": 1, "pictures": 1},
-    **{"data": 2, "checkpoints": 2},
-    **{"explorer": 3, "prompts": 3},
-    **{"published": 4, "doctor": 4, "exercises": 4},
-    **{"learn": 5, "compare": 6, "cli": 7, "__main__": 8},
-}
-# Not yet: it draws from the data set, and belongs to a floor above pictures.
-STILL_TOO_LOW = "clipnotes.pictures.shots"
-
-
-def sources():
-    """The source of each module of the package, by its name."""
-    modules = {}
-    for file in (ROOT / "clipnotes").glob("**/*.py"):
-        name = ".".join(file.relative_to(ROOT).with_suffix("").parts)
-        modules[name.removesuffix(".__init__")] = text_of(file)
-    return modules
-
-
-def imported(source, modules):
-    """The package's modules that a module imports, also inside of its functions."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield whole if whole in modules else node.module
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-
-
-def floors_broken(sources):
-    """Name each import that does not point to a lower floor, given each module's source."""
-    broken = []
-    for module, source in sources.items():
-        if module == STILL_TOO_LOW:
-            continue
-        for name in imported(source, sources):
-            here, there = ([*n.split("."), ""][1] for n in (module, name))
-            if name.split(".")[0] != "clipnotes" or not here or here == there:
-                continue
-            if FLOORS[there] >= FLOORS[here]:
-                broken.append(f"{module} imports {name}")
-    return broken
-
-
-def test_imports_point_downwards():
-    modules = sources()
-    rooms = {name.split(".")[1] for name in modules if "." in name}
-    assert rooms == set(FLOORS), "a new room needs a floor"
-    assert floors_broken(modules) == []
-    upwards = {"clipnotes.data": "from clipnotes import explorer", "clipnotes.explorer": ""}
-    assert floors_broken(upwards) == ["clipnotes.data imports clipnotes.explorer"]
-
-
-def test_no_module_imports_itself_by_way_of_others():
-    modules = sources()
-    graph = {
-        name: {one for one in imported(source, modules) if one in modules and one != name}
-        for name, source in modules.items()
-    }
-    graph.pop("clipnotes")  # its names are looked up when asked for
-    order = graphlib.TopologicalSorter(graph)
-    order.prepare()  # raises CycleError, which names the circle

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
-import matrix
+from _tools.versions import pins
 from repository import ROOT, pyproject
 
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -63,7 +63,7 @@ def test_no_step_keeps_the_token_or_builds_a_command_from_somebody_s_text():
 def test_the_matrix_is_that_of_the_book():
     jobs = WORKFLOWS["tests.yml"]["jobs"]
     older = jobs["versions"]["strategy"]["matrix"]["transformers"]
-    assert [*older, matrix.newest()] == matrix.versions()
+    assert [*older, pins.newest()] == pins.versions()
     systems = jobs["systems"]["strategy"]["matrix"]["include"]
     supported = SpecifierSet(pyproject()["project"]["requires-python"])
     tested = {row["python"] for row in systems}
@@ -72,7 +72,7 @@ def test_the_matrix_is_that_of_the_book():
     assert not supported.contains("3.9")
     assert {row["os"].split("-")[0] for row in systems} == {"ubuntu", "macos", "windows"}
     others = {row["python"]: row["transformers"] for row in systems if "transformers" in row}
-    assert others == {"3.10": matrix.versions()[-2]}  # the newest needs Python 3.11
+    assert others == {"3.10": pins.versions()[-2]}  # the newest needs Python 3.11
 
 
 def test_the_commands_of_the_steps_are_there():
@@ -83,10 +83,10 @@ def test_the_commands_of_the_steps_are_there():
     once = {"adopt", "book", "colab", "elsewhere", "links", "lint", "matrix", "other-model", "pdf"}
     assert made == once | {"newest", "site", "slow", "test"}
     assert made <= targets
-    programs = set(re.findall(r"python (\S+\.py)", said)) | set(re.findall(r"pytest (\S+)", said))
-    assert programs >= {"book/execute.py"}
+    programs = set(re.findall(r"python book/_tools (\S+)", said))
+    assert programs >= {"execute"}
     for program in programs:
-        assert list(ROOT.glob(program)), program
+        assert (ROOT / "book" / "_tools" / f"{program}.py").exists(), program
 
 
 def test_the_tests_workflow_runs_what_lands_a_change():
@@ -143,4 +143,4 @@ def test_a_book_with_a_failed_page_goes_nowhere():
         needs = re.search(rf"^{target}: ([^#\n]*)", makefile, flags=re.MULTILINE)
         assert "book" in needs[1].split(), target
     (recipe,) = re.findall(r"^book: .*\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)
-    assert recipe == "\t$(BIN)/python book/build.py\n"  # no dash in front: its exit code counts
+    assert recipe == "\t$(BIN)/python book/_tools build\n"  # no dash in front: its exit code counts

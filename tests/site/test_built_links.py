@@ -9,7 +9,7 @@ import yaml
 from bs4 import BeautifulSoup
 
 import built
-import links
+from _tools import links
 from repository import ROOT
 
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))

@@ -3,7 +3,7 @@
 from bs4 import BeautifulSoup
 
 import built
-import pdf
+from _tools import pdf
 from repository import pages_in_toc
 
 

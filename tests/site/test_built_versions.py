@@ -1,6 +1,6 @@
 """The tabs of the built book, in a browser: a version is chosen once. Runs after `make book`."""
 
-import by_version
+from _tools.versions import tabs
 from browser import visit
 
 # Of each set of tabs: the label of the one that is open.
@@ -17,7 +17,7 @@ def shown(page, number):
 
 
 def test_a_version_is_chosen_once_for_all_pages(browser, site):
-    records = by_version.recorded()
+    records = tabs.recorded()
     oldest, *_, newest = records
     first, second = "01-meet-the-model", "07-the-text-call-chain"
     with visit(browser, f"{site}/book/chapters/{first}.html") as page:

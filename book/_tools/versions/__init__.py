@@ -1,0 +1,1 @@
+"""What the supported versions of transformers do: their pins, facts, outputs and page."""
