@@ -8,58 +8,57 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from clipnotes.prompts import (
-    VPT,
-    CoCoOp,
-    KgCoOp,
-    LinearProbe,
-    MaPLe,
-    NearestMean,
-    PromptLearner,
-    ZeroShot,
-    fit,
-    fit_tip,
-)
+from clipnotes.prompts import LinearProbe, NearestMean, ZeroShot, fit, fit_tip
+from clipnotes.prompts.learner import Learner
+from clipnotes.prompts.methods import PUBLISHED
+from clipnotes.prompts.methods.published import Published, Settings
 from clipnotes.prompts.recipe import epochs_for
 from few_shot import N_CTX, TEMPLATE
 
-LR = 0.002  # CoOp's, and of those who follow it
 WORDS = TEMPLATE.replace(" {}", "")
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method that ``fit`` teaches: how its learner is made, and its authors' recipe."""
+    """A published method that ``fit`` teaches, with words and sizes for emoji."""
 
-    make: Callable[..., Any]  # clip, classnames, seed=
-    recipe: dict[str, Any] = field(default_factory=dict)
-    pixels: bool = False  # it encodes pictures itself
+    published: Published
+    options: dict[str, Any] = field(default_factory=dict)
+    template: str = TEMPLATE
+    pixels: bool = False  # it encodes images itself
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The authors' arguments of ``fit``."""
+        return dict(self.published.recipe)
 
     @property
     def lr(self) -> float:
         """The authors' learning rate."""
-        return self.recipe.get("lr", LR)
+        return self.recipe["lr"]
+
+    def make(self, clip: Any, names: list[str], seed: int) -> Learner:
+        """An untrained learner."""
+        return self.published.make(clip, names, Settings(self.template, seed, self.options))
 
 
 FITTED = {
-    "CoOp": Method(partial(PromptLearner, n_ctx=N_CTX)),
-    "CSC": Method(partial(PromptLearner, n_ctx=N_CTX, per_class=True)),
-    "KgCoOp": Method(partial(PromptLearner, init=WORDS), {"epochs": 100, "batch_size": 128}),
-    "CoCoOp": Method(partial(CoCoOp, init=WORDS), {"epochs": 10, "batch_size": 1}),
-    "VPT shallow": Method(partial(VPT, depth=1, templates=TEMPLATE), VPT.recipe, pixels=True),
-    "VPT deep": Method(partial(VPT, templates=TEMPLATE), VPT.recipe, pixels=True),
-    "MaPLe": Method(partial(MaPLe, init="an emoji"), MaPLe.recipe, pixels=True),
+    "CoOp": Method(PUBLISHED["coop"], {"n_ctx": N_CTX}),
+    "CSC": Method(PUBLISHED["csc"], {"n_ctx": N_CTX}),
+    "KgCoOp": Method(PUBLISHED["kgcoop"], {"init": WORDS}, f"{TEMPLATE}."),
+    "CoCoOp": Method(PUBLISHED["cocoop"], {"init": WORDS}),
+    "VPT shallow": Method(PUBLISHED["vpt"], {"depth": 1}, pixels=True),
+    "VPT deep": Method(PUBLISHED["vpt"], pixels=True),
+    "MaPLe": Method(PUBLISHED["maple"], {"init": "an emoji"}, pixels=True),
 }
 BASELINES = ("zero-shot", "nearest mean", "linear probe")
 TIPS = ("Tip-Adapter", "Tip-Adapter-F")
-METHODS = (*BASELINES, *FITTED, *TIPS)
+COMPARED = (*BASELINES, *FITTED, *TIPS)
 
 
 @dataclass(frozen=True)
@@ -70,21 +69,11 @@ class Taught:
     seconds: float
     steps: int | None  # None: not taught step by step, or with a search of settings in between
 
-    @property
-    def n_parameters(self) -> int:
-        """Numbers that were made from the training pictures."""
-        made = self.classifier
-        if isinstance(made, nn.Module):
-            return sum(parameter.numel() for parameter in made.parameters())
-        if isinstance(made, LinearProbe):
-            return made.weight.numel() + made.bias.numel()
-        return made.class_features.numel() if isinstance(made, NearestMean) else 0
-
     def cost(self) -> dict[str, Any]:
         """The entries of a row of results."""
         each = None if self.steps is None else self.seconds / self.steps
         return {
-            "n_parameters": self.n_parameters,
+            "n_parameters": self.classifier.n_parameters,
             "seconds": self.seconds,
             "seconds_per_step": each,
         }
@@ -105,7 +94,7 @@ def teach(
     """Teach a method some classes.
 
     Args:
-        method: One of ``METHODS``.
+        method: One of ``COMPARED``.
         clip: The model.
         names: The classes.
         images: Features, or pixels for a method that encodes pictures itself.
@@ -118,14 +107,14 @@ def teach(
     start = time.perf_counter()
     steps = None
     if method in FITTED:
-        made, recipe = FITTED[method], dict(FITTED[method].recipe)
+        made, recipe = FITTED[method], FITTED[method].recipe
         classifier = made.make(clip, names, seed=seed)
         recipe["epochs"] = epochs or recipe.get("epochs") or epochs_for(shots)
         recipe["lr"] = made.lr if lr is None else lr
-        if method == "KgCoOp":
-            recipe["penalty"] = KgCoOp(classifier, template=f"{TEMPLATE}.")
+        if made.published.penalty is not None:
+            recipe["penalty"] = made.published.penalty(classifier, template=made.template)
         fit(classifier, images, labels, **recipe, seed=seed, progress=False)
-        steps = recipe["epochs"] * math.ceil(len(labels) / recipe.get("batch_size", 32))
+        steps = recipe["epochs"] * math.ceil(len(labels) / recipe["batch_size"])
     elif method in TIPS:
         given = {"epochs": 0} if method == "Tip-Adapter" else {}
         classifier, _ = fit_tip(clip, names, images, labels, template=TEMPLATE, seed=seed, **given)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clipnotes.pictures.reading import Skipped
-    from clipnotes.prompts.classifier import Learner
+    from clipnotes.prompts.learner import Learner
 
 app = typer.Typer(
     help="Look into CLIP, and teach it your own classes.",
@@ -137,9 +137,8 @@ def learn(
         import matplotlib as mpl
 
         mpl.use("Agg")  # draw into files, also where there is a screen
-        from clipnotes.learn import PICTURE, Report
-        from clipnotes.learn import learn as run
-        from clipnotes.published import Plan, describe
+        from clipnotes.teach import PICTURE, Plan, Report, describe
+        from clipnotes.teach import learn as run
 
         plan = Plan(
             method=method,
@@ -207,7 +206,7 @@ def compare(
     them stands what needs no training. Nothing is saved.
     """
     with clear_errors():
-        from clipnotes.compare import compare as run
+        from clipnotes.teach import compare as run
 
         names = None if methods is None else [name.strip() for name in methods.split(",")]
         found = run(
@@ -324,6 +323,4 @@ def _names_in(given: str) -> list[str]:
 
 
 def _names_at_once(learner: Learner) -> Callable[[Tensor], Tensor] | None:
-    from clipnotes.prompts.methods.vpt import VisualLearner
-
-    return learner.logits if isinstance(learner, VisualLearner) else None
+    return learner.logits if learner.takes_pixels else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from PIL import Image
@@ -18,8 +17,6 @@ from clipnotes.pictures.reading import Files
 
 Images = Sequence[Image.Image] | Tensor  # pictures, or what a learner takes in their place
 Labels = Sequence[int] | Sequence[str] | Tensor
-
-KEPT = 384 * 2**20  # bytes of pixels that are held: 668 pictures of 224 x 224
 
 _FEATURES = "give PIL pictures, or the (n, {width}) tensor that clip.encode_image(pictures) returns"
 _PIXELS = "give PIL pictures, or the (n, {}) tensor that clip.preprocess(pictures) returns"
@@ -67,6 +64,17 @@ def _prepare(clip: Clip, images: Sequence[Image.Image]) -> Iterator[Tensor]:
     if isinstance(images, Files):
         return images.pixels(clip)
     return (clip.preprocess([picture(images, i)]) for i in range(len(images)))
+
+
+def rows_of(images: Sequence[Image.Image], rows: Sequence[int]) -> Sequence[Image.Image]:
+    """Take some rows of a sequence of pictures; those in files are not opened yet.
+
+    Raises:
+        TypeError, ValueError: As :func:`picture`.
+    """
+    if isinstance(images, Files):
+        return Files([images.paths[i] for i in rows])
+    return [picture(images, i) for i in rows]
 
 
 def check_images(clip: Clip, images: Images) -> Images:
@@ -195,82 +203,9 @@ def pixels_of(clip: Clip, images: Images) -> Tensor:
     return pixels
 
 
-def check_inputs(learner: Any, images: Images) -> Images:
-    """Check what a learner is given: pictures, or what its ``logits`` takes in their place.
-
-    That is pixels if the learner has a method ``inputs``, since it encodes pictures itself, and
-    features otherwise.
-
-    Raises:
-        TypeError, ValueError: As :func:`check_pixels` or :func:`check_images`.
-
-    Example:
-        >>> import clipnotes
-        >>> from clipnotes.prompts import VPT
-        >>> check_inputs(VPT(clipnotes.load(), ["rose", "tulip"]), torch.eye(128))
-        Traceback (most recent call last):
-        ValueError: images is a tensor of shape (128, 128) and torch.float32; give PIL pictures, or\
- the (n, 3, 64, 64) tensor that clip.preprocess(pictures) returns
-    """
-    check = check_pixels if hasattr(learner, "inputs") else check_images
-    return check(learner.clip, images)
-
-
-def inputs_of(learner: Any, images: Images) -> Tensor:
-    """Make of checked pictures what a learner's ``logits`` takes; a checked tensor is that already.
-
-    Raises:
-        TypeError, ValueError: As :func:`picture`.
-
-    Example:
-        >>> import clipnotes
-        >>> from clipnotes.prompts import VPT, PromptLearner
-        >>> clip, pictures = clipnotes.load(), [Image.new("RGB", (80, 60))]
-        >>> inputs_of(PromptLearner(clip, ["rose"]), pictures).shape
-        torch.Size([1, 128])
-        >>> inputs_of(VPT(clip, ["rose"]), pictures).shape
-        torch.Size([1, 3, 64, 64])
-    """
-    if isinstance(images, Tensor):
-        return images
-    if hasattr(learner, "inputs"):
-        return learner.inputs(images)
-    return encode_pictures(learner.clip, images)
-
-
-def may_keep(learner: Any, images: Images, views: int = 1) -> bool:
-    """Tell whether what a learner takes of all these pictures may be held at once.
-
-    Features may; the pixels of many pictures are too large, and these are read again whenever they
-    are needed.
-
-    Example:
-        >>> import clipnotes
-        >>> from clipnotes.prompts import VPT, PromptLearner
-        >>> clip, pictures = clipnotes.load(), [Image.new("RGB", (80, 60))] * 10_000
-        >>> [may_keep(kind(clip, ["rose"]), pictures) for kind in (VPT, PromptLearner)]
-        [False, True]
-    """
-    if isinstance(images, Tensor) or not hasattr(learner, "inputs"):
-        return True
-    return views * len(images) <= pictures_in(learner.clip, KEPT)
-
-
 def pictures_in(clip: Clip, size: int) -> int:
     """Say how many pictures have pixels of so many bytes, in float32; at least one."""
     return max(1, size // (4 * math.prod(_pixel_shape(clip))))
-
-
-def inputs_of_rows(learner: Any, images: Sequence[Image.Image], rows: Sequence[int]) -> Tensor:
-    """Read these rows of the pictures, and make of them what a learner with ``inputs`` takes.
-
-    Raises:
-        TypeError, ValueError: As :func:`picture`.
-    """
-    if isinstance(images, Files):
-        return inputs_of(learner, Files([images.paths[i] for i in rows]))
-    made = [inputs_of(learner, [picture(images, i)]) for i in rows]
-    return torch.cat(made) if made else inputs_of(learner, [])
 
 
 def check_labels(labels: Labels, classnames: Sequence[str], n: int) -> Tensor:
@@ -338,3 +273,28 @@ def count_shots(labels: Tensor, classnames: Sequence[str]) -> int:
             "or leave the class out"
         )
     return int(counts.min())
+
+
+def labelled_features(
+    clip: Clip, classnames: Sequence[str], images: Images, labels: Labels
+) -> tuple[Tensor, Tensor]:
+    """Pictures or features, and their labels -> checked features, and the numbers of the classes.
+
+    Everything is checked before a picture is encoded.
+
+    Args:
+        clip: The model.
+        classnames: The classes, already checked.
+        images: PIL pictures, or their (n, P) features of unit length.
+        labels: n numbers into ``classnames``, or n names out of it; each class at least once.
+
+    Returns:
+        (n, P) float32 on the model's device, and (n,) int64 on the CPU.
+
+    Raises:
+        TypeError, ValueError: As :func:`check_images`, :func:`check_labels`, :func:`count_shots`.
+    """
+    checked = check_images(clip, images)
+    numbers = check_labels(labels, classnames, len(checked))
+    count_shots(numbers, classnames)
+    return features_of(clip, checked), numbers

@@ -139,8 +139,8 @@ FLOORS = {
     **{"model": 1, "trace": 1, "plots": 1, "model_files": 1, "looking": 1},
     **{"pictures": 2, "data": 2, "checkpoints": 2},
     **{"explorer": 3, "prompts": 3},
-    **{"published": 4, "doctor": 4, "exercises": 4},
-    **{"learn": 5, "compare": 6, "cli": 7, "__main__": 8},
+    **{"teach": 4, "doctor": 4, "exercises": 4},
+    **{"cli": 5, "__main__": 6},
 }
 # Not yet: a picture's parts lie beside what reads files for a model.
 SAME_FLOOR = [{"data", "pictures"}, {"checkpoints", "pictures"}]
@@ -182,6 +182,21 @@ def test_imports_point_downwards(root):
     assert floors_broken(modules) == []
     upwards = {"clipnotes.data": "from clipnotes import explorer", "clipnotes.explorer": ""}
     assert floors_broken(upwards) == ["clipnotes.data imports clipnotes.explorer"]
+
+
+def test_the_rooms_of_prompts_import_one_way(root):
+    """Saving, classifiers, training, methods: each may import from those before it."""
+    order = ["saved", "classifier", "learner", "training", "methods"]
+    for file in (root / "clipnotes" / "prompts").glob("**/*.py"):
+        room, *_ = (*file.relative_to(root / "clipnotes" / "prompts").parts, "")
+        room = room.removesuffix(".py")
+        if room == "__init__":
+            continue
+        floor = order.index(room) if room in order else -1  # -1: what all of them are built on
+        for name in imported(file.read_text(encoding="utf-8"), {}):
+            there = [*name.split("."), "", ""][2] if name.startswith("clipnotes.prompts") else ""
+            if there in order and there != room:
+                assert order.index(there) < floor, f"{file.name} imports {name}"
 
 
 def test_no_module_imports_itself_by_way_of_others(root):

@@ -11,7 +11,8 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from clipnotes.prompts.inputs import Images, inputs_of, inputs_of_rows, may_keep, picture
+from clipnotes.prompts.classifier import Classifier
+from clipnotes.prompts.inputs import Images, picture
 
 Augment = Callable[[Image.Image, random.Random], Image.Image]
 Draw = Callable[[int, Sequence[int]], Tensor]  # epoch, rows -> inputs, a row each
@@ -75,7 +76,7 @@ def check_augment(images: Images, augment: Augment | None, views: int | None) ->
 
 
 def inputs_for(
-    learner: Any, images: Images, augment: Augment | None, views: int | None, seed: int
+    learner: Classifier, images: Images, augment: Augment | None, views: int | None, seed: int
 ) -> Draw:
     """Make the function that gives the inputs of a training step.
 
@@ -85,14 +86,14 @@ def inputs_for(
     alone, every step augments and prepares its pictures, as the reference does.
 
     Pictures are read one after the other, and none is held. Of a learner that takes pixels,
-    ``samples.KEPT`` bytes of them at most are kept; if all would be more, none is, and each step
+    ``classifier.KEPT`` bytes of them at most are kept; if all would be more, none is, and each step
     reads and prepares what it needs, which gives the same numbers, slowly.
 
     What a picture becomes depends on the seed, its row and the epoch (or the view), and on nothing
     else: not on the order, nor on how many processes share the work.
 
     Args:
-        learner: Whose inputs they are, see ``samples.inputs_of``.
+        learner: Whose inputs they are, see ``Classifier.inputs``.
         images: Checked pictures or inputs.
         augment: ``(image, rng) -> image``; the rng is a ``random.Random``.
         views: How many augmented views to keep, or None.
@@ -113,20 +114,20 @@ def inputs_for(
         >>> draw(0, [1, 0, 1]).shape
         torch.Size([3, 128])
     """
-    keeps = may_keep(learner, images, views or 1)
+    keeps = learner.may_keep(images, views or 1)
     if augment is None and keeps:
-        inputs = inputs_of(learner, images)
+        inputs = learner.inputs_of(images)
         return lambda epoch, rows: inputs[list(rows)]
     pictures: Sequence[Image.Image] = images  # type: ignore[assignment]
     if views is None or not keeps:
         for i in range(len(pictures)):  # what cannot be read is found now, not in mid-training
             picture(pictures, i)
     if augment is None:
-        return lambda epoch, rows: inputs_of_rows(learner, pictures, rows)
+        return lambda epoch, rows: learner.inputs_of_rows(pictures, rows)
     augmented = augment
 
     def prepare(rows: Sequence[int], whats: Sequence[str]) -> Tensor:
-        return inputs_of(learner, Augmented(pictures, augmented, rows, whats, seed))
+        return learner.inputs_of(Augmented(pictures, augmented, rows, whats, seed))
 
     if views is None:
         return lambda epoch, rows: prepare(rows, [f"epoch {epoch}"] * len(rows))

@@ -88,7 +88,7 @@ def test_the_pixels_of_all_pictures_are_never_held_at_once(clip, monkeypatch):
     monkeypatch.setattr(
         learner, "logits", lambda pixels: held.append(len(pixels)) or logits(pixels)
     )
-    monkeypatch.setattr("clipnotes.prompts.training.evaluation.BLOCK", 4 * 3 * 64 * 64 * 4 + 1)
+    monkeypatch.setattr("clipnotes.prompts.classifier.BLOCK", 4 * 3 * 64 * 64 * 4 + 1)
     parts = evaluate(learner, images, names)
     assert held == [4, 4, 4, 3]
     assert torch.equal(whole.confusion, parts.confusion)

@@ -1,4 +1,4 @@
-"""The pictures of a folder: read once, and for each seed drawn anew, some to learn from."""
+"""The images of a folder: read once, and for each seed drawn anew, some to learn from."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import datasets
 import torch
 from torch import Tensor
 
 from clipnotes.checkpoints import Clip
-from clipnotes.data import few_shot
+from clipnotes.data import draw
 from clipnotes.pictures.folders import class_files
 from clipnotes.pictures.reading import Files, Skipped, encode_files
+from clipnotes.prompts.classifier import Classifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +35,9 @@ class Pictures(Files):
         chosen = list(rows)
         return Pictures([self.paths[i] for i in chosen], self.features[chosen], self.labels[chosen])
 
-    def suited(self, classifier: Any) -> Pictures | Tensor:
-        """Give the features; to a classifier that encodes pictures itself, the pictures."""
-        return self if hasattr(classifier, "inputs") else self.features
+    def suited(self, classifier: Classifier) -> Pictures | Tensor:
+        """Give the features; to a classifier that encodes images itself, the images."""
+        return self if classifier.takes_pixels else self.features
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,8 +201,6 @@ def split(
         rows.setdefault(label, []).append(row)
     train: list[int] = []
     for label, own in rows.items():
-        table = datasets.Dataset.from_dict({"row": own, "class": [str(label)] * len(own)})
-        some = min(shots, max(1, len(own) - hold_out))
-        train += few_shot(table, some, seed, label="class")["row"]
+        train += draw(own, min(shots, max(1, len(own) - hold_out)), seed, label)
     left = set(range(len(labels))).difference(train)
     return sorted(train), sorted(left)
