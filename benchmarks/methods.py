@@ -124,8 +124,11 @@ def taken(results: dict[str, Any], seeds: int, width: int) -> Iterator[Row]:
             continue
         method, n = NAMES[row["method"]], results["about"]["classes"][row["question"]]
         sizes = {
-            **{"zero-shot": 0, "nearest mean": n * width, "linear probe": n * (width + 1)},
-            **{"CoOp": n_ctx * width, "CSC": n * n_ctx * width},
+            "zero-shot": 0,
+            "nearest mean": n * width,
+            "linear probe": n * (width + 1),
+            "CoOp": n_ctx * width,
+            "CSC": n * n_ctx * width,
         }
         where = {name: row[name] for name in ("shots", "seed", "designer")}
         lr = FITTED[method].lr if method in FITTED else None
@@ -190,8 +193,11 @@ def compare(folder: Path, seeds: int, workers: int) -> dict[str, Any]:
         own = [rows[run] for run in wanted if run in rows]
         results["about"] = {
             **before,
-            **{"n_ctx": earlier["about"]["n_ctx"], "classes": earlier["about"]["classes"]},
-            **{"lr": chosen, "grid": GRID, "cost": costs},
+            "n_ctx": earlier["about"]["n_ctx"],
+            "classes": earlier["about"]["classes"],
+            "lr": chosen,
+            "grid": GRID,
+            "cost": costs,
         }
         results["rows"] = [
             {**row, "extra_bytes": costs.get(row["method"], {}).get("extra_bytes")}

@@ -19,6 +19,7 @@ from clipnotes.prompts.inputs import (
     check_images,
     check_pixels,
     encode_pictures,
+    features_of,
     pictures_in,
     rows_of,
 )
@@ -80,10 +81,7 @@ class Classifier:
         Raises:
             TypeError, ValueError: Images or features that the model cannot take.
         """
-        if len(images) == 0:
-            return encode_pictures(self.clip, [])
-        checked = check_images(self.clip, images)
-        return checked if isinstance(checked, Tensor) else encode_pictures(self.clip, checked)
+        return features_of(self.clip, images) if len(images) else encode_pictures(self.clip, [])
 
     def with_classes(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Give the logits and the class features that they come from, computed once for both.

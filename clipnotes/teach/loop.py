@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
 from clipnotes.checkpoints import Clip
 from clipnotes.files import check_writable
 from clipnotes.prompts import LinearProbe, NearestMean, Scores, ZeroShot, evaluate
 from clipnotes.prompts.classifier import Classifier
-from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.methods import PUBLISHED
+from clipnotes.prompts.methods.published import Trained
 from clipnotes.prompts.saved.card import model_name
 from clipnotes.prompts.saved.identity import text_tower_digest
 from clipnotes.prompts.saved.storage import check_folder
@@ -31,25 +30,7 @@ PICTURE = "confusion.png"
 MARGIN = 1_000_000  # bytes, for the figure and the card
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a classifier did in a lesson.
-
-    Attributes:
-        classifier: What was tested.
-        scores: How well it did on the images to test on.
-        seconds: Of the training alone.
-        recipe: What it was trained with; empty if it is not trained.
-        shots: Images of the class that has the fewest.
-    """
-
-    classifier: Classifier
-    scores: Scores
-    seconds: float
-    recipe: dict[str, Any] = field(default_factory=dict)
-    shots: int = 0
+Result = tuple[Trained, Scores]
 
 
 @dataclass(frozen=True)
@@ -81,7 +62,7 @@ class Lesson:
             started = time.monotonic()
             classifier = make()
             seconds = time.monotonic() - started
-            results[name] = Result(classifier, self._score(classifier), seconds)
+            results[name] = Trained(classifier, {}, 0, seconds), self._score(classifier)
         return results
 
     def teach(self, plan: Plan, checkpoint: Path | None = None, progress: bool = False) -> Result:
@@ -100,8 +81,7 @@ class Lesson:
             checkpoint=checkpoint,
             progress=progress,
         )
-        scores = self._score(trained.learner)
-        return Result(trained.learner, scores, trained.seconds, trained.recipe, trained.shots)
+        return trained, self._score(trained.learner)
 
     def _score(self, classifier: Classifier) -> Scores:
         return evaluate(classifier, self.test.suited(classifier), self.test.labels)
@@ -187,17 +167,17 @@ def learn(
     report = Report(skipped=pool.skipped, notes=notes)
     for lesson in lessons(pool, zero_shot, plan.shots, plan.seeds, say):
         out.mkdir(parents=True, exist_ok=True)
-        learned = lesson.teach(plan, _checkpoint(out, plan, lesson), progress)
-        results = {**lesson.baselines(), "learned": learned}
-        accuracies = {name: result.scores.accuracy for name, result in results.items()}
+        learned, scores = lesson.teach(plan, _checkpoint(out, plan, lesson), progress)
+        results = {**lesson.baselines(), "learned": (learned, scores)}
+        accuracies = {name: result[1].accuracy for name, result in results.items()}
         for name, accuracy in accuracies.items():
             report.accuracies.setdefault(name, []).append(accuracy)
         if lesson.seed == plan.seeds[0]:
             report.n_train, report.n_test = len(lesson.train), len(lesson.test)
             report.recipe = learned.recipe
-            first, learner = learned, cast(Learner, learned.classifier)
+            confusion = scores.confusion
             save = partial(
-                learner.save,
+                learned.learner.save,
                 out,
                 shots=learned.shots,
                 seed=lesson.seed,
@@ -213,7 +193,7 @@ def learn(
     show(report)
     if not saved:
         save(force=True)  # what may be there is our own
-    report.notes += draw_confusion(out / PICTURE, first.scores.confusion, opened.names)
+    report.notes += draw_confusion(out / PICTURE, confusion, opened.names)
     for checkpoint in out.glob(".training-*.safetensors"):
         checkpoint.unlink(missing_ok=True)
     return report
@@ -296,22 +276,22 @@ def compare(
     for lesson in lessons(pool, zero_shot, shots, seeds, say):
         table.n_train, table.n_test = len(lesson.train), len(lesson.test)
         for name, result in lesson.baselines().items():
-            _add(table, name, result)
+            _add(table, name, *result)
         for name, plan in plans.items():
             if lesson.seed != seeds[0] and name not in table.rows:
                 continue  # it has diverged
             try:
-                result = lesson.teach(plan, progress=progress)
+                trained, scores = lesson.teach(plan, progress=progress)
             except FloatingPointError as error:
                 table.rows.pop(name, None)
                 table.notes.append(f"{name} is left out: with seed {lesson.seed}, {error}")
                 continue
-            _add(table, name, result)
-            accuracy = percent([result.scores.accuracy]).strip()
-            say(f"  {name}: {accuracy} after {result.seconds:.1f} s")
+            _add(table, name, trained, scores)
+            accuracy = percent([scores.accuracy]).strip()
+            say(f"  {name}: {accuracy} after {trained.seconds:.1f} s")
     return table
 
 
-def _add(table: Comparison, name: str, result: Result) -> None:
-    row = table.rows.setdefault(name, Row(recipe=result.recipe))
-    row.add(result.scores.accuracy, result.seconds, result.classifier.n_parameters)
+def _add(table: Comparison, name: str, trained: Trained, scores: Scores) -> None:
+    row = table.rows.setdefault(name, Row(recipe=trained.recipe))
+    row.add(scores.accuracy, trained.seconds, trained.learner.n_parameters)

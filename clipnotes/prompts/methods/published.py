@@ -33,7 +33,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Trained:
-    """A learner that has been trained.
+    """A learner that has been trained, or a baseline that was made.
 
     Attributes:
         learner: What was trained.
@@ -43,7 +43,7 @@ class Trained:
             are too many to be kept.
     """
 
-    learner: Learner
+    learner: Any
     recipe: dict[str, Any]
     shots: int
     seconds: float
@@ -141,7 +141,7 @@ class Published:
         recipe = {**self.recipe, **settings.recipe}
         penalty = self._penalty_of(learner, settings)
         # Files are opened once, unless their pixels are too many to be kept.
-        inputs = learner.inputs(images) if learner.may_keep(images) else images
+        inputs = learner.inputs_of(images) if learner.may_keep(images) else images
         history = fit(
             learner,
             inputs,
