@@ -14,14 +14,15 @@ from PIL import Image
 from torch import Tensor
 
 from clipnotes.checkpoints import Clip
+from clipnotes.pictures.reading import Files
 from clipnotes.prompts.inputs import (
     Images,
     check_images,
     check_pixels,
     encode_pictures,
     features_of,
+    picture,
     pictures_in,
-    rows_of,
 )
 
 KEPT = 384 * 2**20  # bytes of pixels that are kept for training: 668 images of 224 x 224
@@ -124,8 +125,11 @@ class Classifier:
         return images if isinstance(images, Tensor) else self.inputs(images)
 
     def inputs_of_rows(self, images: Sequence[Image.Image], rows: Sequence[int]) -> Tensor:
-        """Open these rows of the images, and make their inputs."""
-        return self.inputs(rows_of(images, rows))
+        """Open these rows of the images one after the other, and make their inputs."""
+        if isinstance(images, Files):  # which opens them in a few threads
+            return self.inputs(Files([images.paths[i] for i in rows]))
+        inputs = [self.inputs([picture(images, i)]) for i in rows]
+        return torch.cat(inputs) if inputs else self.inputs([])
 
     def logits_of(self, images: Images) -> Tensor:
         """Compare checked images with every class; of pixels, a block at a time is held."""

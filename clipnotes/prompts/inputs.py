@@ -66,17 +66,6 @@ def _prepare(clip: Clip, images: Sequence[Image.Image]) -> Iterator[Tensor]:
     return (clip.preprocess([picture(images, i)]) for i in range(len(images)))
 
 
-def rows_of(images: Sequence[Image.Image], rows: Sequence[int]) -> Sequence[Image.Image]:
-    """Take some rows of a sequence of pictures; those in files are not opened yet.
-
-    Raises:
-        TypeError, ValueError: As :func:`picture`.
-    """
-    if isinstance(images, Files):
-        return Files([images.paths[i] for i in rows])
-    return [picture(images, i) for i in rows]
-
-
 def check_images(clip: Clip, images: Images) -> Images:
     """Check pictures or features for a model.
 

@@ -90,8 +90,11 @@ def test_the_pixels_of_all_pictures_are_never_held_at_once(clip, monkeypatch):
         learner, "logits", lambda pixels: held.append(len(pixels)) or logits(pixels)
     )
     monkeypatch.setattr("clipnotes.prompts.classifier.BLOCK", 4 * 3 * 64 * 64 * 4 + 1)
+    opened, inputs = [], learner.inputs
+    monkeypatch.setattr(learner, "inputs", lambda some: opened.append(len(some)) or inputs(some))
     parts = evaluate(learner, images, names)
     assert held == [4, 4, 4, 3]
+    assert opened == [1] * 15, "one photograph after the other, since each may be large"
     assert torch.equal(whole.confusion, parts.confusion)
 
 
