@@ -159,16 +159,7 @@ def few_shot(
 
 
 def draw(rows: Sequence[int], shots: int, seed: int, label: str | int) -> list[int]:
-    """Draw `shots` rows out of all those of one class, as ``few_shot`` does.
-
-    Raises:
-        TypeError: `shots` or `seed` is no whole number.
-        ValueError: Fewer than one shot, or more than there are rows.
-
-    Example:
-        >>> draw([10, 11, 12, 13], shots=2, seed=0, label="rose")
-        [13, 12]
-    """
+    """Draw `shots` rows out of all those of one class, as ``few_shot`` does."""
     _check_draw(shots, seed)
     return random.Random(f"{seed} {label}").sample(rows, shots)
 

@@ -162,13 +162,5 @@ def as_classifier(written: Any) -> Classifier:
     """Make a classifier of anything with ``clip``, ``classnames`` and ``logits``.
 
     Without a method ``inputs`` it is given features; with one it is given pixels.
-
-    Example:
-        >>> import clipnotes, torch
-        >>> from types import SimpleNamespace
-        >>> clip = clipnotes.load()
-        >>> sure = SimpleNamespace(clip=clip, classnames=["rose"], logits=lambda f: f[:, :1])
-        >>> as_classifier(sure).takes_pixels
-        False
     """
     return written if isinstance(written, Classifier) else _Adapted(written)

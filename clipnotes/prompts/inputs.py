@@ -23,20 +23,7 @@ _PIXELS = "give PIL pictures, or the (n, {}) tensor that clip.preprocess(picture
 
 
 def picture(images: Sequence[Image.Image], i: int) -> Image.Image:
-    """Read one picture of a sequence, as RGB on white.
-
-    Args:
-        images: PIL pictures; a lazy sequence, such as a column of a data set, is read here.
-        i: Which one.
-
-    Raises:
-        TypeError: It is no PIL picture.
-        ValueError: It has no pixels, or a mode that is not allowed.
-
-    Example:
-        >>> picture([Image.new("RGBA", (4, 4))], 0).getpixel((0, 0))
-        (255, 255, 255)
-    """
+    """Read one picture of a sequence, as RGB on white."""
     try:
         image = composite(images[i])
     except (TypeError, ValueError) as error:
@@ -50,9 +37,6 @@ def encode_pictures(clip: Clip, images: Sequence[Image.Image]) -> Tensor:
     """Pictures -> (n, P) float32 features of unit length, on the model's device; n may be 0.
 
     One after the other is read and prepared, so a lazy sequence may be larger than the memory.
-
-    Raises:
-        TypeError, ValueError: As :func:`picture`.
     """
     if len(images) == 0:
         return torch.zeros(0, clip.model.config.projection_dim, device=clip.model.device)
@@ -67,24 +51,7 @@ def _prepare(clip: Clip, images: Sequence[Image.Image]) -> Iterator[Tensor]:
 
 
 def check_images(clip: Clip, images: Images) -> Images:
-    """Check pictures or features for a model.
-
-    Args:
-        clip: The model that they are for.
-        images: PIL pictures, or (n, P) float features of unit length.
-
-    Returns:
-        The pictures as they are, or the features in float32, detached, on the model's device.
-
-    Raises:
-        TypeError: Neither of the two.
-        ValueError: None at all, or features of another shape, of another length than 1, or NaN.
-
-    Example:
-        >>> import clipnotes
-        >>> check_images(clipnotes.load(), torch.eye(128)[:3]).shape
-        torch.Size([3, 128])
-    """
+    """Check PIL pictures, or (n, P) features: these in float32, detached, on the model's device."""
     width = clip.model.config.projection_dim
     wanted = _FEATURES.format(width=width)
     _check_many(images, wanted)
@@ -106,39 +73,13 @@ def check_images(clip: Clip, images: Images) -> Images:
 
 
 def features_of(clip: Clip, images: Images) -> Tensor:
-    """Pictures or features -> checked (n, P) float32 features of unit length.
-
-    Raises:
-        TypeError, ValueError: As :func:`check_images` and :func:`picture`.
-
-    Example:
-        >>> import clipnotes
-        >>> features_of(clipnotes.load(), [Image.new("RGB", (64, 64))]).shape
-        torch.Size([1, 128])
-    """
+    """Pictures or features -> checked (n, P) float32 features of unit length."""
     images = check_images(clip, images)
     return images if isinstance(images, Tensor) else encode_pictures(clip, images)
 
 
 def check_pixels(clip: Clip, images: Images) -> Images:
-    """Check pictures or pixels for a model.
-
-    Args:
-        clip: The model that they are for.
-        images: PIL pictures, or (n, 3, height, width) pixels, as ``clip.preprocess`` makes them.
-
-    Returns:
-        The pictures as they are, or the pixels in float32, detached.
-
-    Raises:
-        TypeError: Neither of the two.
-        ValueError: None at all, or pixels of another shape or not finite.
-
-    Example:
-        >>> import clipnotes
-        >>> check_pixels(clipnotes.load(), torch.zeros(2, 3, 64, 64)).shape
-        torch.Size([2, 3, 64, 64])
-    """
+    """Check PIL pictures, or (n, 3, H, W) pixels: these in float32, detached."""
     size = _pixel_shape(clip)
     wanted = _PIXELS.format(", ".join(map(str, size)))
     _check_many(images, wanted)
@@ -172,14 +113,6 @@ def pixels_of(clip: Clip, images: Images) -> Tensor:
     """Pictures -> (n, 3, height, width) float32 pixels; n may be 0. A tensor is checked and stays.
 
     One after the other is read and prepared; their pixels stay on the CPU.
-
-    Raises:
-        TypeError, ValueError: As :func:`check_pixels` and :func:`picture`.
-
-    Example:
-        >>> import clipnotes
-        >>> pixels_of(clipnotes.load(), [Image.new("RGB", (80, 60))]).shape
-        torch.Size([1, 3, 64, 64])
     """
     if len(images) == 0:
         return torch.zeros(0, *_pixel_shape(clip))
@@ -198,24 +131,7 @@ def pictures_in(clip: Clip, size: int) -> int:
 
 
 def check_labels(labels: Labels, classnames: Sequence[str], n: int) -> Tensor:
-    """Labels -> the numbers of their classes.
-
-    Args:
-        labels: Numbers into ``classnames``, as a list or a tensor, or names out of it.
-        classnames: The classes.
-        n: How many labels there must be.
-
-    Returns:
-        (n,) int64, on the CPU.
-
-    Raises:
-        TypeError: A label that is neither a whole number nor a name.
-        ValueError: Another number of labels, or a label that is no class.
-
-    Example:
-        >>> check_labels(["beetle", "tulip"], ["tulip", "beetle"], 2)
-        tensor([1, 0])
-    """
+    """Numbers or names of n classes -> (n,) int64 numbers into ``classnames``, on the CPU."""
     if isinstance(labels, str) or not hasattr(labels, "__len__"):
         raise TypeError(f"labels is a {type(labels).__name__}; give a list, one label a picture")
     if isinstance(labels, Tensor) and labels.dim() != 1:
@@ -245,15 +161,7 @@ def check_labels(labels: Labels, classnames: Sequence[str], n: int) -> Tensor:
 
 
 def count_shots(labels: Tensor, classnames: Sequence[str]) -> int:
-    """Find the number of pictures of the class that has the fewest.
-
-    Raises:
-        ValueError: A class has none.
-
-    Example:
-        >>> count_shots(torch.tensor([0, 1, 1]), ["tulip", "beetle"])
-        1
-    """
+    """Find the number of pictures of the class that has the fewest."""
     counts = torch.bincount(labels, minlength=len(classnames))
     if (counts == 0).any():
         i = int(counts.argmin())
@@ -270,18 +178,6 @@ def labelled_features(
     """Pictures or features, and their labels -> checked features, and the numbers of the classes.
 
     Everything is checked before a picture is encoded.
-
-    Args:
-        clip: The model.
-        classnames: The classes, already checked.
-        images: PIL pictures, or their (n, P) features of unit length.
-        labels: n numbers into ``classnames``, or n names out of it; each class at least once.
-
-    Returns:
-        (n, P) float32 on the model's device, and (n,) int64 on the CPU.
-
-    Raises:
-        TypeError, ValueError: As :func:`check_images`, :func:`check_labels`, :func:`count_shots`.
     """
     checked = check_images(clip, images)
     numbers = check_labels(labels, classnames, len(checked))

@@ -13,20 +13,7 @@ from clipnotes.files import remove_strays, write_atomically
 
 
 def check_outside(out: Path, pictures: str | Path) -> None:
-    """Raise if a folder lies among pictures, where the next run would take it for a class.
-
-    Args:
-        out: The folder; it need not be there.
-        pictures: Another one, with a sub-folder for each class. Links are followed.
-
-    Raises:
-        ValueError: It does, or is the same.
-
-    Example:
-        >>> check_outside(Path("pictures/prompt"), "pictures")
-        Traceback (most recent call last):
-        ValueError: pictures/prompt lies among the pictures in pictures, and the next run would...
-    """
+    """Raise if a folder lies among pictures, where the next run would take it for a class."""
     top = Path(pictures).expanduser()
     inner = [path for path in top.iterdir() if path.is_dir()] if top.is_dir() else []
     if any(out.resolve().is_relative_to(path.resolve()) for path in (top, *inner)):

@@ -158,15 +158,7 @@ class Published:
         return Trained(learner, told, history.shots, history.seconds)
 
     def doubts(self, clip: Clip, settings: Settings) -> list[str]:
-        """Say what speaks against the recipe with this model.
-
-        Example:
-            >>> import clipnotes
-            >>> from clipnotes.prompts.methods import PUBLISHED
-            >>> clip, as_published = clipnotes.load(), Settings("an emoji of a {}")
-            >>> [len(PUBLISHED[name].doubts(clip, as_published)) for name in ("coop", "vpt")]
-            [0, 1]
-        """
+        """Say what speaks against the recipe with this model."""
         scale = clip.model.logit_scale.detach().exp().item()
         if self.temperature is None or scale > self.temperature / 2 or "lr" in settings.recipe:
             return []

@@ -51,12 +51,7 @@ def random_crop_and_flip(image: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def check_augment(images: Images, augment: Augment | None, views: int | None) -> None:
-    """Check what :func:`inputs_for` cannot do.
-
-    Raises:
-        TypeError: ``augment`` is no function.
-        ValueError: Augmenting a tensor, or views without an augmentation, or less than one view.
-    """
+    """Check what :func:`inputs_for` cannot do."""
     if views is not None and augment is None:
         raise ValueError(
             f"views is {views!r} and augment is None; "
@@ -91,28 +86,6 @@ def inputs_for(
 
     What a picture becomes depends on the seed, its row and the epoch (or the view), and on nothing
     else: not on the order, nor on how many processes share the work.
-
-    Args:
-        learner: Whose inputs they are, see ``Classifier.inputs``.
-        images: Checked pictures or inputs.
-        augment: ``(image, rng) -> image``; the rng is a ``random.Random``.
-        views: How many augmented views to keep, or None.
-        seed: Another seed, other views.
-
-    Returns:
-        A function from an epoch and rows to their inputs, (len(rows), ...).
-
-    Raises:
-        TypeError, ValueError: A picture that cannot be read.
-
-    Example:
-        >>> import clipnotes
-        >>> from clipnotes.prompts import PromptLearner
-        >>> learner = PromptLearner(clipnotes.load(), ["rose", "tulip"])
-        >>> pictures = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
-        >>> draw = inputs_for(learner, pictures, random_crop_and_flip, views=3, seed=0)
-        >>> draw(0, [1, 0, 1]).shape
-        torch.Size([3, 128])
     """
     keeps = learner.may_keep(images, views or 1)
     if augment is None and keeps:

@@ -14,15 +14,7 @@ Penalty = Callable[[Tensor], Tensor]  # of the class features, (n_classes, P)
 
 
 def check_penalty(penalty: Penalty | None, learner: Any) -> None:
-    """Check that a penalty can be paid by a learner.
-
-    Raises:
-        TypeError: It cannot be called or does not give one number, or the learner has no class
-            features for it.
-
-    Example:
-        >>> check_penalty(None, None)
-    """
+    """Refuse what is no penalty, or a learner without class features that all images share."""
     if penalty is None:
         return
     if not callable(penalty):
@@ -42,11 +34,6 @@ def check_penalty(penalty: Penalty | None, learner: Any) -> None:
 
 
 def made_with(penalty: Penalty) -> dict[str, Any]:
-    """Say what a penalty was made with, as far as that is numbers and texts.
-
-    Example:
-        >>> made_with(len)
-        {}
-    """
+    """Say what a penalty was made with, as far as that is numbers and texts."""
     values = getattr(penalty, "__dict__", {})
     return {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
