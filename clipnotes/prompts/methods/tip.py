@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
@@ -299,27 +298,14 @@ class _PublishedTip(Published):
         return TipAdapter(clip, names, some, labels, template=settings.template)
 
     def train(
-        self,
-        learner: Learner,
-        images: Images,
-        labels: Labels,
-        settings: Settings,
-        *,
-        checkpoint: Path | None = None,
-        progress: bool = False,
+        self, learner: Learner, images: Images, labels: Labels, settings: Settings, **_: Any
     ) -> Trained:
         recipe = {**self.recipe, **settings.recipe}
-        names = learner.classnames
+        clip, names = learner.clip, learner.classnames
         shots = count_shots(check_labels(labels, names, len(images)), names)
         started = time.monotonic()
         tip, choice = fit_tip(
-            learner.clip,
-            names,
-            images,
-            labels,
-            template=settings.template,
-            seed=settings.seed,
-            **recipe,
+            clip, names, images, labels, template=settings.template, seed=settings.seed, **recipe
         )
         chosen = {"chosen_epoch": choice.epoch, "n_held_out": choice.n_held_out}
         told = {**self._told(settings), **recipe, **chosen}
