@@ -23,12 +23,11 @@ from clipnotes import compat, looking
 from clipnotes.checkpoints import EMOJI_CLIP, Clip
 from clipnotes.data import load_emoji
 from clipnotes.explorer import explore, explore_text
-from clipnotes.learn import learn
-from clipnotes.prompts import KgCoOp, PromptLearner, TipAdapter, fit
-from clipnotes.prompts.classifier import Learner
+from clipnotes.prompts import PromptLearner, TipAdapter, fit
 from clipnotes.prompts.inputs import features_of, pixels_of
-from clipnotes.prompts.methods import load_prompt
-from clipnotes.published import METHODS, Plan, make
+from clipnotes.prompts.learner import Learner
+from clipnotes.prompts.methods import PUBLISHED, load_prompt
+from clipnotes.teach import Plan, learn
 from text_step import difference
 
 CPU = torch.device("cpu")
@@ -84,7 +83,7 @@ def of_learners(
     pictures, labels = pictures[:16], labels[:16]
     inputs = {False: features_of(here, pictures), True: pixels_of(here, pictures)}
     truth = torch.arange(n_classes), torch.tensor(labels)
-    for method in METHODS:
+    for method in PUBLISHED:
         sides = []
         for clip in (there, here):
             if method == "tip":
@@ -94,8 +93,8 @@ def of_learners(
                 # KgCoOp's own words start where its penalty is 0 and the gradient is only rounding,
                 # so we give it random vectors.
                 plan = Plan(method, n_ctx=4) if method == "kgcoop" else Plan(method)
-                learner = make(clip, names, plan, seed=0)
-            images = inputs[hasattr(learner, "inputs")].to(clip.model.device)
+                learner = plan.make(clip, names, seed=0)
+            images = inputs[learner.takes_pixels].to(clip.model.device)
             sides.append(logits_and_gradients(learner, method, images, truth[1]))
         yield method, differences(*sides)
 
@@ -104,14 +103,11 @@ def logits_and_gradients(
     learner: Learner, method: str, images: Tensor, truth: Tensor
 ) -> dict[str, Tensor]:
     """Take the step that ``fit`` would take."""
-    penalty = None
-    if method == "kgcoop":
-        assert isinstance(learner, PromptLearner)
-        penalty = KgCoOp(learner)
+    penalty = PUBLISHED[method].penalty
     logits = learner.logits(images).float()
     loss = F.cross_entropy(logits, truth.to(logits.device))
     if penalty is not None:
-        loss = loss + penalty(learner())
+        loss = loss + penalty(learner)(learner())
     parameters = dict(learner.named_parameters())
     gradients = torch.autograd.grad(loss, list(parameters.values()))
     named = {f"{n}: gradient": g for n, g in zip(parameters, gradients, strict=True)}
@@ -153,7 +149,7 @@ def of_learn(
             file = Path(folder) / "pictures" / names[label] / f"{i}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             picture.save(file)
-        for method in METHODS:
+        for method in PUBLISHED:
             plan, sides = Plan(method, shots=2, epochs=epochs), []
             for place, where in (("there", device), ("here", CPU)):
                 clip = moved(of_tower("Emoji-CLIP"), where, torch.float32)
@@ -162,8 +158,7 @@ def of_learn(
                 sides.append((clip, out, report))
             (there, out, ours), (here, _, theirs) = sides
             loaded = [load_prompt(out, clip) for clip in (there, here)]
-            prepare = pixels_of if hasattr(loaded[0], "inputs") else features_of
-            images = prepare(here, pictures)
+            images = loaded[1].inputs(pictures)
             with torch.no_grad():
                 logits = [one.logits(images.to(one.clip.model.device)).cpu() for one in loaded]
             compared = {"logits of the same prompt": difference(*logits)}

@@ -20,7 +20,7 @@ import torch
 import few_shot
 from clipnotes.prompts.inputs import features_of, pixels_of
 from one_step import forget_peak, peak
-from teach import FITTED, METHODS, teach
+from teach import COMPARED, FITTED, teach
 
 SHOTS = 4
 
@@ -46,7 +46,7 @@ def measure(method: str) -> dict[str, Any]:
 def main() -> None:
     """Print the cost of one method."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("method", choices=METHODS)
+    parser.add_argument("method", choices=COMPARED)
     args = parser.parse_args()
     if sys.platform != "linux":
         raise SystemExit(f"peak memory is measured on Linux only, and this is {sys.platform}")

@@ -48,7 +48,7 @@ from method_runs import MethodRun, with_harmonic_mean
 from method_tables import tables
 from report import dumps
 from setting import about
-from teach import FITTED, LR, METHODS, TIPS
+from teach import COMPARED, FITTED, TIPS
 
 HERE = Path(__file__).parent
 SEEDS = 5
@@ -131,7 +131,7 @@ def taken(results: dict[str, Any], seeds: int, width: int) -> Iterator[Row]:
             "CSC": n * n_ctx * width,
         }
         where = {name: row[name] for name in ("shots", "seed", "designer")}
-        lr = LR if method in FITTED else None
+        lr = FITTED[method].lr if method in FITTED else None
         yield {
             **MethodRun(row["question"], method, "published", lr, **where)._asdict(),
             "accuracy": with_harmonic_mean(row["accuracy"]),
@@ -209,7 +209,7 @@ def compare(folder: Path, seeds: int, workers: int) -> dict[str, Any]:
         ]
         write_atomically(path, dumps(results).encode())
 
-    for method in tqdm([name for name in METHODS if name not in costs], desc="cost"):
+    for method in tqdm([name for name in COMPARED if name not in costs], desc="cost"):
         costs[method] = cost(method)
         save()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:

@@ -28,7 +28,7 @@ LIMIT = 1.5  # GB
 COMPARE = "from clipnotes.cli import app; app()"
 MODEL = """
 import sys
-import clipnotes.compare
+import clipnotes.teach
 from clipnotes.cli.terminal import load_model
 clip = load_model(sys.argv[1] if len(sys.argv) > 1 else None)
 """

@@ -8,58 +8,57 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from clipnotes.prompts import (
-    VPT,
-    CoCoOp,
-    KgCoOp,
-    LinearProbe,
-    MaPLe,
-    NearestMean,
-    PromptLearner,
-    ZeroShot,
-    fit,
-    fit_tip,
-)
+from clipnotes.prompts import LinearProbe, NearestMean, ZeroShot, fit, fit_tip
+from clipnotes.prompts.learner import Learner
+from clipnotes.prompts.methods import PUBLISHED
+from clipnotes.prompts.methods.published import Published, Settings
 from clipnotes.prompts.recipe import epochs_for
 from few_shot import N_CTX, TEMPLATE
 
-LR = 0.002  # that of CoOp, and of the methods that follow it
 WORDS = TEMPLATE.replace(" {}", "")
 
 
 @dataclass(frozen=True)
 class FittedMethod:
-    """A method that ``fit`` trains: how to make its learner, and its authors' recipe."""
+    """A published method that ``fit`` teaches, with words and sizes for emoji."""
 
-    make: Callable[..., Any]  # clip, classnames, seed=
-    recipe: dict[str, Any] = field(default_factory=dict)
-    pixels: bool = False  # it encodes pictures itself
+    published: Published
+    options: dict[str, Any] = field(default_factory=dict)
+    template: str = TEMPLATE
+    pixels: bool = False  # it encodes images itself
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The authors' arguments of ``fit``."""
+        return dict(self.published.recipe)
 
     @property
     def lr(self) -> float:
         """The authors' learning rate."""
-        return self.recipe.get("lr", LR)
+        return self.recipe["lr"]
+
+    def make(self, clip: Any, names: list[str], seed: int) -> Learner:
+        """An untrained learner."""
+        return self.published.make(clip, names, Settings(self.template, seed, self.options))
 
 
 FITTED = {
-    "CoOp": FittedMethod(partial(PromptLearner, n_ctx=N_CTX)),
-    "CSC": FittedMethod(partial(PromptLearner, n_ctx=N_CTX, per_class=True)),
-    "KgCoOp": FittedMethod(partial(PromptLearner, init=WORDS), {"epochs": 100, "batch_size": 128}),
-    "CoCoOp": FittedMethod(partial(CoCoOp, init=WORDS), {"epochs": 10, "batch_size": 1}),
-    "VPT shallow": FittedMethod(partial(VPT, depth=1, templates=TEMPLATE), VPT.recipe, pixels=True),
-    "VPT deep": FittedMethod(partial(VPT, templates=TEMPLATE), VPT.recipe, pixels=True),
-    "MaPLe": FittedMethod(partial(MaPLe, init="an emoji"), MaPLe.recipe, pixels=True),
+    "CoOp": FittedMethod(PUBLISHED["coop"], {"n_ctx": N_CTX}),
+    "CSC": FittedMethod(PUBLISHED["csc"], {"n_ctx": N_CTX}),
+    "KgCoOp": FittedMethod(PUBLISHED["kgcoop"], {"init": WORDS}, f"{TEMPLATE}."),
+    "CoCoOp": FittedMethod(PUBLISHED["cocoop"], {"init": WORDS}),
+    "VPT shallow": FittedMethod(PUBLISHED["vpt"], {"depth": 1}, pixels=True),
+    "VPT deep": FittedMethod(PUBLISHED["vpt"], pixels=True),
+    "MaPLe": FittedMethod(PUBLISHED["maple"], {"init": "an emoji"}, pixels=True),
 }
 BASELINES = ("zero-shot", "nearest mean", "linear probe")
 TIPS = ("Tip-Adapter", "Tip-Adapter-F")
-METHODS = (*BASELINES, *FITTED, *TIPS)
+COMPARED = (*BASELINES, *FITTED, *TIPS)
 
 
 @dataclass(frozen=True)
@@ -70,21 +69,11 @@ class Taught:
     seconds: float
     steps: int | None  # None if there are no steps, or a search of settings between them
 
-    @property
-    def n_parameters(self) -> int:
-        """How many numbers were learned from the training pictures."""
-        classifier = self.classifier
-        if isinstance(classifier, nn.Module):
-            return sum(parameter.numel() for parameter in classifier.parameters())
-        if isinstance(classifier, LinearProbe):
-            return classifier.weight.numel() + classifier.bias.numel()
-        return classifier.class_features.numel() if isinstance(classifier, NearestMean) else 0
-
     def cost(self) -> dict[str, Any]:
         """Return the entries of a row of results."""
         each = None if self.steps is None else self.seconds / self.steps
         return {
-            "n_parameters": self.n_parameters,
+            "n_parameters": self.classifier.n_parameters,
             "seconds": self.seconds,
             "seconds_per_step": each,
         }
@@ -110,14 +99,14 @@ def teach(
     start = time.perf_counter()
     steps = None
     if method in FITTED:
-        fitted, recipe = FITTED[method], dict(FITTED[method].recipe)
-        classifier = fitted.make(clip, names, seed=seed)
+        made, recipe = FITTED[method], FITTED[method].recipe
+        classifier = made.make(clip, names, seed=seed)
         recipe["epochs"] = epochs or recipe.get("epochs") or epochs_for(shots)
-        recipe["lr"] = fitted.lr if lr is None else lr
-        if method == "KgCoOp":
-            recipe["penalty"] = KgCoOp(classifier, template=f"{TEMPLATE}.")
+        recipe["lr"] = made.lr if lr is None else lr
+        if made.published.penalty is not None:
+            recipe["penalty"] = made.published.penalty(classifier, template=made.template)
         fit(classifier, images, labels, **recipe, seed=seed, progress=False)
-        steps = recipe["epochs"] * math.ceil(len(labels) / recipe.get("batch_size", 32))
+        steps = recipe["epochs"] * math.ceil(len(labels) / recipe["batch_size"])
     elif method in TIPS:
         options = {"epochs": 0} if method == "Tip-Adapter" else {}
         classifier, _ = fit_tip(

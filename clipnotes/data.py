@@ -141,10 +141,7 @@ def few_shot(
         raise ValueError(
             f"no column {label!r}; this data set has {', '.join(dataset.column_names)}"
         )
-    if not isinstance(shots, int) or not isinstance(seed, int):
-        raise TypeError(f"shots is {shots!r} and seed is {seed!r}; both must be whole numbers")
-    if shots < 1:
-        raise ValueError(f"shots is {shots}; it must be at least 1")
+    _check_draw(shots, seed)
     rows: dict[str | int, list[int]] = {}
     for i, value in enumerate(dataset[label]):
         rows.setdefault(value, []).append(i)
@@ -157,5 +154,18 @@ def few_shot(
                 f"{shots} shots asked for, but the class {named!r} has {len(indices)} rows; "
                 f"ask for at most {min(map(len, rows.values()))} or load more styles"
             )
-        chosen += random.Random(f"{seed} {value}").sample(indices, shots)
+        chosen += draw(indices, shots, seed, value)
     return dataset.select(chosen)
+
+
+def draw(rows: Sequence[int], shots: int, seed: int, label: str | int) -> list[int]:
+    """Draw `shots` rows out of all those of one class, as ``few_shot`` does."""
+    _check_draw(shots, seed)
+    return random.Random(f"{seed} {label}").sample(rows, shots)
+
+
+def _check_draw(shots: int, seed: int) -> None:
+    if not isinstance(shots, int) or not isinstance(seed, int):
+        raise TypeError(f"shots is {shots!r} and seed is {seed!r}; both must be whole numbers")
+    if shots < 1:
+        raise ValueError(f"shots is {shots}; it must be at least 1")

@@ -31,7 +31,7 @@ def compare(
     Each learns from the same pictures and is tested on the same others, drawn as by `learn`. Beside
     them stands what needs no training. Nothing is saved.
     """
-    from clipnotes.compare import compare as run
+    from clipnotes.teach import compare as run
 
     names = None if methods is None else [name.strip() for name in methods.split(",")]
     comparison = run(

@@ -13,7 +13,7 @@ from clipnotes.cli import terminal
 from clipnotes.cli.terminal import shown, tell
 
 if TYPE_CHECKING:
-    from clipnotes.learn import Report
+    from clipnotes.teach import Report
 
 # The options of this command alone; Python 3.10 has to be able to read them: no `X | None`.
 Seeds = Annotated[
@@ -65,9 +65,8 @@ def learn(
     import matplotlib as mpl
 
     mpl.use("Agg")  # draw into files, also where there is a screen
-    from clipnotes.learn import PICTURE
-    from clipnotes.learn import learn as run
-    from clipnotes.published import Plan
+    from clipnotes.teach import PICTURE, Plan
+    from clipnotes.teach import learn as run
 
     plan = Plan(
         method=method,
@@ -107,7 +106,7 @@ def learn(
 
 def _show(report: Report, seeds: int) -> None:
     """Print the scores, and what else is known once training is over."""
-    from clipnotes.published import describe
+    from clipnotes.teach import describe
 
     terminal.list_skipped(report.skipped)
     terminal.tell_notes(report.notes)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clipnotes.pictures.reading import Skipped
-    from clipnotes.prompts.classifier import Learner
+    from clipnotes.prompts.learner import Learner
 
 
 def predict(
@@ -81,10 +81,9 @@ def _classify_files(
     import torch
 
     from clipnotes.pictures.reading import encode_files
-    from clipnotes.prompts.methods.vpt import VisualLearner
 
     # A learner that encodes images itself classifies a few at a time, as they are read.
-    own = learner.logits if isinstance(learner, VisualLearner) else None
+    own = learner.logits if learner.takes_pixels else None
     with torch.no_grad():
         encoded, rows, skipped = encode_files(
             learner.clip, paths, sys.stderr.isatty(), encode=own, note=note

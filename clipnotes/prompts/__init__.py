@@ -2,13 +2,15 @@
 
 from clipnotes.prompts.embeddings import LearnableTextEmbeddings, inject
 from clipnotes.prompts.methods import METHODS, load_prompt
-from clipnotes.prompts.methods.baselines import LinearProbe, NearestMean, ZeroShot
 from clipnotes.prompts.methods.cocoop import CoCoOp
 from clipnotes.prompts.methods.coop import PromptLearner
 from clipnotes.prompts.methods.kgcoop import KgCoOp
+from clipnotes.prompts.methods.linear_probe import LinearProbe
 from clipnotes.prompts.methods.maple import MaPLe
+from clipnotes.prompts.methods.nearest_mean import NearestMean
 from clipnotes.prompts.methods.tip import TipAdapter, TipChoice, fit_tip
 from clipnotes.prompts.methods.vpt import VPT
+from clipnotes.prompts.methods.zero_shot import ZeroShot
 from clipnotes.prompts.training.augmentation import random_crop_and_flip
 from clipnotes.prompts.training.evaluation import Scores, evaluate
 from clipnotes.prompts.training.fit import History, fit

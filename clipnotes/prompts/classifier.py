@@ -1,205 +1,166 @@
-"""What all learners share: a frozen CLIP, class names, parameters of their own, save and load."""
+"""What names images: every learner, and every baseline that needs no training.
+
+A classifier holds a CLIP and class names, and says itself what it is given: features, or pixels
+that it encodes.
+"""
 
 from __future__ import annotations
 
-import copy
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-from torch import Tensor, nn
+import torch
+from PIL import Image
+from torch import Tensor
 
 from clipnotes.checkpoints import Clip
-from clipnotes.classnames import check_classnames
-from clipnotes.compat import text_projection
-from clipnotes.compat.carried import check_here
-from clipnotes.prompts.saved.card import damaged, make_card
-from clipnotes.prompts.saved.fits import check_fits
-from clipnotes.prompts.saved.storage import FILE, read_prompt, write_prompt
+from clipnotes.pictures.reading import Files
+from clipnotes.prompts.inputs import (
+    Images,
+    check_images,
+    check_pixels,
+    encode_pictures,
+    features_of,
+    picture,
+    pictures_in,
+)
 
-L = TypeVar("L", bound="Learner")
+KEPT = 384 * 2**20  # bytes of pixels that are kept for training: 668 images of 224 x 224
+BLOCK = 128 * 2**20  # bytes of pixels that are held at once: 222 images of 224 x 224
 
 
-class Learner(nn.Module):
-    """A classifier that learns a little beside a CLIP, which it uses and does not own.
+class Classifier:
+    """Names images among some classes: a learner, or a baseline that needs no training.
 
-    The CLIP is no part of ``state_dict``, does not move with ``to``, is shared by a deep copy of
-    the learner, and gets no gradient. ``fit`` trains the parameters, ``evaluate`` measures, and
-    what ``save`` writes is the ``state_dict`` and the options, nothing else.
-
-    A method is a class of its own. It says how it is called and what it has to be made with again,
-    and keeps each option as an attribute of that name.
-
-    Args:
-        clip: Model and tokenizer, as ``clipnotes.load`` gives them.
-        classnames: One name a class, none twice.
+    A subclass writes ``logits``. Most compare the features of images, which are computed once. One
+    that encodes images itself overrides ``inputs`` too, and its ``logits`` then gets pixels.
 
     Attributes:
-        clip, classnames: As given.
-        method: What the card calls it; a key of ``methods.METHODS``.
-        uses_vision: What is learned is for this vision tower, too, and not for its features alone.
-        OPTIONS: Name -> type, of the arguments of ``__init__`` that the card keeps.
+        clip: The model.
+        classnames: A name for each class, in the order of the logits.
+        n_parameters: How many numbers it takes from the images that it learned from.
 
-    Raises:
-        TypeError: ``clip`` is of another type, or the names are.
-        ValueError: No class, a name that is blank or there twice, or two with the same tokens; the
-            model is offloaded.
+    Example:
+        >>> import clipnotes
+        >>> from PIL import Image
+        >>> from clipnotes.prompts import VPT, ZeroShot
+        >>> clip, images = clipnotes.load(), [Image.new("RGB", (80, 60))]
+        >>> ZeroShot(clip, ["rose", "tulip"]).inputs(images).shape
+        torch.Size([1, 128])
+        >>> VPT(clip, ["rose", "tulip"]).inputs(images).shape
+        torch.Size([1, 3, 64, 64])
     """
 
-    method: ClassVar[str]
-    uses_vision: ClassVar[bool] = False
-    OPTIONS: ClassVar[Mapping[str, type]]
+    clip: Clip
+    classnames: list[str]
 
-    def __init__(self, clip: Clip, classnames: Sequence[str]) -> None:
-        super().__init__()
-        if not isinstance(clip, Clip):
-            raise TypeError(
-                f"clip is a {type(clip).__name__}: give what clipnotes.load() returns, or "
-                "clipnotes.Clip(model, tokenizer, image_processor) around your own"
-            )
-        check_here(clip.model)
-        self.clip = clip
-        self.classnames = check_classnames(classnames, clip.tokenizer)
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers it takes from the images that it learned from."""
+        return 0
 
-    def logits(self, image_features: Tensor) -> Tensor:
-        """Compare pictures with every class: what ``fit`` and ``evaluate`` call."""
+    def logits(self, inputs: Tensor, /) -> Tensor:
+        """Compare images with every class.
+
+        Args:
+            inputs: What ``inputs`` makes of n images.
+
+        Returns:
+            (n, n_classes).
+        """
         raise NotImplementedError(f"{type(self).__name__} has no logits")
 
-    def check_features(self, image_features: Tensor) -> None:
-        """Check that these are features of pictures, for ``logits``.
-
-        Raises:
-            ValueError: They have another shape than (n_images, P).
-        """
-        width = text_projection(self.clip.model).out_features
-        if image_features.dim() != 2 or image_features.shape[1] != width:
-            raise ValueError(
-                f"image_features has shape {tuple(image_features.shape)}: give "
-                f"(n_images, {width}), as clip.encode_image makes them"
-            )
-
-    def save(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        shots: int | None = None,
-        seed: int | None = None,
-        scores: Mapping[str, float] | None = None,
-        recipe: Mapping[str, Any] | None = None,
-        force: bool = False,
-    ) -> None:
-        """Save what was learned, and a card that says what it is for.
-
-        The folder gets ``prompt.safetensors`` and, for readers, ``card.json``. A kill at any moment
-        leaves the old prompt or the new one.
+    def inputs(self, images: Images) -> Tensor:
+        """Make of images what ``logits`` takes.
 
         Args:
-            folder: Is made if it is not there.
-            shots: Pictures a class that it was learned from.
-            seed: Of the training.
-            scores: Name -> number, for instance accuracies.
-            recipe: Name -> text or number: how it was trained, for readers of the card.
-            force: Replace a prompt that is there.
+            images: PIL images, none is allowed; or their features, which are checked.
+
+        Returns:
+            (n, P) float32 features of unit length, on the model's device.
 
         Raises:
-            TypeError: Shots, seed, a score or the recipe of another type.
-            ValueError: A prompt is there already; a number that is not finite. Nothing is written.
-            OSError: The system refuses; an old prompt is still there.
-
-        Example:
-            >>> import clipnotes, tempfile
-            >>> from clipnotes.prompts import PromptLearner
-            >>> learner = PromptLearner(clipnotes.load(), ["rose", "tulip"], n_ctx=4)
-            >>> learner.save(tempfile.mkdtemp(), shots=16, scores={"accuracy": 0.9})
+            TypeError, ValueError: Images or features that the model cannot take.
         """
-        card = make_card(
-            self.clip,
-            method=self.method,
-            options={name: getattr(self, name) for name in self.OPTIONS},
-            classnames=self.classnames,
-            vision=self.uses_vision,
-            shots=shots,
-            seed=seed,
-            scores=scores,
-            recipe=recipe,
-        )
-        write_prompt(folder, self.state_dict(), card, force=force)
+        return features_of(self.clip, images) if len(images) else encode_pictures(self.clip, [])
 
-    @classmethod
-    def load(
-        cls: type[L],
-        folder: str | os.PathLike[str],
-        clip: Clip,
-        classnames: Sequence[str] | None = None,
-    ) -> L:
-        """Load what was learned, for the model that it was learned with.
+    def with_classes(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the logits and the class features that they come from, computed once for both.
+
+        Only a classifier whose class features are the same for every image has them: a penalty in
+        ``fit`` asks for them.
 
         Args:
-            folder: Written by ``save``.
-            clip: The model; the towers that matter must be those on the card.
-            classnames: Other classes, if nothing that was learned belongs to one class. None: those
-                it was learned with.
+            inputs: As for ``logits``.
+
+        Returns:
+            (n, n_classes) logits and (n_classes, P) features of unit length.
 
         Raises:
-            ValueError: There is no prompt, it is damaged, of another method or another model; the
-                classes do not fit the model, or what was learned belongs to other ones.
-
-        Example:
-            >>> import clipnotes, tempfile
-            >>> from clipnotes.prompts import PromptLearner
-            >>> clip, folder = clipnotes.load(), tempfile.mkdtemp()
-            >>> PromptLearner(clip, ["rose", "tulip"], n_ctx=4).save(folder)
-            >>> PromptLearner.load(folder, clip).classnames
-            ['rose', 'tulip']
-            >>> PromptLearner.load(folder, clip, ["beetle", "bear", "fox"])().shape
-            torch.Size([3, 128])
+            NotImplementedError: There are no such class features.
         """
-        tensors, card = read_prompt(folder)
-        if card["method"] != cls.method:
-            raise ValueError(
-                f"the prompt in {folder} was learned by the method {card['method']!r}, and "
-                f"{cls.__name__} loads {cls.method!r}: take clipnotes.prompts.load_prompt"
-            )
-        file, options = Path(folder).expanduser() / FILE, card["options"]
-        kinds = {name: type(value) for name, value in options.items()}
-        if kinds != dict(cls.OPTIONS):
-            raise damaged(file, f"its card says options {options}")
-        check_fits(clip, card)
-        names = card["classnames"] if classnames is None else check_classnames(classnames)
-        if names != card["classnames"] and cls.is_bound(options):
-            some = ", ".join(card["classnames"][:5]) + ", ..." * (len(card["classnames"]) > 5)
-            raise ValueError(
-                f"what is in {folder} was learned for each of its {len(card['classnames'])} "
-                f"classes by itself ({some}), and nothing for others: leave the classes out, or "
-                "learn something that all classes share"
-            )
-        learner = cls.blank(clip, names, options, tensors)
-        expected = {name: tuple(value.shape) for name, value in learner.state_dict().items()}
-        found = {name: tuple(value.shape) for name, value in tensors.items()}
-        if expected != found:
-            raise damaged(file, f"it holds {found}, and by its card it must hold {expected}")
-        learner.load_state_dict(tensors)
-        return learner
+        raise NotImplementedError(f"{type(self).__name__} has no class features for all images")
 
-    @classmethod
-    def is_bound(cls, options: Mapping[str, Any]) -> bool:
-        """Tell whether something is learned for each class by itself, so that no other fits."""
-        return False
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether ``logits`` takes pixels: whoever overrides ``inputs`` encodes images itself."""
+        return type(self).inputs is not Classifier.inputs
 
-    @classmethod
-    def blank(
-        cls: type[L],
-        clip: Clip,
-        classnames: Sequence[str],
-        options: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-    ) -> L:
-        """Make a learner for ``tensors`` to be put in; their shapes are compared afterwards."""
-        return cls(clip, classnames, **options)
+    def check(self, images: Images) -> Images:
+        """Check images, or what ``logits`` takes in their place; PIL images are not opened yet."""
+        return (check_pixels if self.takes_pixels else check_images)(self.clip, images)
 
-    def __deepcopy__(self: L, memo: dict[int, Any]) -> L:
-        memo[id(self.clip)] = self.clip  # shared, not copied
-        twin = type(self).__new__(type(self))
-        twin.__dict__ = copy.deepcopy(self.__dict__, memo)
-        return twin
+    def may_keep(self, images: Images, views: int = 1) -> bool:
+        """Tell whether the inputs of all these images fit into memory at once.
+
+        Features do. The pixels of many images are too large; these images are opened again
+        whenever they are needed.
+        """
+        if isinstance(images, Tensor) or not self.takes_pixels:
+            return True
+        return views * len(images) <= pictures_in(self.clip, KEPT)
+
+    def inputs_of(self, images: Images) -> Tensor:
+        """Make the inputs of checked images; a checked tensor already is what ``logits`` takes."""
+        return images if isinstance(images, Tensor) else self.inputs(images)
+
+    def inputs_of_rows(self, images: Sequence[Image.Image], rows: Sequence[int]) -> Tensor:
+        """Open these rows of the images one after the other, and make their inputs."""
+        if isinstance(images, Files):  # which opens them in a few threads
+            return self.inputs(Files([images.paths[i] for i in rows]))
+        inputs = [self.inputs([picture(images, i)]) for i in rows]
+        return torch.cat(inputs) if inputs else self.inputs([])
+
+    def logits_of(self, images: Images) -> Tensor:
+        """Compare checked images with every class; of pixels, a block at a time is held."""
+        if isinstance(images, Tensor) or not self.takes_pixels:
+            return self.logits(self.inputs_of(images))
+        n, several = len(images), pictures_in(self.clip, BLOCK)
+        blocks = [range(i, min(i + several, n)) for i in range(0, n, several)]
+        return torch.cat([self.logits(self.inputs_of_rows(images, block)) for block in blocks])
+
+
+class _Adapted(Classifier):
+    """What a user wrote: an object with ``clip``, ``classnames`` and ``logits``."""
+
+    def __init__(self, written: Any) -> None:
+        self.written = written
+        self.clip, self.classnames = written.clip, written.classnames
+
+    @property
+    def takes_pixels(self) -> bool:
+        return hasattr(self.written, "inputs")
+
+    def inputs(self, images: Images) -> Tensor:
+        return self.written.inputs(images) if self.takes_pixels else super().inputs(images)
+
+    def logits(self, inputs: Tensor, /) -> Tensor:
+        return self.written.logits(inputs)
+
+
+def as_classifier(written: Any) -> Classifier:
+    """Make a classifier of anything with ``clip``, ``classnames`` and ``logits``.
+
+    Without a method ``inputs`` it is given features; with one it is given pixels.
+    """
+    return written if isinstance(written, Classifier) else _Adapted(written)

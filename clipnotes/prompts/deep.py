@@ -27,24 +27,8 @@ def in_layers(tower: Any, prompts: Tensor, positions: Tensor) -> Iterator[None]:
     the last layer that has vectors of its own, they are tokens like any other. Afterwards, also
     after an exception, the hooks are gone. What was computed inside keeps its graph.
 
-    Args:
-        tower: A tower, as ``compat.text_tower`` or ``compat.vision_tower`` finds it.
-        prompts: (depth, n_ctx, D), of which row 0 is the input's.
-        positions: (n_ctx,) or (B, n_ctx), where they stand.
-
-    Raises:
-        ValueError: The tower has fewer layers; or gradient checkpointing is on: in most versions of
-            transformers it computes layers again after this context is left, without the vectors;
-            or a layer is compiled, and would not see them.
-
-    Example:
-        >>> import clipnotes
-        >>> tower = clipnotes.load().model.vision_model
-        >>> pixel_values, prompts = torch.zeros(1, 3, 64, 64), torch.ones(2, 4, 128)
-        >>> with in_layers(tower, prompts, torch.arange(1, 5)):
-        ...     deep = tower(pixel_values=pixel_values)[1]
-        >>> torch.allclose(deep, tower(pixel_values=pixel_values)[1], atol=1e-3)
-        False
+    ``prompts`` is (depth, n_ctx, D), of which row 0 is the input's; ``positions`` is (n_ctx,) or
+    (B, n_ctx). Gradient checkpointing and compiled layers would not see the vectors: refused.
     """
     check_depth(tower, len(prompts), "the")
     again = any(getattr(m, "gradient_checkpointing", False) and m.training for m in tower.modules())
@@ -71,21 +55,7 @@ def _put(prompt: Tensor, positions: Tensor) -> Any:
 
 
 def check_depth(tower: Any, depth: int, which: str) -> None:
-    """Check a number of layers that get prompts.
-
-    Args:
-        tower: A tower.
-        depth: How many of its layers get prompts, from the first on.
-        which: The tower's name, for the message.
-
-    Raises:
-        TypeError: No integer.
-        ValueError: Less than 1, or more than the tower has.
-
-    Example:
-        >>> import clipnotes
-        >>> check_depth(clipnotes.load().model.vision_model, 6, "the vision")
-    """
+    """Check a number of layers that get prompts."""
     n_layers = len(tower.encoder.layers)
     if not isinstance(depth, int) or isinstance(depth, bool):
         raise TypeError(f"depth is {depth!r}: give an integer, the number of layers with prompts")
@@ -101,24 +71,8 @@ def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Te
     The first prompts join the tokens behind the embeddings, so they pass ``pre_layrnorm`` with
     them and get no position. No parameter of the model gets a gradient.
 
-    Args:
-        model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
-        pixel_values: (B, 3, height, width).
-        prompts: (depth, n_ctx, D), a row for each of the first ``depth`` layers; cast to the dtype
-            and device of the model.
-
-    Returns:
-        (B, P), unit length, differentiable in ``prompts``, in the wider of both dtypes.
-
-    Raises:
-        TypeError: The model has no vision tower or no projection.
-        ValueError: As ``in_layers``.
-
-    Example:
-        >>> import clipnotes
-        >>> model = clipnotes.load().model
-        >>> encode_with_prompts(model, torch.zeros(2, 3, 64, 64), torch.zeros(1, 4, 128)).shape
-        torch.Size([2, 128])
+    (B, 3, H, W) pixels and (depth, n_ctx, D) prompts -> (B, P) of unit length, differentiable in
+    the prompts, in the wider of both dtypes.
     """
     tower: Any = vision_tower(model)
     n_ctx = prompts.shape[1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from PIL import Image
@@ -19,27 +18,12 @@ from clipnotes.pictures.reading import Files
 Images = Sequence[Image.Image] | Tensor  # pictures, or what a learner takes in their place
 Labels = Sequence[int] | Sequence[str] | Tensor
 
-KEPT = 384 * 2**20  # bytes of pixels that are held: 668 pictures of 224 x 224
-
 _FEATURES = "give PIL pictures, or the (n, {width}) tensor that clip.encode_image(pictures) returns"
 _PIXELS = "give PIL pictures, or the (n, {}) tensor that clip.preprocess(pictures) returns"
 
 
 def picture(images: Sequence[Image.Image], i: int) -> Image.Image:
-    """Read one picture of a sequence, as RGB on white.
-
-    Args:
-        images: PIL pictures; a lazy sequence, such as a column of a data set, is read here.
-        i: Which one.
-
-    Raises:
-        TypeError: It is no PIL picture.
-        ValueError: It has no pixels, or a mode that is not allowed.
-
-    Example:
-        >>> picture([Image.new("RGBA", (4, 4))], 0).getpixel((0, 0))
-        (255, 255, 255)
-    """
+    """Read one picture of a sequence, as RGB on white."""
     try:
         image = composite(images[i])
     except (TypeError, ValueError) as error:
@@ -53,9 +37,6 @@ def encode_pictures(clip: Clip, images: Sequence[Image.Image]) -> Tensor:
     """Pictures -> (n, P) float32 features of unit length, on the model's device; n may be 0.
 
     One after the other is read and prepared, so a lazy sequence may be larger than the memory.
-
-    Raises:
-        TypeError, ValueError: As :func:`picture`.
     """
     if len(images) == 0:
         return torch.zeros(0, clip.model.config.projection_dim, device=clip.model.device)
@@ -70,24 +51,7 @@ def _prepare(clip: Clip, images: Sequence[Image.Image]) -> Iterator[Tensor]:
 
 
 def check_images(clip: Clip, images: Images) -> Images:
-    """Check pictures or features for a model.
-
-    Args:
-        clip: The model that they are for.
-        images: PIL pictures, or (n, P) float features of unit length.
-
-    Returns:
-        The pictures as they are, or the features in float32, detached, on the model's device.
-
-    Raises:
-        TypeError: Neither of the two.
-        ValueError: None at all, or features of another shape, of another length than 1, or NaN.
-
-    Example:
-        >>> import clipnotes
-        >>> check_images(clipnotes.load(), torch.eye(128)[:3]).shape
-        torch.Size([3, 128])
-    """
+    """Check PIL pictures, or (n, P) features: these in float32, detached, on the model's device."""
     width = clip.model.config.projection_dim
     wanted = _FEATURES.format(width=width)
     _check_many(images, wanted)
@@ -109,39 +73,13 @@ def check_images(clip: Clip, images: Images) -> Images:
 
 
 def features_of(clip: Clip, images: Images) -> Tensor:
-    """Pictures or features -> checked (n, P) float32 features of unit length.
-
-    Raises:
-        TypeError, ValueError: As :func:`check_images` and :func:`picture`.
-
-    Example:
-        >>> import clipnotes
-        >>> features_of(clipnotes.load(), [Image.new("RGB", (64, 64))]).shape
-        torch.Size([1, 128])
-    """
+    """Pictures or features -> checked (n, P) float32 features of unit length."""
     images = check_images(clip, images)
     return images if isinstance(images, Tensor) else encode_pictures(clip, images)
 
 
 def check_pixels(clip: Clip, images: Images) -> Images:
-    """Check pictures or pixels for a model.
-
-    Args:
-        clip: The model that they are for.
-        images: PIL pictures, or (n, 3, height, width) pixels, as ``clip.preprocess`` makes them.
-
-    Returns:
-        The pictures as they are, or the pixels in float32, detached.
-
-    Raises:
-        TypeError: Neither of the two.
-        ValueError: None at all, or pixels of another shape or not finite.
-
-    Example:
-        >>> import clipnotes
-        >>> check_pixels(clipnotes.load(), torch.zeros(2, 3, 64, 64)).shape
-        torch.Size([2, 3, 64, 64])
-    """
+    """Check PIL pictures, or (n, 3, H, W) pixels: these in float32, detached."""
     size = _pixel_shape(clip)
     wanted = _PIXELS.format(", ".join(map(str, size)))
     _check_many(images, wanted)
@@ -175,14 +113,6 @@ def pixels_of(clip: Clip, images: Images) -> Tensor:
     """Pictures -> (n, 3, height, width) float32 pixels; n may be 0. A tensor is checked and stays.
 
     One after the other is read and prepared; their pixels stay on the CPU.
-
-    Raises:
-        TypeError, ValueError: As :func:`check_pixels` and :func:`picture`.
-
-    Example:
-        >>> import clipnotes
-        >>> pixels_of(clipnotes.load(), [Image.new("RGB", (80, 60))]).shape
-        torch.Size([1, 3, 64, 64])
     """
     if len(images) == 0:
         return torch.zeros(0, *_pixel_shape(clip))
@@ -195,103 +125,13 @@ def pixels_of(clip: Clip, images: Images) -> Tensor:
     return pixels
 
 
-def check_inputs(learner: Any, images: Images) -> Images:
-    """Check what a learner is given: pictures, or what its ``logits`` takes in their place.
-
-    That is pixels if the learner has a method ``inputs``, since it encodes pictures itself, and
-    features otherwise.
-
-    Raises:
-        TypeError, ValueError: As :func:`check_pixels` or :func:`check_images`.
-
-    Example:
-        >>> import clipnotes
-        >>> from clipnotes.prompts import VPT
-        >>> check_inputs(VPT(clipnotes.load(), ["rose", "tulip"]), torch.eye(128))
-        Traceback (most recent call last):
-        ValueError: images is a tensor of shape (128, 128) and torch.float32; give PIL pictures, or\
- the (n, 3, 64, 64) tensor that clip.preprocess(pictures) returns
-    """
-    check = check_pixels if hasattr(learner, "inputs") else check_images
-    return check(learner.clip, images)
-
-
-def inputs_of(learner: Any, images: Images) -> Tensor:
-    """Make of checked pictures what a learner's ``logits`` takes; a checked tensor is that already.
-
-    Raises:
-        TypeError, ValueError: As :func:`picture`.
-
-    Example:
-        >>> import clipnotes
-        >>> from clipnotes.prompts import VPT, PromptLearner
-        >>> clip, pictures = clipnotes.load(), [Image.new("RGB", (80, 60))]
-        >>> inputs_of(PromptLearner(clip, ["rose"]), pictures).shape
-        torch.Size([1, 128])
-        >>> inputs_of(VPT(clip, ["rose"]), pictures).shape
-        torch.Size([1, 3, 64, 64])
-    """
-    if isinstance(images, Tensor):
-        return images
-    if hasattr(learner, "inputs"):
-        return learner.inputs(images)
-    return encode_pictures(learner.clip, images)
-
-
-def may_keep(learner: Any, images: Images, views: int = 1) -> bool:
-    """Tell whether what a learner takes of all these pictures may be held at once.
-
-    Features may; the pixels of many pictures are too large, and these are read again whenever they
-    are needed.
-
-    Example:
-        >>> import clipnotes
-        >>> from clipnotes.prompts import VPT, PromptLearner
-        >>> clip, pictures = clipnotes.load(), [Image.new("RGB", (80, 60))] * 10_000
-        >>> [may_keep(kind(clip, ["rose"]), pictures) for kind in (VPT, PromptLearner)]
-        [False, True]
-    """
-    if isinstance(images, Tensor) or not hasattr(learner, "inputs"):
-        return True
-    return views * len(images) <= pictures_in(learner.clip, KEPT)
-
-
 def pictures_in(clip: Clip, size: int) -> int:
     """Say how many pictures have pixels of so many bytes, in float32; at least one."""
     return max(1, size // (4 * math.prod(_pixel_shape(clip))))
 
 
-def inputs_of_rows(learner: Any, images: Sequence[Image.Image], rows: Sequence[int]) -> Tensor:
-    """Read these rows of the pictures, and make of them what a learner with ``inputs`` takes.
-
-    Raises:
-        TypeError, ValueError: As :func:`picture`.
-    """
-    if isinstance(images, Files):
-        return inputs_of(learner, Files([images.paths[i] for i in rows]))
-    made = [inputs_of(learner, [picture(images, i)]) for i in rows]
-    return torch.cat(made) if made else inputs_of(learner, [])
-
-
 def check_labels(labels: Labels, classnames: Sequence[str], n: int) -> Tensor:
-    """Labels -> the numbers of their classes.
-
-    Args:
-        labels: Numbers into ``classnames``, as a list or a tensor, or names out of it.
-        classnames: The classes.
-        n: How many labels there must be.
-
-    Returns:
-        (n,) int64, on the CPU.
-
-    Raises:
-        TypeError: A label that is neither a whole number nor a name.
-        ValueError: Another number of labels, or a label that is no class.
-
-    Example:
-        >>> check_labels(["beetle", "tulip"], ["tulip", "beetle"], 2)
-        tensor([1, 0])
-    """
+    """Numbers or names of n classes -> (n,) int64 numbers into ``classnames``, on the CPU."""
     if isinstance(labels, str) or not hasattr(labels, "__len__"):
         raise TypeError(f"labels is a {type(labels).__name__}; give a list, one label a picture")
     if isinstance(labels, Tensor) and labels.dim() != 1:
@@ -321,15 +161,7 @@ def check_labels(labels: Labels, classnames: Sequence[str], n: int) -> Tensor:
 
 
 def count_shots(labels: Tensor, classnames: Sequence[str]) -> int:
-    """Find the number of pictures of the class that has the fewest.
-
-    Raises:
-        ValueError: A class has none.
-
-    Example:
-        >>> count_shots(torch.tensor([0, 1, 1]), ["tulip", "beetle"])
-        1
-    """
+    """Find the number of pictures of the class that has the fewest."""
     counts = torch.bincount(labels, minlength=len(classnames))
     if (counts == 0).any():
         i = int(counts.argmin())
@@ -338,3 +170,16 @@ def count_shots(labels: Tensor, classnames: Sequence[str]) -> int:
             "or leave the class out"
         )
     return int(counts.min())
+
+
+def labelled_features(
+    clip: Clip, classnames: Sequence[str], images: Images, labels: Labels
+) -> tuple[Tensor, Tensor]:
+    """Pictures or features, and their labels -> checked features, and the numbers of the classes.
+
+    Everything is checked before a picture is encoded.
+    """
+    checked = check_images(clip, images)
+    numbers = check_labels(labels, classnames, len(checked))
+    count_shots(numbers, classnames)
+    return features_of(clip, checked), numbers

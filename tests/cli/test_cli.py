@@ -95,10 +95,10 @@ def test_learn_prints_four_numbers_and_what_to_do_next(prompt):
 
 
 def test_learn_hands_every_option_on(folder, tmp_path, monkeypatch):
-    import clipnotes.learn
+    import clipnotes.teach
 
     seen = []
-    monkeypatch.setattr(clipnotes.learn, "learn", lambda *a, **k: seen.append((a, k)) or 1 / 0)
+    monkeypatch.setattr(clipnotes.teach, "learn", lambda *a, **k: seen.append((a, k)) or 1 / 0)
     options = "--shots 3 --seed 4 --seeds 2 --init hello --position front --per-class --epochs 7 "
     options += "--lr 0.5 --method coop"
     run(

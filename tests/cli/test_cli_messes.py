@@ -12,9 +12,8 @@ from PIL import Image
 
 from clipnotes.cli.terminal import shown
 from clipnotes.data import composite, load_emoji
-from clipnotes.learn import check_outside, learn
 from clipnotes.prompts import VPT, CoCoOp, MaPLe, PromptLearner, TipAdapter
-from clipnotes.published import Plan
+from clipnotes.teach import Plan, check_outside, learn
 from command_line import command, refused, run
 from some_folders import make_folders
 
@@ -126,7 +125,7 @@ def test_an_output_that_cannot_be_written_is_found_before_a_picture_is_read(
     folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        "clipnotes.pictures.shots.encode_files", lambda *_, **__: pytest.fail("too late")
+        "clipnotes.teach.folder.encode_files", lambda *_, **__: pytest.fail("too late")
     )
     (tmp_path / "file").write_text("mine")
     for out, words in (
@@ -168,7 +167,7 @@ def test_numbers_are_printed_before_saving_can_fail(folder, tmp_path, monkeypatc
         tries.append(1)
         raise OSError(28, "No space left on device", "o/prompt.safetensors")
 
-    monkeypatch.setattr("clipnotes.prompts.classifier.write_prompt", full)
+    monkeypatch.setattr("clipnotes.prompts.learner.write_prompt", full)
     result = run("learn", folder, "--out", tmp_path / "o", *QUICK, "--seeds", 2)
     assert result.exit_code == 1 and len(tries) == 2
     assert "  learned  " in result.stdout and "seed 1: learning" in result.stderr
@@ -177,7 +176,7 @@ def test_numbers_are_printed_before_saving_can_fail(folder, tmp_path, monkeypatc
 
 
 def test_a_prompt_that_could_be_saved_at_the_end_is_saved(clip, folder, tmp_path, monkeypatch):
-    import clipnotes.prompts.classifier as base
+    import clipnotes.prompts.learner as base
 
     write, tries = base.write_prompt, []
 

@@ -12,8 +12,9 @@ from clipnotes.pictures.folders import list_files
 from clipnotes.pictures.reading import read_picture
 from clipnotes.prompts import METHODS as CLASSES
 from clipnotes.prompts import load_prompt
+from clipnotes.prompts.methods import PUBLISHED
 from clipnotes.prompts.saved.storage import read_prompt
-from clipnotes.published import METHODS, describe
+from clipnotes.teach import describe
 from command_line import refused, run
 from some_folders import NAMES, make_folders
 
@@ -25,15 +26,15 @@ def folder(tmp_path_factory):
     return make_folders(tmp_path_factory.mktemp("pictures"), 4)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_learn_then_predict(folder, tmp_path, clip, name):
     result = run("learn", folder, "--out", tmp_path / "o", "--method", name, *QUICK)
     assert result.exit_code == 0, result.output
     card = read_prompt(tmp_path / "o")[1]
     assert (card["recipe"]["method"], card["recipe"]["epochs"]) == (name, 1)
-    assert CLASSES[card["method"]] is METHODS[name].kind
+    assert CLASSES[card["method"]] is PUBLISHED[name].learner
     assert f"Learned by {describe(card['recipe'])}." in result.stdout.splitlines()
-    assert METHODS[name].title in result.stdout and METHODS[name].paper in result.stdout
+    assert PUBLISHED[name].title in result.stdout and PUBLISHED[name].paper in result.stdout
     assert ("note: the recipe of" in result.stderr) == (name in ("vpt", "maple"))
 
     files = list_files(folder)
@@ -51,7 +52,7 @@ def test_learn_then_predict(folder, tmp_path, clip, name):
 
 
 def test_learn_refuses_before_anything_is_read(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("clipnotes.pictures.shots.encode_files", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("clipnotes.teach.folder.encode_files", lambda *_: pytest.fail("too late"))
     for words, *options in (
         ("no method 'nope'; there are coop", "--method", "nope"),
         ("vpt has no position", "--method", "vpt", "--position", "front"),
@@ -119,10 +120,10 @@ def test_compare_refuses(folder, tmp_path):
 
 
 def test_compare_hands_every_option_on(folder, monkeypatch):
-    import clipnotes.compare
+    import clipnotes.teach
 
     seen = []
-    monkeypatch.setattr(clipnotes.compare, "compare", lambda *a, **k: seen.append((a, k)) or 1 / 0)
+    monkeypatch.setattr(clipnotes.teach, "compare", lambda *a, **k: seen.append((a, k)) or 1 / 0)
     options = "--shots 3 --seed 4 --seeds 2 --test t --nested --epochs 7 --methods coop,tip"
     run("compare", folder, *options.split(), "--template", "one {}")
     ((_, *where), keywords) = seen[0]
@@ -138,6 +139,4 @@ def test_compare_hands_every_option_on(folder, monkeypatch):
 
 def test_help_names_every_method(root):
     _, option = get_args(terminal.Method)
-    assert re.split(r", | or ", option.help.removesuffix(".")) == list(METHODS)
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| `(\w+)` \|", readme, re.M) == list(METHODS)
+    assert re.split(r", | or ", option.help.removesuffix(".")) == list(PUBLISHED)

@@ -22,7 +22,7 @@ from transformers.models.clip import modeling_clip
 import clipnotes
 from _ext import first_used
 from _tools import chapters
-from clipnotes.published import METHODS
+from clipnotes.prompts.methods import PUBLISHED
 from reference import tiny_clip
 from repository import ROOT
 
@@ -134,7 +134,7 @@ def names():
     """All names that may stand alone in prose."""
     found = {*dir(builtins), *ACT2FN, "eager", "sdpa", "attn_implementation"}
     found |= {"clipnotes", "transformers", "datasets", *OURS}
-    found |= set(METHODS)  # of the command line
+    found |= set(PUBLISHED)  # of the command line
     things = [*MODULES, *CALLED, clipnotes, *OURS.values()]
     things += [kind for kind in vars(modeling_clip).values() if isinstance(kind, type)]
     things += [thing for _, thing in ours()]

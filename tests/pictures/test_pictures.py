@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from clipnotes.compare import compare
 from clipnotes.data import composite
 from clipnotes.pictures.folders import list_files
 from clipnotes.pictures.reading import A_PIXEL, Files, each, encode_files, read_picture
-from clipnotes.published import METHODS
+from clipnotes.prompts.methods import PUBLISHED
+from clipnotes.teach import compare
 from some_folders import make_folders
 
 # Pixels
@@ -187,7 +187,7 @@ def test_bytes_bound_how_many_pictures_are_open(
     assert max(open_bytes) <= bound * MEGABYTE + BLOCK * 8
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PUBLISHED)
 def test_no_method_holds_pictures(clip, photos, monkeypatch, open_bytes, method):
     monkeypatch.setattr("clipnotes.pictures.reading.READING", 0)
     found = compare(clip, photos, [method], shots=8, seeds=[0], epochs=1)

@@ -15,7 +15,7 @@ from clipnotes.checkpoints import Clip
 from clipnotes.prompts import CoCoOp, KgCoOp, NearestMean, PromptLearner, TipAdapter, ZeroShot
 from clipnotes.prompts.inputs import check_labels, features_of
 from clipnotes.prompts.layout import Layout
-from clipnotes.published import METHODS
+from clipnotes.prompts.methods import PUBLISHED
 
 pretend = pytest.importorskip("pretend", reason="this torch has no devices written in Python")
 NAMES = ["rose", "tulip"]
@@ -47,7 +47,7 @@ def test_the_device_refuses_what_a_graphics_processor_would(device):
 
 def test_every_method_gives_the_same_logits_there(device):
     found = dict(equality.of_learners("Emoji-CLIP", device, torch.float32, 3))
-    assert list(found) == list(METHODS)
+    assert list(found) == list(PUBLISHED)
     for method, differences in found.items():
         assert differences["logits"] < 1e-5, method
 

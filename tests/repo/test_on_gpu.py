@@ -9,7 +9,7 @@ from PIL import Image
 import equality
 import on_gpu
 import setting
-from clipnotes.published import METHODS
+from clipnotes.prompts.methods import PUBLISHED
 
 
 @pytest.fixture
@@ -34,10 +34,10 @@ def test_everything_runs_and_is_written_with_the_name_of_the_device(settings, tm
     compared = [row for row in rows if row["what"] == "method"]
     dtypes = ["float32", "float16", "bfloat16"]
     assert [(row["dtype"], row["method"]) for row in compared] == [
-        (dtype, method) for dtype in dtypes for method in METHODS
+        (dtype, method) for dtype in dtypes for method in PUBLISHED
     ]
-    assert [row["method"] for row in rows if row["what"] == "learn"] == list(METHODS)
-    for row in compared[len(METHODS) :]:  # in half precision something has to differ
+    assert [row["method"] for row in rows if row["what"] == "learn"] == list(PUBLISHED)
+    for row in compared[len(PUBLISHED) :]:  # in half precision something has to differ
         assert row["difference"]["logits"] > 0
     for row in rows:
         if row["what"] == "step":

@@ -9,7 +9,8 @@ import report
 from _tools.versions import pins
 from clipnotes.data import load_emoji
 from clipnotes.prompts.embeddings import N_CTX
-from clipnotes.published import METHODS, Plan
+from clipnotes.prompts.methods import PUBLISHED
+from clipnotes.teach import Plan
 from repository import ROOT, pyproject
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -97,10 +98,12 @@ def test_the_parts_of_the_book_are_those_of_its_contents():
 
 
 def test_every_method_stands_in_the_table_with_its_paper():
-    rows = {row[1]: row[0] for row in re.findall(r"(\| `(\w+)` \|.*)", README)}
-    assert rows.keys() == METHODS.keys()
-    for name, method in METHODS.items():
-        assert name == "csc" or f"https://arxiv.org/abs/{method.paper})" in rows[name]
+    rows = [
+        f"| `{name}` | {method.summary} ([{method.title}](https://arxiv.org/abs/{method.paper})) |"
+        for name, method in PUBLISHED.items()
+    ]
+    table = "\n".join(["| `--method` | what is learned |", "|---|---|", *rows])
+    assert f"\n\n{table}\n\n" in README
 
 
 def test_every_command_of_the_makefile_is_there_and_no_other():

@@ -51,6 +51,24 @@ def test_no_module_imports_itself_by_way_of_others():
     order.prepare()  # raises CycleError, which names the circle
 
 
+def test_the_rooms_of_prompts_import_one_way():
+    """Saving, classifiers, training, methods: each may import from those before it."""
+    order = ["saved", "classifier", "learner", "training", "methods"]
+
+    def floor(module):
+        room = [*module.split("."), ""][2]
+        return order.index(room) if room in order else -1  # -1: what all of them are built on
+
+    for name, source in SOURCES.items():
+        if name.startswith("clipnotes.prompts."):
+            for other in rooms.imported(source, SOURCES):
+                if (
+                    other.startswith("clipnotes.prompts.")
+                    and name.split(".")[2] != other.split(".")[2]
+                ):
+                    assert floor(other) < max(floor(name), 0), f"{name} imports {other}"
+
+
 @pytest.mark.parametrize(
     ("arrows", "left"),
     [

@@ -1,4 +1,4 @@
-"""All methods by name, and the one call that loads what any of them has learned."""
+"""The table of all methods, and the one call that loads what any of them has learned."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clipnotes.checkpoints import Clip
-from clipnotes.prompts.classifier import Learner
-from clipnotes.prompts.methods.cocoop import CoCoOp
-from clipnotes.prompts.methods.coop import PromptLearner
-from clipnotes.prompts.methods.maple import MaPLe
-from clipnotes.prompts.methods.tip import TipAdapter
-from clipnotes.prompts.methods.vpt import VPT
+from clipnotes.prompts.learner import Learner
+from clipnotes.prompts.methods.cocoop import COCOOP
+from clipnotes.prompts.methods.coop import COOP, CSC
+from clipnotes.prompts.methods.kgcoop import KGCOOP
+from clipnotes.prompts.methods.maple import MAPLE
+from clipnotes.prompts.methods.published import Published
+from clipnotes.prompts.methods.tip import TIP
+from clipnotes.prompts.methods.vpt import VPT_DEEP
 from clipnotes.prompts.saved.card import damaged
 from clipnotes.prompts.saved.storage import FILE, read_prompt
 
+#: Every method by its short name, as its authors published it.
+PUBLISHED: Mapping[str, Published] = {
+    method.name: method for method in (COOP, CSC, KGCOOP, COCOOP, VPT_DEEP, MAPLE, TIP)
+}
+
 #: The classes of learners by the name of their method, which stands on the card of a saved prompt.
 METHODS: Mapping[str, type[Learner]] = {
-    kind.method: kind
-    for kind in (
-        PromptLearner,
-        CoCoOp,
-        TipAdapter,
-        VPT,
-        MaPLe,
-    )
+    published.learner.method: published.learner for published in PUBLISHED.values()
 }
 
 
@@ -48,6 +48,7 @@ def load_prompt(
 
     Example:
         >>> import clipnotes, tempfile
+        >>> from clipnotes.prompts import PromptLearner
         >>> clip, folder = clipnotes.load(), tempfile.mkdtemp()
         >>> PromptLearner(clip, ["rose", "tulip"], n_ctx=4).save(folder)
         >>> type(load_prompt(folder, clip)).__name__

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from clipnotes.checkpoints import Clip
 from clipnotes.compat import text_projection
-from clipnotes.prompts.classifier import Learner
 from clipnotes.prompts.encode import check_memory, encode_each
 from clipnotes.prompts.layout import Position
+from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.methods.coop import PromptLearner
+from clipnotes.prompts.methods.published import Published
 from clipnotes.prompts.saved.authors import SHRINK, read_cocoop
 
 
@@ -179,3 +180,15 @@ class CoCoOp(Learner):
         features = self(image_features)  # (n_images, n_classes, P)
         scale = self.clip.model.logit_scale.detach().exp().to(features)
         return scale * torch.einsum("np,ncp->nc", image_features.to(features), features)
+
+
+COCOOP = Published(
+    "cocoop",
+    "CoCoOp",
+    "2203.05557",
+    CoCoOp,
+    "vectors, and a small network that changes them with the picture",
+    options=("n_ctx", "init", "position"),
+    start={"init": "a photo of a"},
+    recipe={"epochs": 10, "batch_size": 1, "lr": 0.002},
+)

@@ -11,10 +11,11 @@ from clipnotes.checkpoints import Clip
 from clipnotes.classnames import check_classnames, token_ids
 from clipnotes.compat import text_projection, text_tower
 from clipnotes.compat.weights import token_table
-from clipnotes.prompts.classifier import Learner
 from clipnotes.prompts.embeddings import N_CTX
 from clipnotes.prompts.encode import check_memory, encode
 from clipnotes.prompts.layout import Layout, Position
+from clipnotes.prompts.learner import Learner
+from clipnotes.prompts.methods.published import Published
 from clipnotes.prompts.saved.authors import read_coop
 from clipnotes.prompts.substitute import random_ctx
 
@@ -141,6 +142,11 @@ class PromptLearner(Learner):
         scale = self.clip.model.logit_scale.detach().exp().to(features)
         return scale * image_features.to(features) @ features.T
 
+    def with_classes(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the logits and the class features that they come from, computed once."""
+        class_features = self()
+        return self.logits(inputs, class_features), class_features
+
     @classmethod
     def is_bound(cls, options: Mapping[str, Any]) -> bool:
         """Tell whether each class has a context of its own."""
@@ -187,6 +193,27 @@ class PromptLearner(Learner):
         learner = cls(clip, names, ctx.shape[-2], position=position, per_class=per_class)
         learner.load_state_dict({"ctx": ctx})
         return learner
+
+
+COOP = Published(
+    "coop",
+    "CoOp",
+    "2109.01134",
+    PromptLearner,
+    "words around the class names, as vectors: the same for all classes",
+    options=("n_ctx", "init", "position", "per_class"),
+    recipe={"batch_size": 32, "lr": 0.002},
+)
+CSC = Published(
+    "csc",
+    "CoOp, CSC",
+    COOP.paper,
+    PromptLearner,
+    "the same, for each class by itself",
+    options=("n_ctx", "init", "position"),
+    start={"per_class": True},
+    recipe=COOP.recipe,
+)
 
 
 def _initial_ids(tokenizer: Any, init: str, n_ctx: int | None) -> list[int]:

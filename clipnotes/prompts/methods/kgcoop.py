@@ -8,23 +8,18 @@ hand-written template. So this distance is added to the loss. Nothing else diffe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from clipnotes.prompts.classifier import Learner
-from clipnotes.prompts.methods.baselines import ZeroShot
 from clipnotes.prompts.methods.coop import PromptLearner
-
-Penalty = Callable[[Tensor], Tensor]  # of the class features, (n_classes, P)
+from clipnotes.prompts.methods.published import Published
+from clipnotes.prompts.methods.zero_shot import ZeroShot
 
 
 class KgCoOp:
     """The penalty for going away from a hand-written template, for ``fit(..., penalty=...)``.
 
-    The paper starts from ``init="a photo of a"`` and trains 100 epochs in batches of 128.
+    The paper's start and its recipe are in ``clipnotes.prompts.methods.PUBLISHED["kgcoop"]``.
 
     Args:
         learner: Whose class features are to stay near. They must not depend on the picture.
@@ -85,37 +80,14 @@ class KgCoOp:
         return self.weight * (1 - cosines).mean()
 
 
-def check_penalty(penalty: Penalty | None, learner: Learner) -> None:
-    """Check that a penalty can be paid by a learner.
-
-    Raises:
-        TypeError: It cannot be called or does not give one number, or the learner has no class
-            features for it.
-
-    Example:
-        >>> check_penalty(None, None)
-    """
-    if penalty is None:
-        return
-    if not callable(penalty):
-        raise TypeError(f"penalty is a {type(penalty).__name__}; give a function, or a KgCoOp")
-    if not isinstance(learner, PromptLearner):
-        raise TypeError(
-            f"a penalty is of class features, and a {type(learner).__name__} has none that are "
-            "the same for every picture: leave penalty out, or take a PromptLearner"
-        )
-    with torch.no_grad():
-        found = penalty(learner())
-    if not isinstance(found, Tensor) or found.dim() != 0:
-        raise TypeError(f"penalty returned {found!r}; it must return one number, as a tensor")
-
-
-def settings(penalty: Penalty) -> dict[str, Any]:
-    """Say what a penalty was made with, as far as that is numbers and texts.
-
-    Example:
-        >>> settings(len)
-        {}
-    """
-    values = getattr(penalty, "__dict__", {})
-    return {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
+KGCOOP = Published(
+    "kgcoop",
+    "KgCoOp",
+    "2303.13283",
+    PromptLearner,
+    "as `coop`, kept near a hand-written sentence",
+    options=("n_ctx", "init", "position"),
+    start={"init": "a photo of a"},
+    recipe={"epochs": 100, "batch_size": 128, "lr": 0.002},
+    penalty=KgCoOp,
+)

@@ -17,6 +17,7 @@ from clipnotes.compat import text_tower, vision_tower
 from clipnotes.prompts.deep import check_depth, in_layers
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.methods.coop import PromptLearner
+from clipnotes.prompts.methods.published import Published
 from clipnotes.prompts.methods.vpt import VisualLearner, uniform
 from clipnotes.prompts.substitute import random_ctx
 
@@ -124,3 +125,16 @@ class MaPLe(VisualLearner):
     ) -> "MaPLe":
         """Make a learner for ``tensors`` to be put in, of any number of vectors."""
         return cls(clip, classnames, init=None, **options)
+
+
+MAPLE = Published(
+    "maple",
+    "MaPLe",
+    "2210.03117",
+    MaPLe,
+    "vectors in the layers of both towers, the vision's made from the text's",
+    options=("n_ctx", "init"),
+    start={"init": "a photo"},
+    recipe=MaPLe.recipe,
+    temperature=100,
+)

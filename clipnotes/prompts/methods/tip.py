@@ -8,6 +8,7 @@ no training at all (``TipAdapter``). Trained, the cached features move (``fit_ti
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -18,17 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipnotes.checkpoints import Clip
-from clipnotes.prompts.classifier import Learner
 from clipnotes.prompts.encode import MEMORY
-from clipnotes.prompts.inputs import (
-    Images,
-    Labels,
-    check_images,
-    check_labels,
-    count_shots,
-    features_of,
-)
-from clipnotes.prompts.methods.baselines import ZeroShot
+from clipnotes.prompts.inputs import Images, Labels, check_labels, count_shots, labelled_features
+from clipnotes.prompts.learner import Learner
+from clipnotes.prompts.methods.published import Published, Settings, Trained
+from clipnotes.prompts.methods.zero_shot import ZeroShot
 from clipnotes.prompts.recipe import batches, check_whole_numbers
 
 HELD_OUT = 4  # one picture in so many is not cached while settings are chosen
@@ -92,11 +87,8 @@ class TipAdapter(Learner):
                 raise ValueError(f"{name} is {value!r}; give a finite number, at least 0")
         if not isinstance(template, str):
             raise TypeError(f"template is a {type(template).__name__}; give a sentence")
-        checked = check_images(clip, images)
-        numbers = check_labels(labels, self.classnames, len(checked))
-        count_shots(numbers, self.classnames)
         class_features = ZeroShot(clip, self.classnames, template).class_features
-        keys = features_of(clip, checked)
+        keys, numbers = labelled_features(clip, self.classnames, images, labels)
         self.keys = nn.Parameter(keys.clone())
         self.register_buffer("labels", numbers.to(keys.device))
         self.register_buffer("class_features", class_features, persistent=False)
@@ -295,3 +287,36 @@ def _choose(
         choices += [(quality(zero_shot + a * cached), a, tip.beta) for a in ALPHAS]
     (accuracy, _), alpha, beta = max(choices, key=lambda one: one[0])
     return TipChoice(best[1], alpha, beta, accuracy, len(labels))
+
+
+class _PublishedTip(Published):
+    """A cache comes with the images, and is trained by a loop of its own, ``fit_tip``."""
+
+    def _build(self, clip: Clip, names: Sequence[str], settings: Settings) -> Learner:
+        some = clip.encode_text(list(names))  # of the right shape, until there are images
+        labels = range(len(names))
+        return TipAdapter(clip, names, some, labels, template=settings.template)
+
+    def train(
+        self, learner: Learner, images: Images, labels: Labels, settings: Settings, **_: Any
+    ) -> Trained:
+        recipe = {**self.recipe, **settings.recipe}
+        clip, names = learner.clip, learner.classnames
+        shots = count_shots(check_labels(labels, names, len(images)), names)
+        started = time.monotonic()
+        tip, choice = fit_tip(
+            clip, names, images, labels, template=settings.template, seed=settings.seed, **recipe
+        )
+        chosen = {"chosen_epoch": choice.epoch, "n_held_out": choice.n_held_out}
+        told = {**self._told(settings), **recipe, **chosen}
+        return Trained(tip, told, shots, time.monotonic() - started)
+
+
+TIP = _PublishedTip(
+    "tip",
+    "Tip-Adapter-F",
+    "2207.09519",
+    TipAdapter,
+    "a cache of the training pictures",
+    recipe={"epochs": 20, "batch_size": 256, "lr": 0.001},
+)

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from clipnotes.checkpoints import Clip
 from clipnotes.compat import vision_tower
-from clipnotes.prompts.classifier import Learner
 from clipnotes.prompts.deep import check_depth, encode_with_prompts
 from clipnotes.prompts.inputs import Images, check_pixels, pixels_of
 from clipnotes.prompts.layout import check_n_ctx
-from clipnotes.prompts.methods.baselines import ZeroShot
+from clipnotes.prompts.learner import Learner
+from clipnotes.prompts.methods.published import Published
+from clipnotes.prompts.methods.zero_shot import ZeroShot
 
 
 class VisualLearner(Learner):
@@ -162,12 +163,20 @@ class VPT(VisualLearner):
         return self.ctx
 
 
-def uniform(*shape: int, limit: float, seed: int) -> Tensor:
-    """Draw numbers between ``-limit`` and ``limit``; torch's own generator is left alone.
+VPT_DEEP = Published(
+    "vpt",
+    "VPT-Deep",
+    "2203.12119",
+    VPT,
+    "tokens in every layer of the vision tower",
+    options=("n_ctx",),
+    recipe=VPT.recipe,
+    template="templates",
+    temperature=100,
+)
 
-    Example:
-        >>> uniform(2, 3, limit=0.1, seed=0).abs().max() <= 0.1
-        tensor(True)
-    """
+
+def uniform(*shape: int, limit: float, seed: int) -> Tensor:
+    """Draw numbers between ``-limit`` and ``limit``; torch's own generator is left alone."""
     generator = torch.Generator().manual_seed(seed)
     return (2 * torch.rand(*shape, generator=generator, device="cpu") - 1) * limit

@@ -11,7 +11,8 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from clipnotes.prompts.inputs import Images, inputs_of, inputs_of_rows, may_keep, picture
+from clipnotes.prompts.classifier import Classifier
+from clipnotes.prompts.inputs import Images, picture
 
 Augment = Callable[[Image.Image, random.Random], Image.Image]
 Draw = Callable[[int, Sequence[int]], Tensor]  # epoch, rows -> inputs, a row each
@@ -50,12 +51,7 @@ def random_crop_and_flip(image: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def check_augment(images: Images, augment: Augment | None, views: int | None) -> None:
-    """Check what :func:`inputs_for` cannot do.
-
-    Raises:
-        TypeError: ``augment`` is no function.
-        ValueError: Augmenting a tensor, or views without an augmentation, or less than one view.
-    """
+    """Check what :func:`inputs_for` cannot do."""
     if views is not None and augment is None:
         raise ValueError(
             f"views is {views!r} and augment is None; "
@@ -75,7 +71,7 @@ def check_augment(images: Images, augment: Augment | None, views: int | None) ->
 
 
 def inputs_for(
-    learner: Any, images: Images, augment: Augment | None, views: int | None, seed: int
+    learner: Classifier, images: Images, augment: Augment | None, views: int | None, seed: int
 ) -> Draw:
     """Make the function that gives the inputs of a training step.
 
@@ -85,48 +81,26 @@ def inputs_for(
     alone, every step augments and prepares its pictures, as the reference does.
 
     Pictures are read one after the other, and none is held. Of a learner that takes pixels,
-    ``samples.KEPT`` bytes of them at most are kept; if all would be more, none is, and each step
+    ``classifier.KEPT`` bytes of them at most are kept; if all would be more, none is, and each step
     reads and prepares what it needs, which gives the same numbers, slowly.
 
     What a picture becomes depends on the seed, its row and the epoch (or the view), and on nothing
     else: not on the order, nor on how many processes share the work.
-
-    Args:
-        learner: Whose inputs they are, see ``samples.inputs_of``.
-        images: Checked pictures or inputs.
-        augment: ``(image, rng) -> image``; the rng is a ``random.Random``.
-        views: How many augmented views to keep, or None.
-        seed: Another seed, other views.
-
-    Returns:
-        A function from an epoch and rows to their inputs, (len(rows), ...).
-
-    Raises:
-        TypeError, ValueError: A picture that cannot be read.
-
-    Example:
-        >>> import clipnotes
-        >>> from clipnotes.prompts import PromptLearner
-        >>> learner = PromptLearner(clipnotes.load(), ["rose", "tulip"])
-        >>> pictures = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
-        >>> draw = inputs_for(learner, pictures, random_crop_and_flip, views=3, seed=0)
-        >>> draw(0, [1, 0, 1]).shape
-        torch.Size([3, 128])
     """
-    keeps = may_keep(learner, images, views or 1)
+    keeps = learner.may_keep(images, views or 1)
     if augment is None and keeps:
-        inputs = inputs_of(learner, images)
+        inputs = learner.inputs_of(images)
         return lambda epoch, rows: inputs[list(rows)]
     pictures: Sequence[Image.Image] = images  # type: ignore[assignment]
     if views is None or not keeps:
         for i in range(len(pictures)):  # what cannot be read is found now, not in mid-training
             picture(pictures, i)
     if augment is None:
-        return lambda epoch, rows: inputs_of_rows(learner, pictures, rows)
+        return lambda epoch, rows: learner.inputs_of_rows(pictures, rows)
     augmented = augment
 
     def prepare(rows: Sequence[int], whats: Sequence[str]) -> Tensor:
-        return inputs_of(learner, Augmented(pictures, augmented, rows, whats, seed))
+        return learner.inputs_of(Augmented(pictures, augmented, rows, whats, seed))
 
     if views is None:
         return lambda epoch, rows: prepare(rows, [f"epoch {epoch}"] * len(rows))

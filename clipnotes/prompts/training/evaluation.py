@@ -9,24 +9,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from clipnotes.prompts.inputs import (
-    Images,
-    Labels,
-    check_inputs,
-    check_labels,
-    inputs_of,
-    inputs_of_rows,
-    pictures_in,
-)
-
-BLOCK = 128 * 2**20  # bytes of pixels that are held at once: 222 pictures of 224 x 224
+from clipnotes.prompts.classifier import as_classifier
+from clipnotes.prompts.inputs import Images, Labels, check_labels
 
 
 class Classifier(Protocol):
-    """What ``evaluate`` needs: a PromptLearner, any other learner, or any of the baselines.
+    """What ``evaluate`` needs: every learner and baseline has it, and so may an object of yours.
 
-    One that encodes pictures itself has a method ``inputs`` besides, from pictures to their pixels,
-    and its ``logits`` takes those.
+    Without a method ``inputs``, its ``logits`` is given the features of images. One that encodes
+    images itself has a method ``inputs``, from images to their pixels, and its ``logits`` is given
+    those.
     """
 
     # Properties, since nobody here writes: then a list of names is as good as a Sequence.
@@ -88,10 +80,11 @@ def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
         >>> evaluate(zero_shot, fruit["image"], fruit["name"]).n
         20
     """
-    checked = check_inputs(classifier, images)
+    own = as_classifier(classifier)
+    checked = own.check(images)
     n_classes = len(classifier.classnames)
     truth = check_labels(labels, classifier.classnames, len(checked))
-    logits = _logits(classifier, checked).cpu()
+    logits = own.logits_of(checked).cpu()
     if not logits.isfinite().all():
         i = int((~logits.isfinite()).nonzero()[0, 0])
         raise FloatingPointError(f"a logit of picture {i} is not finite; nothing can be measured")
@@ -105,14 +98,4 @@ def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
         n=len(truth),
         per_class=right / confusion.sum(dim=1),  # 0 / 0 is NaN
         confusion=confusion,
-    )
-
-
-def _logits(classifier: Classifier, images: Images) -> Tensor:
-    if isinstance(images, Tensor) or not hasattr(classifier, "inputs"):
-        return classifier.logits(inputs_of(classifier, images))
-    n, several = len(images), pictures_in(classifier.clip, BLOCK)
-    blocks = [range(i, min(i + several, n)) for i in range(0, n, several)]
-    return torch.cat(
-        [classifier.logits(inputs_of_rows(classifier, images, block)) for block in blocks]
     )

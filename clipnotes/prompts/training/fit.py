@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,17 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipnotes.prompts.classifier import Learner
-from clipnotes.prompts.inputs import (
-    Images,
-    Labels,
-    check_inputs,
-    check_labels,
-    count_shots,
-    inputs_of,
-    picture,
-)
-from clipnotes.prompts.methods.kgcoop import Penalty, check_penalty, settings
+from clipnotes.prompts.classifier import Classifier, as_classifier
+from clipnotes.prompts.inputs import Images, Labels, check_labels, count_shots, picture
+from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.recipe import (
     Schedule,
     batches,
@@ -32,7 +24,8 @@ from clipnotes.prompts.recipe import (
     learning_rates,
     sgd,
 )
-from clipnotes.prompts.training.augmentation import Augment, check_augment, inputs_for
+from clipnotes.prompts.training.augmentation import Augment, Draw, check_augment, inputs_for
+from clipnotes.prompts.training.penalties import Penalty, check_penalty, made_with
 from clipnotes.prompts.training.processes import Processes
 from clipnotes.prompts.training.resume import Checkpoint, check_path, digest
 
@@ -150,122 +143,146 @@ def fit(
             "the learner has no parameter that wants a gradient; nothing can be learnt"
         )
     check_whole_numbers(batch_size, seed)
-    given = check_inputs(learner, images)
-    numbers = check_labels(labels, learner.classnames, len(given))
+    classifier = as_classifier(learner)
+    checked = classifier.check(images)
+    numbers = check_labels(labels, learner.classnames, len(checked))
     shots = count_shots(numbers, learner.classnames)
     epochs = epochs_for(shots) if epochs is None else epochs
     rates = learning_rates(schedule, lr, epochs)
-    check_augment(given, augment, views)
+    check_augment(checked, augment, views)
     check_penalty(penalty, learner)
     path = None if checkpoint is None else check_path(checkpoint)
     made = optimizer(list(parameters.values()))
     if not isinstance(made, torch.optim.Optimizer):
         raise TypeError(f"optimizer made a {type(made).__name__}; it must make a torch optimizer")
-    draw = inputs_for(learner, given, augment, views, seed)
+    draw = inputs_for(classifier, checked, augment, views, seed)
 
     processes = Processes(learner.clip.model.device)
-    store: Checkpoint | None = None
-    history: dict[str, Any] = {"loss": [], "accuracy": [], "seconds": 0.0}
+    training = _Training(
+        classifier, parameters, made, penalty, processes, draw, numbers, rates, batch_size, seed
+    )
     if path is not None or processes.count > 1:
         identity = {
-            **{"classes": digest(*learner.classnames), "labels": digest(numbers)},
-            **{"images": _digest_images(given), "seed": seed, "batch_size": batch_size},
+            "classes": digest(*learner.classnames),
+            "labels": digest(numbers),
+            "images": _digest_images(checked),
+            "seed": seed,
+            "batch_size": batch_size,
             "learner at the start": digest(*parameters, *parameters.values()),
-            **{"epochs": epochs, "learning rates": digest(rates)},
+            "epochs": epochs,
+            "learning rates": digest(rates),
             "optimizer": _describe(made),
-            **{"augment": None if augment is None else _name(augment), "views": views},
-            "penalty": None if penalty is None else [_name(penalty), settings(penalty)],
+            "augment": None if augment is None else _name(augment),
+            "views": views,
+            "penalty": None if penalty is None else [_name(penalty), made_with(penalty)],
         }
         if path is not None:
-            store = Checkpoint(path, identity, _first_logits(learner, given))
-            history = store.load(parameters, made) or history
-        processes.check_same({**identity, "checkpoint": len(history["loss"])})
-
-    done = len(history["loss"])
-    started, saved = time.monotonic() - history["seconds"], -math.inf
-    per_epoch = math.ceil(len(given) / batch_size)
-    with _bar(epochs * per_epoch, done * per_epoch, progress and processes.is_main) as bar:
-        for epoch in range(done, epochs):
-            for group in made.param_groups:
-                group["lr"] = rates[epoch]
-            seen, loss, right = 0, 0.0, 0.0
-            for i, batch in enumerate(batches(len(given), batch_size, seed, epoch)):
-                where = f"at step {epoch * per_epoch + i + 1} (epoch {epoch + 1} of {epochs})"
-                mine = list(processes.share(batch))
-                inputs, truth = draw(epoch, mine), numbers[mine]
-                step = _step(
-                    learner,
-                    parameters,
-                    made,
-                    inputs,
-                    truth,
-                    len(batch),
-                    penalty,
-                    processes,
-                    where,
-                )
-                seen, loss, right = seen + len(batch), loss + step[0] * len(batch), right + step[1]
-                bar.set_postfix_str(f"loss {loss / seen:.3f}, accuracy {right / seen:.3f}", False)
-                bar.update()
-            history["loss"].append(loss / seen)
-            history["accuracy"].append(right / seen)
-            history["seconds"] = time.monotonic() - started
-            due = epoch + 1 == epochs or time.monotonic() - saved >= SECONDS_BETWEEN
-            if store is not None and processes.is_main and due:
-                store.save(parameters, made, history)
-                saved = time.monotonic()
-    processes.wait()  # nobody leaves before the last checkpoint is written
-    return History(lr=rates, epochs=epochs, shots=shots, **history)
+            training.go_on_from(Checkpoint(path, identity, _first_logits(classifier, checked)))
+        processes.check_same({**identity, "checkpoint": len(training.history["loss"])})
+    training.run(progress)
+    return History(lr=rates, epochs=epochs, shots=shots, **training.history)
 
 
-def _step(
-    learner: Learner,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    inputs: Tensor,
-    labels: Tensor,
-    batch: int,
-    penalty: Penalty | None,
-    processes: Processes,
-    where: str,
-) -> tuple[float, float]:
-    """One step over all processes; inputs and labels are this process's part of the batch.
+@dataclass
+class _Training:
+    """A run of ``fit`` whose arguments have all been checked."""
 
-    Returns:
-        The batch's mean loss, and how many pictures got their own class.
+    learner: Classifier
+    parameters: Mapping[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    penalty: Penalty | None
+    processes: Processes
+    draw: Draw
+    labels: Tensor
+    rates: Sequence[float]
+    batch_size: int
+    seed: int
+    store: Checkpoint | None = None
+    history: dict[str, Any] = field(
+        default_factory=lambda: {"loss": [], "accuracy": [], "seconds": 0.0}
+    )
 
-    Raises:
-        FloatingPointError: Something is not finite. The parameters are as before the step.
-    """
-    # A penalty needs the class features that the logits are made from: computed once, for both.
-    classes = () if penalty is None else (learner(),)  # (n_classes, P)
-    logits = learner.logits(inputs, *classes).float()  # (share, n_classes)
-    labels = labels.to(logits.device)
-    # Divided by the whole batch, the parts of all processes add up to its mean.
-    part = F.cross_entropy(logits, labels, reduction="sum") / batch
-    if penalty is not None:
-        part = part + penalty(*classes) / processes.count
-    # Not backward(): a model that is not frozen would collect gradients too.
-    gradients = torch.autograd.grad(part, list(parameters.values()))
-    right = (logits.argmax(dim=-1) == labels).sum()
-    loss, right, *total = processes.total([part.detach(), right, *gradients])
+    def go_on_from(self, store: Checkpoint) -> None:
+        """Keep a checkpoint, and go on from the one that is there."""
+        self.store = store
+        self.history = store.load(self.parameters, self.optimizer) or self.history
 
-    advice = "the parameters are as before it; try a smaller lr"
-    if not loss.isfinite():
-        raise FloatingPointError(f"the loss is {loss.item()} {where}; {advice}")
-    if not all(gradient.isfinite().all() for gradient in total):
-        raise FloatingPointError(f"the gradient is not finite {where}; {advice}")
-    old = [parameter.detach().clone() for parameter in parameters.values()]
-    for parameter, gradient in zip(parameters.values(), total, strict=True):
-        parameter.grad = gradient
-    optimizer.step()
-    optimizer.zero_grad()  # leave no gradient behind
-    if not all(parameter.isfinite().all() for parameter in parameters.values()):
-        with torch.no_grad():
-            for parameter, value in zip(parameters.values(), old, strict=True):
-                parameter.copy_(value)
-        raise FloatingPointError(f"the parameters would not be finite {where}; {advice}")
-    return loss.item(), right.item()
+    def run(self, progress: bool) -> None:
+        """Train the epochs that are missing."""
+        done, epochs = len(self.history["loss"]), len(self.rates)
+        started, saved = time.monotonic() - self.history["seconds"], -math.inf
+        steps = math.ceil(len(self.labels) / self.batch_size)
+        with _bar(epochs * steps, done * steps, progress and self.processes.is_main) as bar:
+            for epoch in range(done, epochs):
+                loss, accuracy = self.epoch(epoch, steps, bar)
+                self.history["loss"].append(loss)
+                self.history["accuracy"].append(accuracy)
+                self.history["seconds"] = time.monotonic() - started
+                due = epoch + 1 == epochs or time.monotonic() - saved >= SECONDS_BETWEEN
+                if self.store is not None and self.processes.is_main and due:
+                    self.store.save(self.parameters, self.optimizer, self.history)
+                    saved = time.monotonic()
+        self.processes.wait()  # nobody leaves before the last checkpoint is written
+
+    def epoch(self, epoch: int, steps: int, bar: Any) -> tuple[float, float]:
+        """Take all steps of an epoch; return the mean loss and the accuracy."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rates[epoch]
+        seen, loss, right = 0, 0.0, 0.0
+        for i, batch in enumerate(batches(len(self.labels), self.batch_size, self.seed, epoch)):
+            where = f"at step {epoch * steps + i + 1} (epoch {epoch + 1} of {len(self.rates)})"
+            mine = list(self.processes.share(batch))
+            inputs, labels = self.draw(epoch, mine), self.labels[mine]
+            mean, hits = self.step(inputs, labels, len(batch), where)
+            seen, loss, right = seen + len(batch), loss + mean * len(batch), right + hits
+            bar.set_postfix_str(f"loss {loss / seen:.3f}, accuracy {right / seen:.3f}", False)
+            bar.update()
+        return loss / seen, right / seen
+
+    def step(self, inputs: Tensor, labels: Tensor, batch: int, where: str) -> tuple[float, float]:
+        """One step over all processes; inputs and labels are this process's part of the batch.
+
+        Returns:
+            The batch's mean loss, and how many images got their own class.
+
+        Raises:
+            FloatingPointError: Something is not finite. The parameters are as before the step.
+        """
+        part, hits = self.loss(inputs, labels, batch)
+        parameters = list(self.parameters.values())
+        # Not backward(): a model that is not frozen would collect gradients too.
+        gradients = torch.autograd.grad(part, parameters)
+        loss, right, *total = self.processes.total([part.detach(), hits, *gradients])
+
+        advice = "the parameters are as before it; try a smaller lr"
+        if not loss.isfinite():
+            raise FloatingPointError(f"the loss is {loss.item()} {where}; {advice}")
+        if not all(gradient.isfinite().all() for gradient in total):
+            raise FloatingPointError(f"the gradient is not finite {where}; {advice}")
+        before = [parameter.detach().clone() for parameter in parameters]
+        for parameter, gradient in zip(parameters, total, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+        self.optimizer.zero_grad()  # leave no gradient behind
+        if not all(parameter.isfinite().all() for parameter in parameters):
+            with torch.no_grad():
+                for parameter, value in zip(parameters, before, strict=True):
+                    parameter.copy_(value)
+            raise FloatingPointError(f"the parameters would not be finite {where}; {advice}")
+        return loss.item(), right.item()
+
+    def loss(self, inputs: Tensor, labels: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+        """This process's part of the batch's mean loss, and how many of its images are right."""
+        if self.penalty is None:
+            logits, extra = self.learner.logits(inputs).float(), None
+        else:
+            logits, classes = self.learner.with_classes(inputs)
+            logits, extra = logits.float(), self.penalty(classes) / self.processes.count
+        labels = labels.to(logits.device)
+        # Divided by the whole batch, the parts of all processes add up to its mean.
+        part = F.cross_entropy(logits, labels, reduction="sum") / batch
+        part = part if extra is None else part + extra
+        return part, (logits.argmax(dim=-1) == labels).sum()
 
 
 def _bar(total: int, initial: int, wanted: bool) -> Any:
@@ -281,10 +298,10 @@ def _digest_images(images: Images) -> str:
     return digest(*(digest(image.size, image.tobytes()) for image in pictures))
 
 
-def _first_logits(learner: Learner, images: Images) -> Tensor:
+def _first_logits(classifier: Classifier, images: Images) -> Tensor:
     one = images[:1] if isinstance(images, Tensor) else [picture(images, 0)]
     with torch.no_grad():
-        return learner.logits(inputs_of(learner, one))
+        return classifier.logits(classifier.inputs_of(one))
 
 
 def _name(function: Any) -> str:

@@ -65,13 +65,10 @@ class Processes:
         """
         if self.count == 1:
             return
-        # 16 bits each: sums of up to 256 processes are exact in float32.
-        mine = torch.tensor([float(int(digest(value)[:4], 16)) for value in what.values()])
-        (total,) = self.total([mine])
-        # Others may differ and still add up to this; then their own comparison fails, here not.
-        wrong = (total != mine * self.count).float()
-        (somewhere,) = self.total([wrong])
-        different = [name for name, bad in zip(what, somewhere.tolist(), strict=True) if bad]
+        from accelerate.utils import gather_object
+
+        everyone = gather_object([{name: digest(value) for name, value in what.items()}])
+        different = [name for name in what if len({mine[name] for mine in everyone}) > 1]
         if different:
             raise ValueError(
                 f"the {self.count} processes do not have the same {', '.join(different)}; "

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from clipnotes.compat import text_features
 from clipnotes.prompts import KgCoOp, PromptLearner, fit, recipe
-from clipnotes.prompts.methods.kgcoop import settings
 from clipnotes.prompts.training import fit as training
+from clipnotes.prompts.training.penalties import made_with
 from clipnotes.prompts.training.resume import digest
 from few_pictures import CLASSES, pictures, small_learner
 from reference import agree, assert_close
@@ -136,10 +136,11 @@ def test_the_penalty_is_paid_once_by_all_processes_together(clip):
     parts = []
     for rows in ([0, 2], [1, 3]):
         learner = small_learner(clip)
-        step = {"labels": torch.tensor(labels)[rows], "batch": 4, "processes": Two(), "where": ""}
-        parameters = {"ctx": learner.ctx}
         made, penalty = recipe.sgd([learner.ctx]), KgCoOp(learner)
-        part, _ = training._step(learner, parameters, made, features[rows], penalty=penalty, **step)
+        run = training._Training(
+            learner, {"ctx": learner.ctx}, made, penalty, Two(), None, None, [0.1], 4, 0
+        )
+        part, _ = run.step(features[rows], torch.tensor(labels)[rows], 4, "")
         parts.append(part)
     learner = small_learner(clip)
     whole = F.cross_entropy(learner.logits(features), torch.tensor(labels))
@@ -174,4 +175,4 @@ def test_what_cannot_be_given(clip):
         KgCoOp(learner, template="{} {}")
     with pytest.raises(TypeError, match="learner is a Clip: give a PromptLearner"):
         KgCoOp(clip)
-    assert settings(KgCoOp(learner, 2)) == {"weight": 2.0, "template": "a photo of a {}."}
+    assert made_with(KgCoOp(learner, 2)) == {"weight": 2.0, "template": "a photo of a {}."}

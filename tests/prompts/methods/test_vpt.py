@@ -147,9 +147,7 @@ def test_fit_and_evaluate_take_pictures_or_their_pixels(clip, monkeypatch):
     assert agree(learners[0].ctx, learners[2].ctx, 1e-4)
     whole = evaluate(learners[0], images, names)
     assert whole.accuracy > 0.5
-    monkeypatch.setattr(
-        "clipnotes.prompts.training.evaluation.BLOCK", 4 * 4 * pixel_values[0].numel()
-    )
+    monkeypatch.setattr("clipnotes.prompts.classifier.BLOCK", 4 * 4 * pixel_values[0].numel())
     for given in (images, pixel_values):
         assert torch.equal(evaluate(learners[0], given, names).confusion, whole.confusion)
     with pytest.raises(TypeError, match="picture 14: a str"):
@@ -189,7 +187,7 @@ def test_no_more_pixels_are_kept_than_may_be(clip, monkeypatch, kept, augmentati
     history = quiet(all_kept, images, names, **recipe)
     pixels, read = 4 * 3 * 64 * 64, learner.clip.image_processor
     limit = len(images) * augmentation.get("views", 1) - (not kept)
-    monkeypatch.setattr("clipnotes.prompts.inputs.KEPT", pixels * limit)
+    monkeypatch.setattr("clipnotes.prompts.classifier.KEPT", pixels * limit)
     calls = []
     monkeypatch.setattr(clip, "image_processor", lambda *a, **k: calls.append(1) or read(*a, **k))
     lazy = Lazy(images)
@@ -200,7 +198,7 @@ def test_no_more_pixels_are_kept_than_may_be(clip, monkeypatch, kept, augmentati
     anew = 2 * len(images)
     assert len(calls) == (once if kept and augmentation.keys() != {"augment"} else anew)
     before = lazy.most = 0
-    monkeypatch.setattr("clipnotes.prompts.training.evaluation.BLOCK", 4 * pixels)
+    monkeypatch.setattr("clipnotes.prompts.classifier.BLOCK", 4 * pixels)
     evaluate(learner, lazy, names)
     assert before < lazy.most <= 2
 

@@ -7,6 +7,7 @@ from sklearn import metrics
 
 from clipnotes import compat
 from clipnotes.prompts import VPT, PromptLearner, evaluate
+from clipnotes.prompts.learner import Learner
 from few_pictures import CLASSES, fruits, small_learner
 
 
@@ -88,10 +89,38 @@ def test_the_pixels_of_all_pictures_are_never_held_at_once(clip, monkeypatch):
     monkeypatch.setattr(
         learner, "logits", lambda pixels: held.append(len(pixels)) or logits(pixels)
     )
-    monkeypatch.setattr("clipnotes.prompts.training.evaluation.BLOCK", 4 * 3 * 64 * 64 * 4 + 1)
+    monkeypatch.setattr("clipnotes.prompts.classifier.BLOCK", 4 * 3 * 64 * 64 * 4 + 1)
+    opened, inputs = [], learner.inputs
+    monkeypatch.setattr(learner, "inputs", lambda some: opened.append(len(some)) or inputs(some))
     parts = evaluate(learner, images, names)
     assert held == [4, 4, 4, 3]
+    assert opened == [1] * 15, "one photograph after the other, since each may be large"
     assert torch.equal(whole.confusion, parts.confusion)
+
+
+@pytest.mark.parametrize("base", [object, Learner])
+def test_what_a_user_wrote_with_inputs_gets_pixels_and_without_them_features(clip, base):
+    class Written(base):
+        def __init__(self):
+            if base is Learner:
+                super().__init__(clip, CLASSES)
+            self.clip, self.classnames, self.seen = clip, CLASSES, []
+
+        def logits(self, inputs):
+            self.seen.append(tuple(inputs.shape))
+            return torch.zeros(len(inputs), len(CLASSES))
+
+    class Encodes(Written):
+        def inputs(self, images):
+            return clip.preprocess(list(images))
+
+    images, names = fruits()
+    for kind, shape in ((Written, (15, 128)), (Encodes, (15, 3, 64, 64))):
+        classifier = kind()
+        assert evaluate(classifier, images, names).n == 15
+        assert classifier.seen == [shape]
+    with pytest.raises(ValueError, match=r"\(n, 3, 64, 64\) tensor"):
+        evaluate(Encodes(), torch.eye(128)[:3], [0, 1, 2])
 
 
 UNIT = torch.eye(128)[:3]

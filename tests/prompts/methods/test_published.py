@@ -7,10 +7,11 @@ import pytest
 import torch
 from transformers import CLIPTextModelWithProjection
 
-from clipnotes import Clip, prompts
-from clipnotes.pictures.shots import Folder
+from clipnotes import Clip
 from clipnotes.prompts import VPT, CoCoOp, KgCoOp, MaPLe, PromptLearner, TipAdapter, fit, fit_tip
-from clipnotes.published import METHODS, Plan, describe, doubts, make, train
+from clipnotes.prompts.methods import PUBLISHED
+from clipnotes.teach import Plan, describe
+from clipnotes.teach.folder import Folder
 from reference import agree
 from some_folders import NAMES, make_folders
 
@@ -53,6 +54,13 @@ def by_hand(name, clip, pictures):
     return learner
 
 
+def trained_by(plan, clip, pictures, seed):
+    """Make and train by a plan, as ``learn`` does."""
+    learner = plan.make(clip, NAMES, seed)
+    inputs, how = pictures.suited(learner), plan.settings(clip, seed)
+    return plan.published.train(learner, inputs, pictures.labels, how)
+
+
 EXTRA = {
     "kgcoop": {"init": "a photo of a", "weight": 8.0, "template": SENTENCE},
     "cocoop": {"init": "a photo of a"},
@@ -61,10 +69,10 @@ EXTRA = {
 }
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_as_by_hand(clip, pictures, name):
     plan = Plan(name, epochs=2)
-    trained = train(make(clip, NAMES, plan, 3), pictures, plan, 3)
+    trained = trained_by(plan, clip, pictures, 3)
     expected = by_hand(name, clip, pictures)
     assert type(trained.learner) is type(expected)
     for option in expected.OPTIONS:
@@ -74,13 +82,13 @@ def test_as_by_hand(clip, pictures, name):
     assert all(agree(found[key], wanted[key], 1e-4) for key in wanted)
     assert trained.shots == 2 and trained.seconds > 0
     trained.recipe.pop("chosen_epoch", None)
-    recipe = {"method": name, **METHODS[name].recipe, "epochs": 2, **EXTRA.get(name, {})}
+    recipe = {"method": name, **PUBLISHED[name].recipe, "epochs": 2, **EXTRA.get(name, {})}
     assert trained.recipe == recipe
     assert next(iter(trained.recipe)) == "method"
 
 
 def test_the_numbers_of_the_papers():
-    said = {name: dict(method.recipe) for name, method in METHODS.items()}
+    said = {name: dict(method.recipe) for name, method in PUBLISHED.items()}
     assert said["coop"] == said["csc"]
     # CoOp's and Tip-Adapter's are the defaults of the functions; epochs go by the shots.
     for name, function in (("coop", fit), ("tip", fit_tip)):
@@ -89,14 +97,9 @@ def test_the_numbers_of_the_papers():
     assert "epochs" not in said["coop"] and said["tip"]["epochs"] == 20
     assert said["kgcoop"] == {"epochs": 100, "batch_size": 128, "lr": 0.002}
     assert said["cocoop"] == {"epochs": 10, "batch_size": 1, "lr": 0.002}
-    assert (said["vpt"], said["maple"]) == (VPT.recipe, MaPLe.recipe)
     for name in ("cocoop", "maple"):
-        init = inspect.signature(METHODS[name].kind).parameters["init"].default
-        assert METHODS[name].start == {"init": init}
-
-
-def test_every_class_has_a_name_here():
-    assert {method.kind for method in METHODS.values()} == set(prompts.METHODS.values())
+        init = inspect.signature(PUBLISHED[name].learner).parameters["init"].default
+        assert PUBLISHED[name].start == {"init": init}
 
 
 def test_epochs_go_by_the_shots_and_the_rate_can_be_another(clip, pictures, monkeypatch):
@@ -106,9 +109,9 @@ def test_epochs_go_by_the_shots_and_the_rate_can_be_another(clip, pictures, monk
         seen.append(keywords)
         return fit(*given, **{**keywords, "epochs": 1})
 
-    monkeypatch.setattr("clipnotes.published.fit", quick)
+    monkeypatch.setattr("clipnotes.prompts.methods.published.fit", quick)
     for plan in (Plan(), Plan(lr=0.5), Plan("vpt", epochs=7)):
-        train(make(clip, NAMES, plan, 0), pictures, plan, 0)
+        trained_by(plan, clip, pictures, 0)
     assert [one.get("epochs") for one in seen] == [None, None, 7]
     assert [one["lr"] for one in seen] == [0.002, 0.5, 0.0025]
 
@@ -132,15 +135,15 @@ def test_a_plan_that_cannot_be(options, words):
 
 
 def test_options_of_the_plan(clip):
-    assert make(clip, NAMES, Plan("kgcoop", init="an emoji"), 0).n_ctx == 2
-    cocoop = make(clip, NAMES, Plan("cocoop", n_ctx=3, position="front"), 0)
+    assert Plan("kgcoop", init="an emoji").make(clip, NAMES, 0).n_ctx == 2
+    cocoop = Plan("cocoop", n_ctx=3, position="front").make(clip, NAMES, 0)
     assert (cocoop.n_ctx, cocoop.position) == (3, "front")
     random = PromptLearner(clip, NAMES, 4, seed=5).ctx
-    assert torch.equal(make(clip, NAMES, Plan("kgcoop", n_ctx=4), 5).ctx, random)
-    assert make(clip, NAMES, Plan("vpt", n_ctx=3), 0).n_ctx == 3
-    assert make(clip, NAMES, Plan("vpt", template="one {}"), 0).templates == ["one {}"]
-    assert make(clip, NAMES, Plan("tip", template="one {}"), 0).template == "one {}"
-    assert make(clip, NAMES, Plan("csc"), 0).per_class
+    assert torch.equal(Plan("kgcoop", n_ctx=4).make(clip, NAMES, 5).ctx, random)
+    assert Plan("vpt", n_ctx=3).make(clip, NAMES, 0).n_ctx == 3
+    assert Plan("vpt", template="one {}").make(clip, NAMES, 0).templates == ["one {}"]
+    assert Plan("tip", template="one {}").make(clip, NAMES, 0).template == "one {}"
+    assert Plan("csc").make(clip, NAMES, 0).per_class
 
 
 def test_what_a_model_cannot_carry_says_its_class(clip):
@@ -163,19 +166,19 @@ def test_what_a_model_cannot_carry_says_its_class(clip):
         with pytest.raises((TypeError, ValueError)) as own:
             direct()
         with pytest.raises(ValueError) as ours:  # noqa: PT011
-            make(model, NAMES, Plan(name, **options), 0)
+            Plan(name, **options).make(model, NAMES, 0)
         assert str(ours.value) == f"{name}: {own.value}"
 
 
 def test_a_recipe_for_another_temperature_is_doubted(clip):
-    doubtful = [name for name in METHODS if doubts(clip, Plan(name))]
+    doubtful = [name for name in PUBLISHED if Plan(name).doubts(clip)]
     assert doubtful == ["vpt", "maple"]
-    assert "has 1" in doubts(clip, Plan("vpt"))[0]
-    assert doubts(clip, Plan("vpt", lr=0.1)) == []
+    assert "has 1" in Plan("vpt").doubts(clip)[0]
+    assert Plan("vpt", lr=0.1).doubts(clip) == []
     hot = Clip(copy.deepcopy(clip.model), clip.tokenizer, clip.image_processor)
     with torch.no_grad():
         hot.model.logit_scale.fill_(4.6)
-    assert doubts(hot, Plan("vpt")) == []
+    assert Plan("vpt").doubts(hot) == []
 
 
 def test_a_recipe_in_a_line():

@@ -6,12 +6,11 @@ import statistics
 import pytest
 import torch
 
-from clipnotes import compare as module
-from clipnotes.compare import Comparison, Row, compare
-from clipnotes.learn import Plan, learn
-from clipnotes.pictures.shots import Folder
 from clipnotes.prompts import LinearProbe, PromptLearner, evaluate
-from clipnotes.published import METHODS, train
+from clipnotes.prompts.methods import PUBLISHED
+from clipnotes.teach import Comparison, Plan, Row, compare, learn
+from clipnotes.teach import loop as module
+from clipnotes.teach.folder import Folder
 from reference import agree
 from some_folders import NAMES, make_folders
 
@@ -25,9 +24,9 @@ def folder(tmp_path_factory):
 
 def test_all_methods_are_as_learn_has_them(clip, folder, tmp_path):
     found = compare(clip, folder, shots=2, seeds=[4, 5], epochs=1)
-    assert list(found.rows) == [*BASELINES, *METHODS]
+    assert list(found.rows) == [*BASELINES, *PUBLISHED]
     assert (found.names, found.seeds, found.n_train, found.n_test) == (NAMES, [4, 5], 6, 6)
-    for name in METHODS:
+    for name in PUBLISHED:
         plan = Plan(name, shots=2, seeds=[4, 5], epochs=1)
         report = learn(clip, folder, tmp_path / name, plan)
         assert found.rows[name].accuracies == report.accuracies["learned"], name
@@ -38,7 +37,7 @@ def test_all_methods_are_as_learn_has_them(clip, folder, tmp_path):
         assert found.rows[name].recipe == {}
     assert len(found.notes) == 2 and "recipe of vpt" in found.notes[0]
     assert all(len(row.seconds) == 2 for row in found.rows.values())
-    assert all(min(found.rows[name].seconds) > 0 for name in METHODS)
+    assert all(min(found.rows[name].seconds) > 0 for name in PUBLISHED)
 
     sizes = {name: row.n_parameters for name, row in found.rows.items()}
     d = p = 128
@@ -67,13 +66,20 @@ def test_nothing_is_written(clip, folder, tmp_path, monkeypatch):
 def test_the_arguments_count(clip, folder, tmp_path, monkeypatch):
     seen = []
 
-    def seeing(learner, pictures, plan, seed, **rest):
-        seen.append((plan.method, seed, plan.epochs, len(pictures)))
+    make, teach = Plan.make, module.Lesson.teach
+
+    def seeing(lesson, plan, **rest):
+        seen.append((plan.method, lesson.seed, plan.epochs, len(lesson.train)))
+        return teach(lesson, plan, **rest)
+
+    def making(plan, clip, names, seed):
+        learner = make(plan, clip, names, seed)
         if plan.method == "coop":
             assert torch.equal(learner.ctx, PromptLearner(clip, NAMES, 16, seed=seed).ctx)
-        return train(learner, pictures, plan, seed, **rest)
+        return learner
 
-    monkeypatch.setattr(module, "train", seeing)
+    monkeypatch.setattr(Plan, "make", making)
+    monkeypatch.setattr(module.Lesson, "teach", seeing)
     other = make_folders(tmp_path / "other", 2, skip=6)
     keywords = {"shots": 4, "seeds": [7, 8], "epochs": 2, "template": "one {}", "test": other}
     said = []
@@ -125,13 +131,13 @@ def test_each_is_measured_on_what_it_did_not_learn(clip, folder, monkeypatch):
     ],
 )
 def test_refused_before_a_picture_is_read(clip, folder, monkeypatch, methods, keywords, words):
-    monkeypatch.setattr("clipnotes.pictures.shots.encode_files", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("clipnotes.teach.folder.encode_files", lambda *_: pytest.fail("too late"))
     with pytest.raises(ValueError, match=words):
         compare(clip, folder, methods, **keywords)
 
 
 def test_a_method_that_cannot_be_stops_all_others(clip, tmp_path, monkeypatch):
-    monkeypatch.setattr("clipnotes.pictures.shots.encode_files", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("clipnotes.teach.folder.encode_files", lambda *_: pytest.fail("too late"))
     folder = make_folders(tmp_path)
     (folder / "fruit").rename(folder / "a very long name of a fruit that grows on a tree")
     with pytest.raises(ValueError, match=r"^coop: "):
@@ -139,12 +145,14 @@ def test_a_method_that_cannot_be_stops_all_others(clip, tmp_path, monkeypatch):
 
 
 def test_what_diverges_is_left_out(clip, folder, monkeypatch):
-    def diverges(learner, pictures, plan, seed, **rest):
-        if (plan.method, seed) == ("csc", 1):
-            raise FloatingPointError("the loss is nan")
-        return train(learner, pictures, plan, seed, **rest)
+    teach = module.Lesson.teach
 
-    monkeypatch.setattr(module, "train", diverges)
+    def diverges(lesson, plan, **rest):
+        if (plan.method, lesson.seed) == ("csc", 1):
+            raise FloatingPointError("the loss is nan")
+        return teach(lesson, plan, **rest)
+
+    monkeypatch.setattr(module.Lesson, "teach", diverges)
     found = compare(clip, folder, ["csc", "coop"], shots=1, seeds=[0, 1, 2], epochs=1)
     assert list(found.rows) == [*BASELINES, "coop"]
     assert all(len(row.accuracies) == 3 for row in found.rows.values())

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from clipnotes import Clip
-from clipnotes.learn import Plan, Report, learn
 from clipnotes.pictures.folders import list_files
 from clipnotes.pictures.reading import encode_files
-from clipnotes.pictures.shots import split
 from clipnotes.prompts import LinearProbe, NearestMean, PromptLearner, ZeroShot, evaluate
 from clipnotes.prompts.training import fit as training
+from clipnotes.teach import Plan, Report, learn
+from clipnotes.teach.folder import split
 from reference import agree
 from some_folders import NAMES, make_folders
 
@@ -80,7 +80,7 @@ def test_several_seeds_keep_the_first_prompt(clip, folder, tmp_path, monkeypatch
         seeds.append(seed)
         return training.fit(*given, seed=seed, **rest)
 
-    monkeypatch.setattr("clipnotes.published.fit", counted)
+    monkeypatch.setattr("clipnotes.prompts.methods.published.fit", counted)
     one = learn(clip, folder, tmp_path / "one", Plan(**QUICK, seeds=[5]))
     two = learn(clip, folder, tmp_path / "two", Plan(**QUICK, seeds=[5, 6]))
     assert all(
@@ -134,7 +134,7 @@ def test_few_and_unreadable_pictures(clip, folder, tmp_path):
 def test_a_plan_that_does_not_fit_is_refused_before_a_picture_is_read(
     clip, folder, tmp_path, monkeypatch, plan, words
 ):
-    monkeypatch.setattr("clipnotes.pictures.shots.encode_files", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr("clipnotes.teach.folder.encode_files", lambda *_: pytest.fail("too late"))
     with pytest.raises(ValueError, match=words):
         learn(clip, folder, tmp_path / "out", Plan(**plan))
     assert not (tmp_path / "out").exists()
@@ -198,7 +198,7 @@ def test_the_sentence_of_zero_shot_suits_the_model(clip, folder, tmp_path, monke
         templates.append(template)
         raise ValueError("enough")
 
-    monkeypatch.setattr("clipnotes.learn.ZeroShot", stop)
+    monkeypatch.setattr("clipnotes.teach.loop.ZeroShot", stop)
     other = Clip(copy.deepcopy(clip.model), clip.tokenizer, clip.image_processor)
     other.model.config._name_or_path = "openai/clip-vit-base-patch32"
     for model, given in ((clip, None), (other, None), (clip, "one {}")):

@@ -1,4 +1,4 @@
-"""The pictures of a folder: read once, and for each seed drawn anew, some to learn from."""
+"""The images of a folder: read once, and for each seed drawn anew, some to learn from."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import datasets
 import torch
 from torch import Tensor
 
 from clipnotes.checkpoints import Clip
-from clipnotes.data import few_shot
+from clipnotes.data import draw
 from clipnotes.pictures.folders import class_files
 from clipnotes.pictures.reading import Files, Skipped, encode_files
+from clipnotes.prompts.classifier import Classifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +35,9 @@ class Pictures(Files):
         chosen = list(rows)
         return Pictures([self.paths[i] for i in chosen], self.features[chosen], self.labels[chosen])
 
-    def suited(self, classifier: Any) -> Pictures | Tensor:
-        """Give the features; to a classifier that encodes pictures itself, the pictures."""
-        return self if hasattr(classifier, "inputs") else self.features
+    def suited(self, classifier: Classifier) -> Pictures | Tensor:
+        """Give the features; to a classifier that encodes images itself, the images."""
+        return self if classifier.takes_pixels else self.features
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,30 +79,7 @@ class Pool:
 
 
 class Folder:
-    """A folder with a sub-folder for each class, looked at but not read.
-
-    Args:
-        folder: The pictures.
-        test: Another one with the same classes, to test on. None: what is left over of the first.
-        nested: As for ``class_files``.
-
-    Attributes:
-        names: The classes.
-
-    Raises:
-        ValueError: As ``class_files``; other classes in ``test``.
-
-    Example:
-        >>> import clipnotes, tempfile
-        >>> from PIL import Image
-        >>> top = Path(tempfile.mkdtemp())
-        >>> for name, colour in (("blue", "blue"), ("blue", "navy"), ("red", "red")):
-        ...     (top / name).mkdir(exist_ok=True)
-        ...     Image.new("RGB", (64, 64), colour).save(top / name / f"{colour}.png")
-        >>> train, test = Folder(top).read(clipnotes.load()).draw(shots=1, seed=0)
-        >>> train.labels, test.labels, len(test.features), test[0].size
-        (tensor([0, 1]), tensor([0]), 1, (64, 64))
-    """
+    """A folder with a sub-folder for each class, looked at but not read."""
 
     def __init__(
         self, folder: str | Path, test: str | Path | None = None, nested: bool = False
@@ -128,17 +104,7 @@ class Folder:
         say: Callable[[str], None] = lambda line: None,
         progress: bool = False,
     ) -> Pool:
-        """Open and encode every picture.
-
-        Args:
-            clip: The model.
-            say: Is told what happens, a line each.
-            progress: Show bars on stderr.
-
-        Raises:
-            ValueError: Of some class, here or in the folder to test on, nothing can be read; or
-                nothing is left to test on.
-        """
+        """Open and encode every picture."""
         n = sum(map(len, self._files + (self._test_files or [])))
         of = f"{n} files of {len(self.names)} classes"
         say(f"reading {of}")
@@ -178,32 +144,12 @@ class Folder:
 def split(
     labels: Sequence[int], shots: int, seed: int, hold_out: bool
 ) -> tuple[list[int], list[int]]:
-    """Draw the rows to learn from; the others are for the test.
-
-    Args:
-        labels: The class of each row.
-        shots: Rows a class to learn from.
-        seed: Another seed, another draw.
-        hold_out: Leave at least one row of each class that has two.
-
-    Returns:
-        Rows to learn from and rows for the test, sorted.
-
-    Raises:
-        ValueError: Less than one shot.
-
-    Example:
-        >>> train, test = split([0, 0, 0, 1, 1, 2], shots=2, seed=0, hold_out=True)
-        >>> len(train), [[0, 0, 0, 1, 1, 2][row] for row in test]
-        (4, [0, 1])
-    """
+    """Draw the rows to learn from; the others are for the test."""
     rows: dict[int, list[int]] = {}
     for row, label in enumerate(labels):
         rows.setdefault(label, []).append(row)
     train: list[int] = []
     for label, own in rows.items():
-        table = datasets.Dataset.from_dict({"row": own, "class": [str(label)] * len(own)})
-        some = min(shots, max(1, len(own) - hold_out))
-        train += few_shot(table, some, seed, label="class")["row"]
+        train += draw(own, min(shots, max(1, len(own) - hold_out)), seed, label)
     left = set(range(len(labels))).difference(train)
     return sorted(train), sorted(left)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from clipnotes.data import few_shot, load_emoji
 from clipnotes.pictures.folders import list_files
 from clipnotes.pictures.reading import read_picture
-from clipnotes.pictures.shots import Folder, split
 from clipnotes.prompts import VPT, ZeroShot
+from clipnotes.teach.folder import Folder, split
 from some_folders import NAMES, make_folders
 
 
@@ -31,6 +32,18 @@ def test_the_draw():
     assert split(labels, 4, 1, True) != (train, test)
     with pytest.raises(ValueError, match="shots is 0"):
         split(labels, 0, 0, True)
+
+
+def test_the_same_seed_draws_the_same_rows_for_ever():
+    """Numbers of earlier versions: a run that was killed goes on with the images that it had."""
+    labels = [0] * 20 + [1] * 5 + [2] * 2 + [3]
+    assert split(labels, 4, 0, True)[0] == [5, 8, 11, 15, 21, 22, 23, 24, 25, 27]
+    assert split(labels, 4, 7, True)[0] == [1, 8, 12, 13, 20, 21, 22, 23, 26, 27]
+    assert split(labels, 2, 1, False)[0] == [3, 14, 22, 24, 25, 26, 27]
+    rows = load_emoji(category="food-fruit")
+    assert few_shot(rows, 3, 5)["style"][:9] == [8, 10, 5, 7, 6, 5, 7, 3, 0]
+    drawn = few_shot(rows, 2, 3, label="style")["codepoint"][:6]
+    assert drawn == ["1F350", "1F352", "1F34E", "1F352", "1F353", "1F351"]
 
 
 def test_a_picture_keeps_its_label_and_its_features(clip, folder, tmp_path):

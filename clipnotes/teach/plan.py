@@ -1,0 +1,125 @@
+"""How to learn from a folder: the method, how many images, and what is not as published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clipnotes.checkpoints import Clip
+from clipnotes.prompts.layout import Position
+from clipnotes.prompts.learner import Learner
+from clipnotes.prompts.methods import PUBLISHED
+from clipnotes.prompts.methods.published import Published, Settings
+from clipnotes.prompts.recipe import learning_rates
+from clipnotes.prompts.saved.card import EMBEDDED, model_name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to learn: what ``clipnotes learn`` is told.
+
+    Attributes:
+        method: A key of ``clipnotes.prompts.methods.PUBLISHED``.
+        shots: Images a class to learn from.
+        seeds: Each draws other images and starts elsewhere; what the first one learns is saved.
+        template: The hand-written sentence: of zero-shot, and of methods that have one. None: one
+            that suits the model.
+        n_ctx, init, position, per_class: As in the method's class, if it has them. None: as
+            published. With ``n_ctx`` alone, the vectors start at random.
+        epochs, lr: None: as published.
+
+    Raises:
+        ValueError: No such method, an option that it does not have, no seed, less than one shot or
+            epoch, or no learning rate.
+
+    Example:
+        >>> Plan("vpt", position="front")
+        Traceback (most recent call last):
+        ValueError: the method vpt has no position; of these options it takes n_ctx
+    """
+
+    method: str = "coop"
+    shots: int = 16
+    seeds: Sequence[int] = (0,)
+    template: str | None = None
+    n_ctx: int | None = None
+    init: str | None = None
+    position: Position = "end"
+    per_class: bool = False
+    epochs: int | None = None
+    lr: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in PUBLISHED:
+            raise ValueError(f"no method {self.method!r}; there are {', '.join(PUBLISHED)}")
+        for name in self.options():
+            if name not in self.published.options:
+                raise ValueError(
+                    f"the method {self.method} has no {name}; of these options it takes "
+                    + (", ".join(self.published.options) or "none")
+                )
+        if self.shots < 1:
+            raise ValueError(f"shots is {self.shots}; it must be at least 1")
+        if not self.seeds:
+            raise ValueError("no seed was given; give at least one")
+        rate = 0.002 if self.lr is None else self.lr
+        learning_rates("constant", rate, 1 if self.epochs is None else self.epochs)
+
+    @property
+    def published(self) -> Published:
+        """The method, as its authors published it."""
+        return PUBLISHED[self.method]
+
+    def options(self) -> dict[str, Any]:
+        """Those options of a class that are not as they are anyway."""
+        options = ("n_ctx", "init", "position", "per_class")
+        defaults = type(self).__dataclass_fields__
+        values = {name: getattr(self, name) for name in options}
+        return {name: value for name, value in values.items() if value != defaults[name].default}
+
+    def settings(self, clip: Clip, seed: int) -> Settings:
+        """What the method is told, with this model and one of the seeds."""
+        recipe = {"epochs": self.epochs, "lr": self.lr}
+        recipe = {name: value for name, value in recipe.items() if value is not None}
+        return Settings(sentence(clip, self.template), seed, self.options(), recipe)
+
+    def make(self, clip: Clip, names: Sequence[str], seed: int) -> Learner:
+        """Make an untrained learner of the method, or say why the model cannot carry it.
+
+        Raises:
+            ValueError: As ``Published.make``.
+        """
+        return self.published.make(clip, names, self.settings(clip, seed))
+
+    def doubts(self, clip: Clip) -> list[str]:
+        """Say what speaks against the recipe with this model."""
+        return self.published.doubts(clip, self.settings(clip, self.seeds[0]))
+
+
+def sentence(clip: Clip, template: str | None) -> str:
+    """Give the template, or if there is none, one that suits the model.
+
+    Example:
+        >>> import clipnotes
+        >>> sentence(clipnotes.load(), None)
+        'an emoji of a {}'
+    """
+    if template is not None:
+        return template
+    return "an emoji of a {}" if model_name(clip) == EMBEDDED else "a photo of a {}"
+
+
+def describe(recipe: Mapping[str, Any]) -> str:
+    """Say in one line how something was learned.
+
+    Args:
+        recipe: As on the card of a saved prompt.
+
+    Example:
+        >>> describe({"method": "kgcoop", "epochs": 100, "init": "a photo of a"})
+        "KgCoOp (arXiv 2303.13283): epochs 100, init 'a photo of a'"
+    """
+    published = PUBLISHED[recipe["method"]]
+    values = ", ".join(f"{name} {value!r}" for name, value in recipe.items() if name != "method")
+    return f"{published.title} (arXiv {published.paper}): {values}"
