@@ -1,8 +1,8 @@
 """The explorers' pages in a browser: light and dark, wide and narrow, alone and in other pages."""
 
 import pytest
-from chromium import find_chromium
 
+from _tools.chromium import find_chromium
 from browser import (
     MEAN,
     PHONE,

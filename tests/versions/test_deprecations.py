@@ -3,8 +3,9 @@
 import logging
 import warnings
 
-import conftest
 import pytest
+
+from strict import STRICT
 
 
 def test_the_log_is_watched_for_deprecations(no_deprecations_in_the_log):
@@ -17,7 +18,7 @@ def test_the_log_is_watched_for_deprecations(no_deprecations_in_the_log):
 
 @pytest.mark.parametrize("category", [DeprecationWarning, FutureWarning])
 def test_deprecation_warnings_are_errors_under_the_newest(category):
-    if conftest.STRICT:
+    if STRICT:
         with pytest.raises(category):
             warnings.warn("old", category, stacklevel=1)
     else:

@@ -29,7 +29,7 @@ class NearestMean(Cosine):
         ValueError: They do not fit each other, or a class has no picture.
 
     Example:
-        >>> import clipnotes
+        >>> import clipnotes, torch
         >>> nearest = NearestMean(clipnotes.load(), ["a", "b"], torch.eye(128)[:3], [0, 1, 1])
         >>> nearest.logits(torch.eye(128)[2:3]).argmax().item()
         1
