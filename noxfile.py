@@ -3,7 +3,8 @@
     nox -s matrix                   everything on each version of transformers; see `make matrix`
     nox -s matrix-4.49.0            on one of them; `matrix-older`: on all but the newest
     nox -s elsewhere                as each of some other machines would compute; `elsewhere-all`
-    nox -s newest                   with the newest release of all that pyproject.toml allows
+    nox -s newest                   with the newest release of all that pyproject.toml allows;
+                                    of torch only with `-- newest` or `-- VERSION`
     nox -s matrix -- chapters       only that step (`tests`, `chapters`, `record`)
 
 The newest version of transformers is the one in `.venv`, which runs nox too. Each older one has an
@@ -51,15 +52,9 @@ STEPS = {
 def run_steps(
     session: nox.Session,
     steps: Mapping[str, tuple[str, ...]],
-    variables: Mapping[str, str | None] | None = None,
+    variables: Mapping[str, str | None] | None = None,  # None for one that must not be set
 ) -> None:
-    """Run programs of Python one after the other; the session is red in the end if one of them is.
-
-    Args:
-        session: where they run.
-        steps: the words after `python`, by name.
-        variables: environment variables to set; None for one that must not be set.
-    """
+    """Run programs of Python one after the other; the session is red if one of them is."""
     python = "python" if session.virtualenv.is_sandboxed else sys.executable
     env = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **(variables or {})}
     red = []
@@ -137,11 +132,8 @@ for name in GROUPS:
 
 @nox.session(reuse_venv=False)
 def newest(session: nox.Session) -> None:
-    """Run everything cold, in a copy of the working tree, with the newest releases.
-
-    The word after `--` is a version of torch, or `newest`. Without one torch stays at its pin: its
-    newest release on PyPI is a CUDA build of gigabytes. `-P python3.13` takes another Python.
-    """
+    """Run everything cold, in a copy of the working tree, with the newest releases."""
+    # Without a word torch stays at its pin: its newest release is a CUDA build of gigabytes.
     torch = session.posargs[0] if session.posargs else pins.read_pins(pins.PINS)["torch"]
     folder = Path(session.create_tmp())
     wanted, tree = folder / "constraints.txt", folder / "tree"

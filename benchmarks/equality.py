@@ -115,10 +115,7 @@ def logits_and_gradients(
 
 
 def of_fit(device: torch.device, n_classes: int, epochs: int) -> tuple[Differences, float]:
-    """Train a context on the device and on the CPU, and resume the finished run on the device.
-
-    Returns differences of the losses and of the context, and the seconds on the device.
-    """
+    """Fit on the device and the CPU, and resume: differences, and seconds on the device."""
     names, pictures, labels = drawings(n_classes)
     features = features_of(of_tower("Emoji-CLIP"), pictures)
     losses, contexts, seconds = [], [], 0.0

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import random
 import time
@@ -35,8 +34,10 @@ from tqdm import tqdm
 
 import clipnotes
 from clipnotes.data import few_shot, load_emoji
+from clipnotes.files import write_atomically
 from clipnotes.prompts import LinearProbe, NearestMean, PromptLearner, ZeroShot, evaluate, fit
 from clipnotes.prompts.recipe import epochs_for
+from report import dumps
 
 OUT = Path(__file__).parent.parent / "clipnotes" / "measured" / "few_shot.json"
 UNKNOWN = ("twemoji", "openmoji")  # designers that Emoji-CLIP was not trained on
@@ -81,10 +82,7 @@ def plan(seeds: int) -> Iterator[Run]:
 
 
 class Bench:
-    """The model and the features of all pictures, computed once.
-
-    With ``held_out=True`` it has only drawings of new things, which do for the first question.
-    """
+    """The model and the features of all pictures, or of new things' drawings alone."""
 
     def __init__(self, held_out: bool | None = None) -> None:
         self.clip = clipnotes.load()
@@ -212,10 +210,7 @@ def write(rows: list[dict[str, Any]], bench: Bench) -> None:
         "classes": {"new things": len(bench.new), "a new designer": HALF},
     }
     OUT.parent.mkdir(exist_ok=True)
-    draft = OUT.with_suffix(".part")
-    lines = ",\n".join(json.dumps(row) for row in rows)
-    draft.write_text(f'{{"about": {json.dumps(about, indent=1)},\n"rows": [\n{lines}\n]}}\n')
-    os.replace(draft, OUT)
+    write_atomically(OUT, dumps({"about": about, "rows": rows}).encode())
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ from torch import Tensor
 
 import equality
 from clipnotes.files import write_atomically
+from report import dumps
 from setting import TOWERS, about, make_setting, step
 from text_step import difference
 
@@ -137,10 +138,7 @@ def speed(device: torch.device, plan: Plan) -> Iterator[Row]:
 
 
 def timed(run: Callable[[], Tensor], ctx: Tensor, rounds: int) -> tuple[float, int | None]:
-    """Take a step several times; return its median seconds, and its peak of extra bytes.
-
-    On a CPU there are no bytes, because ``one_step`` measures them.
-    """
+    """Return a step's median seconds and peak of extra bytes; a CPU has no bytes."""
     step(run, ctx)  # the first one loads kernels
     if ctx.device.type != "cuda":
         return median(step(run, ctx)[0] for _ in range(rounds)), None
@@ -179,9 +177,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 def write(rows: list[Row], facts: dict[str, Any], out: Path) -> int:
     """Write the file, print what was wrong, and return how many rows that is."""
-    lines = ",\n".join(json.dumps(row) for row in rows)
-    text = f'{{"about": {json.dumps(facts, indent=1)},\n"rows": [\n{lines}\n]}}\n'
-    write_atomically(out, text.encode())
+    write_atomically(out, dumps({"about": facts, "rows": rows}).encode())
     wrong = [row for row in rows if "wrong" in row]
     for row in wrong:
         print(row.get("traceback", ""), "WRONG:", json.dumps(row), file=sys.stderr)

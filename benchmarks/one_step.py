@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from clipnotes.prompts.layout import Layout
-from setting import THREADS, TOWERS, WAYS, Setting, make_setting, step
+from setting import THREADS, TOWERS, WAYS, make_setting, step
 
 
 def peak() -> int:
@@ -38,17 +38,12 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def one_class(setting: Setting) -> Setting:
-    """Return the same setting with only its first class."""
-    layout = setting.layout
-    rows = (layout.input_ids[:1], layout.ctx_positions[:1], layout.eos[:1])
-    return replace(setting, layout=Layout(*rows))
-
-
 def measure(tower: str, n_classes: int, n_ctx: int, way: str) -> dict[str, Any]:
     """Take one step, and measure it."""
     setting = make_setting(tower, n_classes, n_ctx)
-    step(one_class(setting).way(way), setting.ctx)
+    layout = setting.layout
+    first = Layout(layout.input_ids[:1], layout.ctx_positions[:1], layout.eos[:1])
+    step(replace(setting, layout=first).way(way), setting.ctx)
     run = setting.way(way)
     forget_peak()
     before = peak()

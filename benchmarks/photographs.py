@@ -50,11 +50,9 @@ def photographs(top: Path, n: int, classes: int, width: int, height: int) -> Non
 
 
 def run(code: str, *arguments: str) -> tuple[float, str]:
-    """Run some code in Python; return its peak memory in GB, and its stderr.
-
-    The system also counts the memory of the process that starts another one. That is why this
-    program imports neither torch nor the package.
-    """
+    """Run some code in Python; return its peak memory in GB, and its stderr."""
+    # The system also counts the memory of the process that starts another one, so this program
+    # imports neither torch nor the package.
     with tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=stderr

@@ -66,11 +66,7 @@ class Setting:
 
 
 def make_setting(tower: str, n_classes: int, n_ctx: int) -> Setting:
-    """Make a setting with a tower of ``TOWERS`` and that many classes.
-
-    Emoji-CLIP is the trained model. The tower of ViT-B/32 has its shapes but random weights, which
-    take the same time, and reads the tokens of Emoji-CLIP.
-    """
+    """Make a setting: Emoji-CLIP's tower, or random weights of ViT-B/32's shapes."""
     torch.manual_seed(0)
     clip = clipnotes.load(EMOJI_CLIP)
     model: nn.Module = clip.model

@@ -86,16 +86,12 @@ def teach(
     images: Tensor,
     labels: list[str],
     *,
-    shots: int,
+    shots: int,  # drawings per class, on which some recipes' epochs depend
     seed: int,
-    lr: float | None = None,
+    lr: float | None = None,  # this and the next replace the authors', for methods of FITTED
     epochs: int | None = None,
 ) -> Taught:
-    """Train a method of ``METHODS`` on features, or on pixels if it encodes pictures itself.
-
-    ``shots`` is the number of drawings per class, on which some recipes' epochs depend. ``lr`` and
-    ``epochs`` replace those of the authors, for the methods of ``FITTED``.
-    """
+    """Train a method on features, or on pixels if it encodes pictures itself."""
     start = time.perf_counter()
     steps = None
     if method in FITTED:

@@ -83,11 +83,8 @@ def background(n: int, size: int, strength: float, rng: torch.Generator) -> Tens
 
 
 def augment(rgba: Tensor, strength: float, rng: torch.Generator) -> Tensor:
-    """Augment pictures for training: (n, 4, size, size) uint8 to (n, 3, size, size) in [0, 1].
-
-    The alpha of `rgba` is straight. A `strength` of 0 only lays pictures on white, and 1 is full.
-    `rng` is a generator of the CPU, so the same state gives the same pictures on every device.
-    """
+    """Augment straight-alpha (n, 4, size, size) uint8 to (n, 3, size, size) in [0, 1]."""
+    # The generator is the CPU's, so the same state gives the same pictures on every device.
     n, _, size, _ = rgba.shape
     device = rgba.device
     picture = rgba.float() / 255

@@ -118,11 +118,9 @@ def things(emojibase: Package) -> list[dict[str, Any]]:
 
 
 def icon_names(icons: dict, chars: dict, concepts: list[dict], aliases: dict) -> dict[str, str]:
-    """Map code points to icon names in one designer's set.
-
-    If the set has a table, its code points decide; else the squeezed name, or the squeezed name
-    under which another set has the same code point. An icon serves only one concept.
-    """
+    """Map code points to icon names in one designer's set; an icon serves one concept."""
+    # If the set has a table, its code points decide; else the squeezed name, or the one under which
+    # another set has the same code point.
     by_char = {plain(k): v for k, v in chars.items()}
     by_name: dict[str, str] = {}
     for icon in sorted([*icons["icons"], *icons.get("aliases", {})]):

@@ -24,22 +24,12 @@ TEMPLATES = (
 NAME, KEYWORDS, CATEGORY = 0, 1, 2
 
 
-def category_words(category: str) -> str:
-    """Write a category for a caption: 'animal-mammal' becomes 'animal mammal'."""
-    return category.replace("-", " ")
-
-
 def caption(row: dict, hardness: float, rng: random.Random) -> tuple[str, int]:
-    """Draw a caption for a row of the data set, and return it with its kind.
-
-    The kind is NAME, KEYWORDS or CATEGORY; a category caption fits every picture of the category.
-    With a `hardness` of 0 there are only names. With 1, a fifth of the captions has keywords, and
-    another fifth the category.
-    """
+    """Draw a caption for a row, and its kind; `hardness` 0 gives names only, 1 all kinds."""
     template = rng.choice(TEMPLATES) if rng.random() < hardness else TEMPLATES[4]
-    draw = rng.random()
+    draw = rng.random()  # at full hardness a fifth has keywords, and another fifth the category
     if draw < 0.2 * hardness:
-        return template.format(category_words(row["category"])), CATEGORY
+        return template.format(row["category"].replace("-", " ")), CATEGORY
     if draw < 0.4 * hardness and row["keywords"]:
         words = rng.sample(row["keywords"], k=min(len(row["keywords"]), rng.randint(1, 3)))
         if len(words) < 3 or rng.random() < 0.5:  # one keyword alone rarely names one thing

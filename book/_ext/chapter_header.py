@@ -27,11 +27,7 @@ NUMBER = re.compile(r"(?:chapters? )?\b(\d+)\b")
 
 
 def spoken(seconds: float) -> str:
-    """Say how long something took, as one would tell a person.
-
-    >>> spoken(6.9), spoken(63.0), spoken(120.2), spoken(0.2)
-    ('7 seconds', '1 minute 3 seconds', '2 minutes', '1 second')
-    """
+    """Say how long something took, as one would tell a person."""
     minutes, rest = divmod(max(1, round(seconds)), 60)
     parts = [(minutes, "minute"), (rest, "second")]
     return " ".join(f"{n} {unit}{'s' * (n != 1)}" for n, unit in parts if n)

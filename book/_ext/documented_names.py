@@ -28,10 +28,7 @@ def look_up(
 
 
 def name_types(app: Sphinx, thing: Any, bound: bool) -> None:
-    """Put the types themselves where a function's annotations have only their names.
-
-    autodoc does so too, but not for a class that is documented outside the module of its source.
-    """
+    """Annotate with types, not names: autodoc omits classes documented outside their module."""
     if isinstance(thing, FunctionType):
         thing.__annotations__ = get_type_hints(thing)
 

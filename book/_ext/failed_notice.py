@@ -14,12 +14,7 @@ from _tools.failed import TAG, Failure, failure, shown
 
 
 def notice(found: Failure, linked: bool) -> nodes.admonition:
-    """Make the notice.
-
-    Args:
-        found: What happened.
-        linked: The page has the cell that failed, under the id TAG.
-    """
+    """Make the notice; it links to the cell that failed (its id is TAG) if the page has it."""
     where: list[nodes.Node] = [nodes.Text("while it ran")]
     if found.cell:
         cell = f"code cell {found.cell}"

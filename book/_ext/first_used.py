@@ -25,10 +25,7 @@ SHARED = re.compile(r":(param|ivar) (\w+(?:, \w+)+):(.*)")
 
 
 def code_of(text: str) -> Iterator[ast.Module]:
-    """Yield the code cells of a chapter, parsed; lines for IPython alone are left out.
-
-    A cell that is no Python fails when it runs, and its page says so; it uses nothing.
-    """
+    """Yield a chapter's parsed code cells, without lines for IPython and what is no Python."""
     for cell in code_cells(parsed(text)):
         lines = cell.source.splitlines()
         with suppress(SyntaxError):
@@ -113,10 +110,7 @@ def say(app: Sphinx, what: str, path: str, thing: Any, options: Any, lines: list
 def one_name_each(
     app: Sphinx, what: str, path: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
-    """Give each of several arguments that share a description a line of its own.
-
-    Sphinx reads what stands before the last of them as a type.
-    """
+    """Give arguments that share a line one each: Sphinx takes all but the last for a type."""
     for number in range(len(lines) - 1, -1, -1):
         found = SHARED.match(lines[number])
         if found:

@@ -16,13 +16,7 @@ REPOSITORY = re.compile(r"https://github\.com/(?P<owner>[\w.-]+)/(?P<name>[\w.-]
 
 
 def pages_address(repository: str) -> str:
-    """Return the address at which GitHub serves a repository's pages.
-
-    >>> pages_address("https://github.com/Someone/a-book")
-    'https://someone.github.io/a-book/'
-    >>> pages_address("https://github.com/someone/someone.github.io")
-    'https://someone.github.io/'
-    """
+    """Return the address at which GitHub serves a repository's pages."""
     found = REPOSITORY.fullmatch(repository)
     if not found:
         raise ConfigError(

@@ -16,10 +16,7 @@ Run = dict[str, Any]
 
 
 def runs() -> dict[str, Run | None]:
-    """Read what `execute` kept of each run: path in `book/` -> seconds, finished, versions.
-
-    None stands for a notebook that failed.
-    """
+    """Read what `execute` kept of each run, by path in `book/`; None if it failed."""
     found: dict[str, Run | None] = {}
     for source in notebooks():
         path = f"{source.parent.name}/{source.name}"

@@ -10,20 +10,13 @@ from sphinx.application import Sphinx
 def drop_thebe(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Drop thebe's scripts.
-
-    Jupyter Book always loads sphinx-thebe, which puts its script on every page twice; the second
-    load is an error in the reader's console. The book has no thebe button.
-    """
+    """Drop thebe's scripts, which nothing here uses; that they load twice is an error."""
     kept = [script for script in context.get("script_files", []) if "thebe" not in str(script)]
     context["script_files"] = kept
 
 
 def begin_with_code(app: Sphinx, doctree: nodes.document) -> None:
-    """Drop the empty lines that a block of code begins with.
-
-    They do not show, but what is linked in a block is found again by its text.
-    """
+    """Drop a block's empty first lines: links in a block are found again by its text."""
     for block in doctree.findall(nodes.literal_block):
         if block.astext().startswith("\n"):
             block.rawsource = block.astext().lstrip("\n")
@@ -50,11 +43,7 @@ SOLUTION = re.compile(
 
 
 def mended(body: str) -> str:
-    r"""Replace the markup that is wrong, and say on a folded solution that it is one.
-
-    >>> mended('<dl>\n<dd><em class="sig-param">x</em>,</dd>\n</dl>')
-    '<span class="sig-lines"><span><em class="sig-param">x</em>,</span>\n</span>'
-    """
+    """Replace the markup that is wrong, and say on a folded solution that it is one."""
     for wrong, right in MENDED.items():
         body = body.replace(wrong, right)
     body = ARGUMENTS.sub(lambda found: f'<span class="sig-lines">{in_lines(found[1])}</span>', body)

@@ -54,11 +54,7 @@ class VersionTabs(SphinxTransform):
     default_priority = 400
 
     def apply(self, **kwargs: Any) -> None:
-        """Change this page.
-
-        Raises:
-            ValueError: A version has no record of these cells.
-        """
+        """Change this page; it is a ValueError if a version has no record of its cells."""
         cells = [
             node
             for node in self.document.findall(nodes.container)

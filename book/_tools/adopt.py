@@ -32,14 +32,7 @@ def text_files() -> Iterator[Path]:
 
 
 def checked(url: str) -> str:
-    """Return an address as it is to stand in the files, or raise.
-
-    Args:
-        url: the address; a slash or `.git` at its end is left out.
-
-    Raises:
-        ValueError: it is no address of a repository on GitHub.
-    """
+    """Return an address without a slash or `.git` at its end; raise if it is not GitHub's."""
     cleaned = url.strip().removesuffix("/").removesuffix(".git")
     if not ADDRESS.fullmatch(cleaned) or cleaned.endswith((".", "..")):
         raise ValueError(

@@ -103,11 +103,7 @@ def site_problems(folder: Path) -> list[str]:
 
 
 def jupyter_book(expected: Callable[[str], bool]) -> list[str]:
-    """Build all pages; return what is wrong with the build.
-
-    Args:
-        expected: tells of a warning whether it comes from a page that failed, which is said anyway.
-    """
+    """Build all pages; return what is wrong, without warnings that are `expected`."""
     command = [str(Path(sys.executable).parent / "jupyter-book"), "build", ".", "--all"]
     command += ["-W", "-n", "--keep-going"]
     found, left_out = [], 0

@@ -30,21 +30,13 @@ OPTIONS = re.compile(r"\A(?:---\n.*?^---\n|(?::[^\n]*\n)+)", flags=re.MULTILINE 
 
 
 class Block(NamedTuple):
-    """A code cell in the text of a chapter.
+    """A code cell in the text of a chapter."""
 
-    Attributes:
-        start: Where its first line begins.
-        end: Where the line after it begins.
-        fence: Its first line.
-        options: The lines with its tags and other metadata, as they are written.
-        code: Its code, as it is written, with the empty lines around it.
-    """
-
-    start: int
-    end: int
-    fence: str
-    options: str
-    code: str
+    start: int  # where its first line begins
+    end: int  # where the line after it begins
+    fence: str  # its first line
+    options: str  # the lines with its tags and other metadata, as they are written
+    code: str  # as it is written, with the empty lines around it
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -66,16 +66,7 @@ def prepare() -> None:
 
 
 def settings(url: str, repository: Path, modules: Path) -> dict[str, str]:
-    """Build the kernels' environment.
-
-    Args:
-        url: the repository's address.
-        repository: where git is to find it.
-        modules: a folder for the module `google.colab`.
-
-    Returns:
-        The variables. Nothing of the working tree can be imported.
-    """
+    """Build the kernels' environment: git finds `url` in `repository`, Python `modules`."""
     (modules / "google" / "colab").mkdir(parents=True)
     (modules / "google" / "colab" / "__init__.py").touch()
     (modules / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
@@ -92,10 +83,7 @@ def settings(url: str, repository: Path, modules: Path) -> dict[str, str]:
 
 
 def said(cell: NotebookNode) -> list[str]:
-    """Return the lines of a cell's output, without those that are not its own.
-
-    Those are pip's warnings about the machine's own settings, and IPython's advice after `%pip`.
-    """
+    """Return what a cell said, without pip's warnings and IPython's advice after `%pip`."""
     text = "".join(output.get("text", "") for output in cell.outputs)
     lines = [line.strip() for line in text.splitlines()]
     return [line for line in lines if line and not line.startswith(("WARNING: Location", "Note:"))]

@@ -26,9 +26,7 @@ def main() -> None:
     with torch.no_grad():
         states = compat.vision_states(clip.model, pixel_values)
     grid = int((states.hidden_states[0].shape[1] - 1) ** 0.5)
-    look = (
-        states.attentions[-1][0, :, 0, 1:].mean(0).view(grid, grid)
-    )  # (heads, N, N) -> (grid, grid)
+    look = states.attentions[-1][0, :, 0, 1:].mean(0).view(grid, grid)  # the heads' mean
     named = clip.classify([image], OTHERS)[0]
 
     figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), width_ratios=[1, 1, 1, 1.3])

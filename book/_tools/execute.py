@@ -124,11 +124,7 @@ def keep(source: Path, executed: NotebookNode) -> None:
 
 
 def in_one_piece(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Join what a cell wrote where it arrived in pieces.
-
-    A busy machine takes the text at any place, also within a line. The book's builder joins pieces
-    too, and ends a line after each.
-    """
+    """Join text that arrived in pieces: the book's builder would end a line after each."""
     found: list[NotebookNode] = []
     for output in outputs:
         last = found[-1] if found else None
@@ -145,10 +141,7 @@ def executed_form(source: Path) -> NotebookNode:
 
 
 def with_outputs(source: Path) -> NotebookNode:
-    """Return a chapter as it is now (text, tags, alt texts) with the outputs that were kept.
-
-    Of one that failed these are the outputs of that run, and the cell that failed is not hidden.
-    """
+    """Return a chapter as it is now, with the outputs of its last run, good or not."""
     notebook = parsed(failed.shown(source.stem, source.read_text(encoding="utf-8")))
     executed = executed_form(source)
     pairs = zip(code_cells(notebook), code_cells(executed), strict=True)
@@ -195,11 +188,7 @@ def chosen(names: list[str]) -> list[Path]:
 
 
 def update(sources: Sequence[Path]) -> list[Failure]:
-    """Run the chapters that are not up to date; keep what came out.
-
-    Returns:
-        Those that failed.
-    """
+    """Run the chapters that are not up to date, keep what came out; return those that failed."""
     stale = [source for source in sources if not is_fresh(source)]
     for source in sources:
         failed.forget(source.stem)

@@ -25,17 +25,11 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Failure(NamedTuple):
-    """Why a notebook failed.
+    """Why a notebook failed."""
 
-    Attributes:
-        stem: The notebook's name.
-        cell: The number of the code cell, from 1; None if no cell can be named.
-        said: The error in one line.
-    """
-
-    stem: str
-    cell: int | None
-    said: str
+    stem: str  # the notebook's name
+    cell: int | None  # the number of the code cell, from 1; None if no cell can be named
+    said: str  # the error in one line
 
     @property
     def command(self) -> str:
@@ -64,11 +58,8 @@ def short(stem: str) -> str:
 
 
 def failing(notebook: NotebookNode) -> int | None:
-    """Find the code cell that a failed notebook ended at, counted from 0.
-
-    It is the last one with an error: a cell before it may raise one on purpose, and none behind it
-    ran.
-    """
+    """Find the code cell that a failed notebook ended at, counted from 0."""
+    # The last one with an error: one before it may raise on purpose, and none behind it ran.
     with_error = [
         place
         for place, cell in enumerate(code_cells(notebook))
@@ -115,10 +106,7 @@ def failure(stem: str) -> Failure | None:
 
 
 def shown(stem: str, text: str) -> str:
-    """Return the text that a page is built from.
-
-    Of a failed notebook, the cell that failed is shown whatever its tags say, and has the tag TAG.
-    """
+    """Return a page's text, in which a cell that failed is not hidden and has the tag TAG."""
     notebook = read(stem)
     place = None if notebook is None else failing(notebook)
     if place is None:
@@ -131,15 +119,8 @@ def shown(stem: str, text: str) -> str:
 
 
 def concerns(line: str, sources: Sequence[Path]) -> bool:
-    """Tell whether a line of the book's builder is about pages whose notebooks failed.
-
-    Such a page lacks outputs, so it may lack what others refer to, and what it printed was never
-    to be read. The line names the page's file, or a figure that the page should have.
-
-    Args:
-        line: A warning.
-        sources: Of the pages that failed.
-    """
+    """Tell whether a warning names a page that failed, or a figure that it should have."""
+    # A page that failed lacks outputs, so it may also lack the figures that others refer to.
     line = COLOURS.sub("", line).strip()
     for source in sources:
         if line.startswith(f"{source}:"):

@@ -44,11 +44,7 @@ PAGES = {
 
 
 def find(name: str) -> Any:
-    """Import what a dotted name stands for.
-
-    Raises:
-        AttributeError: The installed version has no such thing.
-    """
+    """Import what a dotted name stands for; an AttributeError if there is no such thing."""
     parts = name.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         try:

@@ -58,17 +58,13 @@ def pages(folder: Path) -> Iterator[tuple[Path, Links]]:
             yield path, Links(path.read_text(encoding="utf-8"))
 
 
-def ignored(address: str, repository: str) -> bool:
-    """Say whether an address is on the list of those that are not followed."""
-    return address.startswith(tuple(key.replace("OURS", repository) for key in IGNORED))
-
-
 def elsewhere(folder: Path, repository: str) -> dict[str, set[str]]:
     """Return the addresses on other hosts, each with the pages that name it."""
+    ignored = tuple(key.replace("OURS", repository) for key in IGNORED)
     found: dict[str, set[str]] = {}
     for path, links in pages(folder):
         for address in links.addresses:
-            if address.startswith(("http://", "https://")) and not ignored(address, repository):
+            if address.startswith(("http://", "https://")) and not address.startswith(ignored):
                 page = path.relative_to(folder).as_posix()
                 found.setdefault(urldefrag(address).url, set()).add(page)
     return found

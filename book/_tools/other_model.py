@@ -46,13 +46,7 @@ def pairs_to_join(model: Tokenizer, words: Iterable[str]) -> Iterator[tuple[str,
 
 
 def tokenizer(size: int) -> dict[str, Any]:
-    """Return Emoji-CLIP's `tokenizer.json` with a larger vocabulary.
-
-    The data set's names are in it as whole words, as common words are in CLIP's own.
-
-    Args:
-        size: how many tokens there are to be; the two special ones are the last, as in CLIP.
-    """
+    """Return Emoji-CLIP's `tokenizer.json` with more tokens; the special ones are the last."""
     path = EMOJI_CLIP / "tokenizer.json"
     made = json.loads(path.read_text(encoding="utf-8"))
     tokens = dict.fromkeys(token for token in made["model"]["vocab"] if token not in SPECIAL)
@@ -97,11 +91,7 @@ def fetch(name: str, draft: Path) -> None:
 
 
 def directory(name: str | None) -> Path:
-    """Return the directory of the model to take, which is made if it is not there.
-
-    Args:
-        name: a directory or a hub id; without one, it is the model of ViT-B/32's size.
-    """
+    """Return a model's directory, made if missing; without a name it has ViT-B/32's size."""
     if name and Path(name).is_dir():
         return Path(name).resolve()
     folder = BUILD / (name.replace("/", "--") if name else FOLDER)

@@ -77,14 +77,7 @@ def slug(page: str, anchor: str = "") -> str:
 
 
 def destination(page: str, address: str, taken: set[str]) -> str | None:
-    """Say where a link of a page leads in the whole page; None if it leads nowhere in print.
-
-    >>> destination("book/a", "https://x.org", {"book/a"})
-    'https://x.org'
-    >>> destination("book/a", "b/c.html#x", {"book/a", "book/b/c"})
-    '#book-b-c--x'
-    >>> destination("book/a", "../genindex.html", {"book/a"})
-    """
+    """Say where a link of a page leads in the whole page; None if nowhere in print."""
     if address.startswith(("https:", "http:", "mailto:")):
         return address
     path, anchor = urldefrag(address)
@@ -201,14 +194,7 @@ def items(outline: DictionaryObject) -> Iterator[DictionaryObject]:
 
 
 def mend_outline(path: Path, titles: list[str]) -> None:
-    """Give the lines of a PDF's outline their titles.
-
-    The browser writes a title twice where a heading begins a page, and leaves out the space where a
-    heading goes on in a second line.
-
-    Raises:
-        ValueError: if the outline has not one line for each title.
-    """
+    """Write the titles of an outline: the browser doubles some, and drops spaces in others."""
     writer = PdfWriter(clone_from=path)
     outline = writer.root_object["/Outlines"].get_object()
     assert isinstance(outline, DictionaryObject)

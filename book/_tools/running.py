@@ -36,17 +36,11 @@ def environment() -> dict[str, str]:
 
 
 class Ran(NamedTuple):
-    """The results of running notebooks.
+    """The results of running notebooks."""
 
-    Attributes:
-        code: pytest's exit code.
-        passed: the executed notebooks of those that passed.
-        failed: all others, with the outputs until the failure, as far as these are known.
-    """
-
-    code: int
-    passed: dict[str, NotebookNode]
-    failed: dict[str, NotebookNode]
+    code: int  # pytest's exit code
+    passed: dict[str, NotebookNode]  # as they were executed
+    failed: dict[str, NotebookNode]  # all others, with the outputs until the failure if known
 
 
 def run(notebooks: dict[str, NotebookNode]) -> tuple[int, dict[str, NotebookNode]]:
@@ -56,12 +50,7 @@ def run(notebooks: dict[str, NotebookNode]) -> tuple[int, dict[str, NotebookNode
 
 
 def attempt(notebooks: dict[str, NotebookNode], again: bool = True) -> Ran:
-    """Run notebooks under `pytest --nbmake`.
-
-    Args:
-        notebooks: the notebooks by name.
-        again: run those a second time whose kernel did not start.
-    """
+    """Run notebooks by name; if `again`, those whose kernel did not start a second time."""
     settings = environment()
     Path(settings["IPYTHONDIR"]).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="chapters-") as name:

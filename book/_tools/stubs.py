@@ -43,17 +43,7 @@ def solutions(text: str) -> list[str]:
 
 
 def stub(solution: str) -> str:
-    r"""Make a stub from a solution.
-
-    Raises:
-        NoStub: the solution does not end with `assert check("3.1", name)`, or is not made of
-            imports, functions, and values with a name.
-
-    Example:
-        >>> print(stub('two = 1 + 1\nassert check("0.1", two)'))
-        two = ...  # your answer
-        check("0.1", two)
-    """
+    """Make a stub from a solution; a NoStub says where the solution breaks the rules."""
     lines = solution.splitlines()
     *statements, last = ast.parse(solution).body or [ast.Pass()]
     parts: list[tuple[ast.stmt, str]] = []

@@ -47,10 +47,7 @@ def test_the_notebook_beside_a_chapter_has_no_outputs(chapter):
 
 @every_chapter
 def test_everybody_sees_the_same_cells(chapter):
-    """The book's builder, jupytext (which opens the `.md`), and programs that change the text.
-
-    They differ when a code cell stands inside another block: only some of them would run it.
-    """
+    """They differ when a code cell stands inside another block: some would not run it."""
     built = chapters.code_cells(chapters.read(chapter))
     opened = chapters.code_cells(jupytext.read(chapter))
     written = list(chapters.blocks(text_of(chapter)))
@@ -79,10 +76,7 @@ def test_code_fits_into_the_column_of_the_page(chapter):
 
 
 def draws(cell):
-    """Say whether a code cell calls a function that makes a figure, and shows it.
-
-    A function that the cell only defines draws later, where the cell's own text cannot say so.
-    """
+    """Say whether a code cell calls, and does not only define, what makes a figure."""
     if {"remove-cell", "remove-output"} & set(chapters.tags(cell)):
         return False
     makers = set(plots.__all__) - {"style", "to_picture"} | {"subplots", "figure"}

@@ -137,7 +137,7 @@ for other in others:
 
 @pytest.mark.parametrize("mode", ["offsets", "all"])
 def test_the_last_bits_differ_where_the_same_weights_lie_elsewhere(mode):
-    """So what is compared bit for bit is red. Seen on processors by Intel."""
+    """A comparison bit for bit would be red. This has been seen on processors by Intel."""
     processor = Path("/proc/cpuinfo")
     if not processor.exists() or "GenuineIntel" not in processor.read_text(encoding="utf-8"):
         pytest.skip("another maker's processor gets MKL kernels of another kind")

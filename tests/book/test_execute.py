@@ -109,7 +109,6 @@ def test_a_kernel_that_does_not_start_is_tried_once_more(tmp_path, monkeypatch, 
 
 
 def test_chapters_run_without_a_network(capfd):
-    """A green notebook beside red ones."""
     local = [
         "import socket\nserver = socket.create_server(('127.0.0.1', 0))",
         "socket.create_connection(server.getsockname()).close()",

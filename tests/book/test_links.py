@@ -1,7 +1,6 @@
 """Following links to other hosts, tried on a host on this machine."""
 
 import threading
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -39,14 +38,6 @@ def host():
         server.shutdown()
 
 
-@contextmanager
-def closed_port():
-    """An address at which nobody answers."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
-        port = server.server_port
-    yield f"http://127.0.0.1:{port}/"
-
-
 def test_pages_that_are_gone_are_named(host):
     paths = ("200", "301", "404", "410", "500", "403", "429", "late")
     wrong = links.broken([f"{host.address}/{path}" for path in paths], pause=0)
@@ -61,8 +52,9 @@ def test_pages_that_are_gone_are_named(host):
 
 
 def test_a_host_that_does_not_answer_is_named():
-    with closed_port() as address:
-        assert "refused" in links.broken([address], pause=0)[address]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:  # and closed again
+        address = f"http://127.0.0.1:{server.server_port}/"
+    assert "refused" in links.broken([address], pause=0)[address]
 
 
 def test_each_link_is_followed_once_and_those_on_the_list_never(tmp_path):

@@ -44,17 +44,7 @@ def started_browser():
 
 @contextmanager
 def visit(browser, address, **options):
-    """Open a page in a window of its own.
-
-    Args:
-        browser: from `started_browser`.
-        address: a file, or an address of this machine.
-        **options: of the window: `color_scheme`, `has_touch`, `viewport`.
-
-    Raises:
-        AssertionError: at the end, if the page asked for more than its own files or for one that
-            did not come, wrote an error or a warning to the console, or a script failed.
-    """
+    """Open a page; assert in the end that it asked for and complained about nothing."""
     address = address if isinstance(address, str) else address.absolute().as_uri()
     site = address.rsplit("/", 1)[0] + "/"
     if site.startswith("http"):
@@ -138,16 +128,7 @@ def expected(weights, layer, head, token):
 
 
 def assert_shows(frame, layer, head, token, weights=None, tolerance=ROUNDED):
-    """Compare both maps and both lists with the weights.
-
-    Args:
-        frame: from `explorers`.
-        layer: which of the page's layers.
-        head: which head, or `MEAN`.
-        token: the one that should be chosen.
-        weights: (n_layers, n_heads, N, N); those that the page holds if None.
-        tolerance: what rounding may change.
-    """
+    """Compare both maps and both lists with the weights (n_layers, n_heads, N, N)."""
     weights = weights_in(frame) if weights is None else weights
     for view, values in expected(weights, layer, head, token).items():
         shown = frame.locator(f"#{view}").evaluate(READ)

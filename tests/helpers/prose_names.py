@@ -42,10 +42,7 @@ CALLED = (
     transformers.PreTrainedTokenizerBase.__call__,
 )
 #: What is in code font and names nothing in Python.
-OTHER = {
-    **{"make": "a command", ".venv": "a folder", "CLIPNOTES_MODEL": "an environment variable"},
-    **dict.fromkeys(keyword.kwlist, "a word of the language"),
-}
+OTHER = {"make", ".venv", "CLIPNOTES_MODEL", *keyword.kwlist}
 
 
 # What the prose says
@@ -64,10 +61,7 @@ def in_code_font(text):
 
 
 def parsed(code):
-    """Read a piece of code: an expression, arguments (`fast=False`), or what follows an object.
-
-    None for what names nothing: a shape, a text, a number, a file, a line of a shell.
-    """
+    """Read a piece of code; None for what names nothing, as a shape, a number or a file."""
     if code in OTHER or (ROOT / code).exists() or re.search(r"\.(ipynb|json|md|py|yml)$", code):
         return None
     for form in ("{}", "_({})", "_{}"):
@@ -80,10 +74,7 @@ def parsed(code):
 
 
 def code_names(text):
-    """Every name and attribute in a chapter's own cells, and every word that is a text there.
-
-    The chapters run, so what a cell uses is there.
-    """
+    """Every name, attribute and text in a chapter's cells, which run, so all are there."""
     found = set()
     for cell in first_used.code_of(text):
         for node in ast.walk(cell):

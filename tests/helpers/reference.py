@@ -79,12 +79,9 @@ def pixels(
 
 
 def agree(ours: Tensor, theirs: Tensor, tolerance: float = TOLERANCE) -> bool:
-    """Say whether two computations gave the same, within ``tolerance`` of the largest number.
-
-    Only what was moved, copied or left alone is the same to the last bit (`torch.equal`): a
-    computation has other last bits where a tensor lies elsewhere in memory. Training multiplies
-    them: 1e-4 there.
-    """
+    """Say whether two computations gave the same, within `tolerance` of the largest number."""
+    # Only what was moved, copied or left alone is equal to the last bit: a computation depends on
+    # where a tensor lies in memory. Training multiplies such differences: 1e-4 there.
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
         return False
     return bool((ours - theirs).abs().max() <= tolerance * theirs.abs().max())
@@ -112,10 +109,7 @@ def check_defaults_of_layers(tower: nn.Module) -> None:
 def assert_same_stages(
     ours: VisionTower, theirs: nn.Module, pixel_values: Tensor, *, interpolate: bool = False
 ) -> None:
-    """Compare a vision tower with the reference, stage by stage, then gradient by gradient.
-
-    The first stage that differs is named in the AssertionError.
-    """
+    """Compare a tower with the reference by stage, then by gradient; name the first fault."""
     tower: Any = vision_tower(theirs)
     size = {"interpolate_pos_encoding": interpolate}
 
@@ -157,11 +151,9 @@ def assert_same_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor]) ->
 
 
 def _scale(gradients: dict[str, Tensor], name: str) -> float:
-    """Return how large the numbers are that a gradient was computed from.
-
-    On the way back through the softmax, query and key get the difference of numbers as large as
-    the value's; for the bias of the key that is 0, so what is left of it is rounding.
-    """
+    """Return how large the numbers are that a gradient was computed from."""
+    # Behind the softmax, query and key get differences of numbers as large as the value's. For the
+    # bias of the key that is 0, so what is left of it is rounding.
     if ".self_attn." not in name:
         return 1.0
     attention = name.rsplit(".", 2)[0]

@@ -66,13 +66,10 @@ def random_clip(seed: int, **text: Any) -> CLIPModel:
 
 
 def texts(config: Any, seed: int, *, batch: int = 3, kind: str | None = None) -> dict[str, Tensor]:
-    """Draw texts of random length: start, tokens, end, then padding of one of two kinds.
-
-    Args:
-        kind: Of the mask: ``"none"``, ``"right"``, ``"left"`` or ``"holes"``; else drawn.
-    """
+    """Draw texts of random length, whose mask is of a `kind` (drawn if None)."""
     draw, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     length = draw.randint(3, config.max_position_embeddings)
+    # A mask is of one of these kinds.
     kind = kind or draw.choice(["none", "right", "left", "holes"])
     end = config.vocab_size - 1 if config.eos_token_id == 2 else config.eos_token_id
     # Up to the largest id, so that the two rules for the end of a text disagree.
@@ -157,10 +154,7 @@ def _text_gradients(tower: nn.Module, inputs: dict[str, Tensor], **kwargs: bool)
 def assert_same_clip(
     ours: CLIP, theirs: CLIPModel, texts: dict[str, Tensor], pixel_values: Tensor
 ) -> None:
-    """Compare all that comes after the towers, then the gradient of the loss in every weight.
-
-    Texts and images are as many, because the loss is about pairs.
-    """
+    """Compare all that comes after the towers; texts and images are pairs."""
     inputs = {**texts, "pixel_values": pixel_values, "return_loss": True}
     scale = theirs.logit_scale.exp().item()  # what rounding in the cosines is multiplied by
     with torch.no_grad():

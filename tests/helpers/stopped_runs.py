@@ -6,7 +6,7 @@ RECIPE = {"epochs": 6, "batch_size": 8, "seed": 1, "progress": False}
 
 
 class Stops(PromptLearner):
-    """Stops hard in the middle of an epoch: the seventh step, of two an epoch."""
+    """Stops at the seventh step, which is in the middle of an epoch of two steps."""
 
     calls = 0
 

@@ -6,5 +6,5 @@ from packaging.version import Version
 
 from _tools.versions import pins
 
-# What the newest version deprecates is to go from here before it goes from there.
+# The package stops using what the newest version deprecates before it is removed there.
 STRICT = Version(version("transformers")) >= Version(pins.newest())

@@ -197,10 +197,8 @@ def test_every_row_is_whole():
     results = measured("methods")
     seeds = {}
     for row in results["rows"]:
-        assert set(row) - {"from"} == {
-            *MethodRun._fields,
-            *("accuracy", "n_parameters", "seconds", "seconds_per_step", "extra_bytes"),
-        }
+        measures = {"accuracy", "n_parameters", "seconds", "seconds_per_step", "extra_bytes"}
+        assert set(row) - {"from"} == {*MethodRun._fields} | measures
         assert row["extra_bytes"] == results["about"]["cost"][row["method"]]["extra_bytes"]
         assert all(0 <= value <= 1 for value in row["accuracy"].values())
         if row["question"] != "validation" and row["method"] != "zero-shot":

@@ -92,9 +92,8 @@ def test_fused_activation_is_quick_gelu():
 def test_dropping_no_patch_is_the_whole_picture():
     model = new_model()
     pixel_values = torch.randn(2, 3, 64, 64)
-    kept_all = encode_pictures(
-        model, pixel_values, kept=64
-    )  # shuffled, and attention does not mind
+    # The patches are shuffled, which changes nothing for attention.
+    kept_all = encode_pictures(model, pixel_values, kept=64)
     torch.testing.assert_close(kept_all, encode_pictures(model, pixel_values), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(encode_pictures(model, pixel_values, kept=20), kept_all, atol=1e-3)
 
@@ -136,9 +135,8 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pretrain, "loss_of", killed_at_step_3)
     with pytest.raises(KeyboardInterrupt):
         pretrain.train(tmp_path, steps=6, seed=0, leave_out=None, device="cpu")
-    with (tmp_path / "log.jsonl").open(
-        "a", encoding="utf-8"
-    ) as log:  # as if killed before the checkpoint of step 4
+    # As if it was killed between the log's line and the checkpoint of step 4.
+    with (tmp_path / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps({"step": 4, "loss": 0.0}) + "\n")
     pretrain.train(tmp_path, steps=6, seed=0, leave_out=None, device="cpu")
     assert "going on from step 2" in capsys.readouterr().out

@@ -23,17 +23,11 @@ thing.
 
 @dataclass(frozen=True)
 class Group:
-    """A section of the page.
-
-    Attributes:
-        title: its heading.
-        text: what the facts mean to a reader. It names no version.
-        rows: a label, and where the fact stands in the record. A label with ``{}`` stands for a
-            row for each name below that place.
-    """
+    """A section of the page."""
 
     title: str
-    text: str
+    text: str  # what the facts mean to a reader, without naming a version
+    #: A label, and where its fact is recorded. A label with ``{}`` stands for each name below that.
     rows: tuple[tuple[str, tuple[str, ...]], ...]
 
 

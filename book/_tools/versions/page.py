@@ -41,11 +41,7 @@ def cell(value: Any) -> str:
 
 
 def rows(group: Group, versions: dict[str, dict[str, Any]]) -> Iterator[tuple[str, list[str]]]:
-    """Yield label and cells, a cell a version.
-
-    Raises:
-        KeyError: No version has the fact that a row asks for.
-    """
+    """Yield label and cells, a cell a version; a KeyError if no version has the fact."""
     for label, place in group.rows:
         found = [look_up(facts, place) for facts in versions.values()]
         if all(value is None for value in found):

@@ -25,14 +25,7 @@ OURS = {"pip", "clipnotes-book"}
 
 
 def read_pins(path: Path) -> dict[str, str]:
-    """Read a file of exact pins.
-
-    Args:
-        path: a constraints file: a pin a line, `#` before a comment.
-
-    Returns:
-        Canonical name -> version.
-    """
+    """Read a constraints file, a pin a line: canonical name -> version."""
     lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     pins = [Requirement(line) for line in lines if line]
     return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
@@ -76,12 +69,7 @@ def installed() -> dict[str, str]:
 
 
 def misfits(version: str, packages: dict[str, str]) -> list[str]:
-    """Name the installed packages that are not what is pinned.
-
-    Args:
-        version: the version of transformers.
-        packages: what is installed, as `installed` lists it.
-    """
+    """Name the installed packages that are not what is pinned for a version."""
     wanted, wrong = constraints(version), []
     for name, is_there in packages.items():
         if name in OURS:
@@ -94,10 +82,7 @@ def misfits(version: str, packages: dict[str, str]) -> list[str]:
 
 
 def moved(packages: dict[str, str]) -> list[str]:
-    """Lay out the packages that are not as `constraints.txt` pins them, a line each.
-
-    What is pinned and not there belongs to extras that are not installed here.
-    """
+    """Lay out the packages that are not as `constraints.txt` pins them, a line each."""
     pins = read_pins(PINS)
     rows = [("package", "pinned", "installed")] + [
         (name, pins.get(name, "-"), version)

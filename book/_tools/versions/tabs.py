@@ -28,11 +28,7 @@ def tagged(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def outputs_of(cell: NotebookNode) -> Outputs:
-    """Return what an executed cell shows, the richest form of each output.
-
-    Raises:
-        ValueError: It shows something that tabs are not made for.
-    """
+    """Return the richest form of each output; a ValueError if no tab can show one."""
     found: Outputs = []
     for output in cell.outputs:
         if output.output_type == "stream" and output.name == "stdout":
@@ -65,16 +61,8 @@ def recorded() -> dict[str, dict[str, list[dict[str, Any]]]]:
 
 
 def differences(stem: str, notebook: NotebookNode) -> list[str]:
-    """Compare an executed notebook with the record of the version installed here.
-
-    Args:
-        stem: the notebook's name.
-        notebook: the notebook, executed with the book's own model.
-
-    Returns:
-        A line for each difference. Nothing is compared if another model was asked for, or if this
-        version is not one that the book is tested with (`test_recorded.py` complains).
-    """
+    """Compare a notebook, run with the book's model, with this version's record, if any."""
+    # Another model prints other sizes, and a version that is not supported has no record.
     known = recorded().get(version("transformers"))
     if known is None or os.environ.get("CLIPNOTES_MODEL"):
         return []

@@ -68,19 +68,14 @@ IDS = torch.tensor([[1, 5, 7, 19]])
 PICTURE = torch.zeros(1, 3, 16, 16)
 
 
-def configuration() -> CLIPConfig:
-    """A small CLIP whose towers are wider than the space that both are projected into."""
+def build(name: str) -> PreTrainedModel:
+    """One of the five models, with random weights and towers wider than the shared space."""
     sizes = {**SMALL, "vocab_size": 20, "eos_token_id": 19, "bos_token_id": 1, "pad_token_id": 0}
-    return CLIPConfig(
+    config: Any = CLIPConfig(
         text_config={**sizes, "max_position_embeddings": 8, "projection_dim": SHARED_WIDTH},
         vision_config=VISION,
         projection_dim=SHARED_WIDTH,
     )
-
-
-def build(name: str) -> PreTrainedModel:
-    """One of the five models, with random weights."""
-    config: Any = configuration()
     config = config if name == "CLIPModel" else config.text_config if "Text" in name else config
     config = config.vision_config if "Vision" in name else config
     return getattr(transformers, name)(config).eval()
@@ -101,11 +96,7 @@ def keys_on_disk(model: PreTrainedModel) -> list[str]:
 
 
 def read_and_save(name: str, front: str) -> tuple[str, str]:
-    """Give a model class a file whose names begin with this, in front of `embeddings`.
-
-    Returns:
-        How many of the tensors it took from there, and one of the names under which it saves them.
-    """
+    """Load weights with `front` before their names: how many it takes, a name it saves."""
     model = build(name)
     find = compat.text_tower if "Text" in name else compat.vision_tower
     tower = find(model)

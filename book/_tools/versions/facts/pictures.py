@@ -16,12 +16,6 @@ from clipnotes import Clip, compat
 RED = (255, 0, 0)
 
 
-def clip() -> Clip:
-    """A processor of CLIP's steps, in the place where `preprocess` looks for it."""
-    processor = compat.image_processor_class()(size={"shortest_edge": 32}, crop_size=32)
-    return Clip(None, None, processor)
-
-
 def as_bytes(pixel_values: torch.Tensor, processor: Any) -> np.ndarray:
     """Turn the last steps back: (H, W, 3) of whole numbers, which no machine rounds differently."""
     array = pixel_values[0].permute(1, 2, 0).numpy()
@@ -53,8 +47,8 @@ def pictures() -> dict[str, Image.Image]:
 
 def facts() -> dict[str, object]:
     """What chapter 1 says about this version's image processor."""
-    given = clip()
-    processor = given.image_processor
+    processor = compat.image_processor_class()(size={"shortest_edge": 32}, crop_size=32)
+    given = Clip(None, None, processor)
     red = {"RGBA": Image.new("RGBA", (40, 40), (*RED, 0)), "palette": palette()}
 
     def colour(pixel_values: torch.Tensor) -> str:
