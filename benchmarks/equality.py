@@ -115,7 +115,7 @@ def logits_and_gradients(
 
 
 def of_fit(device: torch.device, n_classes: int, epochs: int) -> tuple[Differences, float]:
-    """Fit on the device and the CPU, and resume: differences, and seconds on the device."""
+    """Fit on device and CPU, then resume; return differences and the device's seconds."""
     names, pictures, labels = drawings(n_classes)
     features = features_of(of_tower("Emoji-CLIP"), pictures)
     losses, contexts, seconds = [], [], 0.0

@@ -56,8 +56,8 @@ GRID = (0.002, 0.02, 0.2)  # learning rates to choose from
 CHOICE = {"shots": 4, "seed": 0}  # the runs that they are tried on
 # CoCoOp takes a step for each picture, and encodes every class for it: it is tried with fewer.
 SLOW = {"CoCoOp": {"shots": 1, "seed": 0}}
-# Question, designer, recipe, numbers of drawings, methods. CoOp and CSC have all numbers of
-# drawings, published, in few_shot.
+# A group has a question, designer, recipe, numbers of drawings and methods. few_shot has measured
+# CoOp and CSC by the published recipe with all numbers of drawings.
 Group = tuple[tuple[str, str], str, tuple[int, ...], tuple[str, ...]]
 VISUAL = ("VPT shallow", "VPT deep", "MaPLe")
 THINGS, DESIGNER = ("new things", ""), "a new designer"

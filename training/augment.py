@@ -1,8 +1,7 @@
-"""Augment a whole batch of emoji at once: shape, colour, outline and background.
+"""Augment a whole batch of emoji, float tensors in [0, 1]: shape, colour, outline, background.
 
-All functions work on float tensors in [0, 1], and one number, ``strength``, scales them all: 0
-leaves a picture as it is (on white), and 1 is full. Designers differ most in outlines, flat colours
-and the size of a drawing, so these vary most.
+``strength`` is 0 for a picture on white and 1 for full. Designers differ most in outlines, flat
+colours and the size of a drawing, so these vary most.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def table(results: dict[str, dict[str, float]]) -> str:
-    """Write the results as two Markdown tables."""
     naming = [
         "| naming a picture | pictures | among names | top-1 | top-5 |",
         "|---|---|---|---|---|",
@@ -40,7 +39,6 @@ def table(results: dict[str, dict[str, float]]) -> str:
 
 
 def curves(log: list[dict], path: Path) -> None:
-    """Draw loss and validation accuracy by step."""
     import matplotlib.pyplot as plt
 
     from clipnotes import plots

@@ -60,5 +60,4 @@ def encode_pictures(model: CLIPModel, pixel_values: Tensor, kept: int | None = N
 
 
 def encode_captions(model: CLIPModel, input_ids: Tensor) -> Tensor:
-    """Encode captions to unit length."""
     return F.normalize(model.text_projection(text_tower(model)(input_ids=input_ids)[1]), dim=-1)

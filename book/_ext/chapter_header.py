@@ -1,9 +1,7 @@
 """Sphinx extension: what a chapter asks of its reader stands on top of it, with its buttons.
 
-A chapter's source says it in a paragraph that begins with "You need". Here each chapter that is
-named in that paragraph becomes a link, the time that the cells took is added, and below come the
-buttons: Colab, both forms of the notebook, its source. All that is put below the first paragraph,
-which is the chapter's question. Nothing else about it is typed in a chapter.
+A paragraph of the source begins with "You need". It moves below the first one, the chapter's
+question. The chapters that it names become links, and below come the time of the cells and buttons.
 """
 
 import re

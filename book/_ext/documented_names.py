@@ -1,7 +1,6 @@
 """Sphinx extension: types of arguments lead to their documentation, in this book or elsewhere.
 
-A class is looked up under its documented name, not under where it is defined: `torch.nn.Module`
-is `torch.nn.modules.module.Module` in a signature, and no inventory lists that.
+Inventories list `torch.nn.Module`; a signature has where it is defined, `torch.nn.modules.module`.
 """
 
 from types import FunctionType

@@ -1,7 +1,6 @@
 """Sphinx extension: a page whose notebook failed says so on top, and how to repeat it.
 
-The page shows what its cells printed until one of them failed, that cell's error, and the cells
-behind it without output. `_tools/build.py` builds such a page, and ends with an error.
+Below that it shows its cells' outputs up to the error of the cell that failed.
 """
 
 from typing import Any

@@ -1,8 +1,7 @@
 """Sphinx extension: say below each name of the API pages which chapter uses it first.
 
-The chapters' code cells are searched, nothing is typed. A use is an import or an attribute of a
-module of clipnotes (`plots.maps`). A method of an object (`learner.save`) is not looked for: which
-class it belongs to is known only when the code runs.
+A use is an import or an attribute of a module of clipnotes (`plots.maps`) in a code cell. A method
+of an object (`learner.save`) is none: its class is known only when the code runs.
 """
 
 import ast
@@ -110,7 +109,7 @@ def say(app: Sphinx, what: str, path: str, thing: Any, options: Any, lines: list
 def one_name_each(
     app: Sphinx, what: str, path: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
-    """Give arguments that share a line one each: Sphinx takes all but the last for a type."""
+    """Give each argument that shares a description a line: Sphinx takes the first for types."""
     for number in range(len(lines) - 1, -1, -1):
         found = SHARED.match(lines[number])
         if found:

@@ -1,7 +1,6 @@
 """Sphinx extension: in each chapter, the first use of a word of the glossary leads there.
 
-Only running text counts: no heading, no link, no code. Chapters need no markup for it, so a new
-entry of the glossary is linked everywhere by itself.
+Only running text counts, no heading, link or code. Chapters need no markup for it.
 """
 
 import re

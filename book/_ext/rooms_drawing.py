@@ -1,7 +1,6 @@
 """Sphinx extension: the directive `rooms`, a drawing of the package's rooms and their imports.
 
-It is made from the source when the book is built, and drawn as SVG in the page itself, so that it
-takes the colours of the page, by day and by night.
+It is made from the source, as SVG in the page itself, so it takes the page's colours.
 """
 
 from html import escape

@@ -1,7 +1,6 @@
-"""Sphinx extension: where the published book stands, worked out from where its source stands.
+"""Sphinx extension: where the published book stands, which previews and search engines ask for.
 
-Previews in messengers and search engines need whole addresses. GitHub serves the pages of
-`https://github.com/OWNER/NAME` at `https://OWNER.github.io/NAME/`: nobody has to type that.
+GitHub serves the pages of `https://github.com/OWNER/NAME` at `https://OWNER.github.io/NAME/`.
 Whoever publishes elsewhere sets `html: baseurl:` in `_config.yml`.
 """
 

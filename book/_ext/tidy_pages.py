@@ -31,8 +31,6 @@ MENDED = {
     '<div role="list" class="citation-list">': '<div class="citation-list">',  # of no list items
     '<th class="head"><p></p></th>': "<td></td>",  # the corner of a table is no heading
 }
-
-
 #: The arguments of a long signature, one a line. Sphinx makes a list of descriptions of nothing.
 ARGUMENTS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
 #: What stands on the fold over a solution, open or shut.

@@ -1,7 +1,6 @@
 """Sphinx extension: the output of a cell tagged `by-version` in a tab for each version.
 
-What the tabs hold was recorded in each version (`_tools/versions/tabs.py`). All tabs of the book
-switch together, and the browser keeps the choice: sphinx-design does that for tabs of one group.
+`_tools/versions/tabs.py` has the outputs. sphinx-design switches all tabs of a group together.
 """
 
 from typing import Any

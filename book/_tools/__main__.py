@@ -3,8 +3,7 @@
     python book/_tools                 list them
     python book/_tools NAME [WORD ...]
 
-The programs import each other as `_tools.NAME`, so the folder above has to be on Python's path.
-Nobody has to put it there when they are started in this way.
+This puts the folder above on Python's path, since the programs import each other as `_tools.NAME`.
 """
 
 import ast

@@ -2,9 +2,7 @@
 
     python book/_tools adopt https://github.com/OWNER/NAME
 
-The address is decided in `pyproject.toml`. The README, the citation, the book's settings and the
-chapters' install cells cannot read it there, so they hold copies; a fork brings all of them up to
-date with this.
+`pyproject.toml` decides it; the README, citation, settings and install cells hold copies.
 """
 
 import os

@@ -1,10 +1,9 @@
 """Build the book into `_build/html`; any warning is an error.
 
-Runs the chapters that have not run yet (`execute`), then Jupyter Book on their outputs, then
-looks at every page that came out. A chapter that fails is a page too, with a notice and the error
-on it; the others are built and looked at as ever, and the exit code is 1. When nothing changed
-since the last good build, it only says where the book is. A build is always a whole one: a part
-would not repeat the warnings of the pages that it leaves alone.
+Runs the chapters that have not run yet (`execute`), then Jupyter Book, and looks at every page. A
+chapter that fails is a page with a notice and its error, and the exit code is 1. Nothing is done if
+nothing changed since the last good build. A part would not repeat the warnings of the other pages,
+so a build is always a whole one.
 """
 
 import hashlib
@@ -25,14 +24,7 @@ DIGEST = BUILD / "book.digest"
 FOLDERS = ("book", "clipnotes")
 SKIPPED = {"__pycache__", ".ipynb_checkpoints"}
 #: Attributes through which a page loads something by itself. A link (`a`) loads nothing.
-LOADS = {
-    "script": "src",
-    "link": "href",
-    "img": "src",
-    "iframe": "src",
-    "source": "src",
-    "video": "src",
-}
+LOADS = dict.fromkeys(("script", "img", "iframe", "source", "video"), "src") | {"link": "href"}
 #: A `link` that only points somewhere.
 POINTS = {"canonical", "search", "index", "next", "prev", "author", "license"}
 
@@ -48,8 +40,6 @@ FRONT = """\
 {preview}
 <a href="book/index.html">clipnotes</a>
 """
-
-
 PREVIEW = re.compile(r'<meta [^>]*(?:property="og:|name="description")[^>]*>')
 
 

@@ -2,11 +2,9 @@
 
     python book/_tools colab [NAME ...]   all chapters, or those whose name starts with a NAME
 
-An environment in `.colab/` holds what `colab.txt` lists: a part of what Colab brings. A module
-`google.colab` is loaded, as it is there. The first cell of the first notebook then installs the
-package, unchanged, from the repository's address; git is told to find that address in a copy of
-the working tree on this disk. In the notebooks after it the same cell has nothing to do. Each
-notebook has a kernel and an empty folder of its own.
+An environment in `.colab/` holds what `colab.txt` lists, a part of what Colab brings, and a module
+`google.colab`. The first cell installs the package from the repository's address, which git is told
+to find in a copy of the working tree. Each notebook has a kernel and an empty folder of its own.
 
 Red if a first cell changes a package that was there, says anything but its one line or takes a
 minute, and if a cell of a chapter fails. It needs a package index, which no other test does.
@@ -66,7 +64,7 @@ def prepare() -> None:
 
 
 def settings(url: str, repository: Path, modules: Path) -> dict[str, str]:
-    """Build the kernels' environment: git finds `url` in `repository`, Python `modules`."""
+    """Build the kernels' environment: git finds `url` in `repository`, Python has `modules`."""
     (modules / "google" / "colab").mkdir(parents=True)
     (modules / "google" / "colab" / "__init__.py").touch()
     (modules / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")

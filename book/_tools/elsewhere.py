@@ -1,7 +1,7 @@
 """How other machines compute: the settings of each mode of `make elsewhere`.
 
-Each mode changes the last bits of what is computed and nothing else, so everything stays green.
-What is red compares two computations bit for bit, or asserts a measurement without a margin.
+A mode changes the last bits of what is computed. It is red where two computations are compared bit
+for bit, or a measurement is asserted without a margin.
 """
 
 from collections.abc import Mapping

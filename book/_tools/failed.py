@@ -1,7 +1,6 @@
-"""What is known of a notebook that failed: kept apart from the outputs that the book is made of.
+"""What `execute` keeps of a notebook that failed, until it runs well, apart from good outputs.
 
-`execute` writes it here when a notebook fails and removes it when that notebook runs well. The
-page about it shows the cells as they came out, under a notice (`_ext/failed_notice.py`).
+Its page shows the cells as they came out, under a notice (`_ext/failed_notice.py`).
 """
 
 import re

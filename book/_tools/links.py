@@ -1,9 +1,8 @@
-"""The links of the built book: which there are, and whether the pages of others are still there.
+"""Follow the links of the built book to other hosts, for a weekly job.
 
-Links inside the book are compared with its files by the tests, without a network. Links to other
-hosts need one, and break without a fault of ours: a weekly job follows them.
+    python book/_tools links            exit 1 if one is broken
 
-    python book/_tools links            follow each link to another host, exit 1 if one is broken
+The tests compare the links inside the book, which need no network.
 """
 
 import sys

@@ -2,11 +2,9 @@
 
     python book/_tools other_model [NAME ...]   all chapters, or those whose file name begins so
 
-The other CLIP has the shapes of `openai/clip-vit-base-patch32` (transformers' default), random
-weights and a vocabulary of 49,408 tokens, so it is as large and as slow as that one and knows
-nothing. It is made here, without a network, into `_build/vit-b-32/` (600 MB). With
-`CLIPNOTES_MODEL` set, that one is taken instead: a directory, or a hub id, which is fetched into
-`_build/` first, since chapters have no network.
+It has the shapes of `openai/clip-vit-base-patch32`, random weights and 49,408 tokens, and is made
+in `_build/vit-b-32/` (600 MB). With `CLIPNOTES_MODEL` set, that one is taken: a directory, or a hub
+id, which is fetched into `_build/` first.
 """
 
 import itertools

@@ -1,15 +1,11 @@
 """Write each notebook's `.ipynb` from its `.md`: the same cells, no outputs.
 
-The `.md` is the source. The `.ipynb` is there for Colab and for readers who have no jupytext.
-The file is written here rather than by jupytext's own command because that gives each cell a new
-random id every time, and keeps outputs that a reader left behind.
-
-Two kinds of cells of the `.md` itself are written here too: the install cell (the one tagged
-skip-execution), with the repository's address from `pyproject.toml`, so that all hold the same, and
-the stubs of the exercises, from their solutions (see `stubs.py`).
-
     python book/_tools pairs            write
     python book/_tools pairs --check    write nothing, exit 1 if a pair differs
+
+The `.ipynb` is for Colab and for readers without jupytext, whose own command would give each cell a
+new random id every time and keep outputs. In the `.md`, the install cell is written with the
+repository's address (it is tagged skip-execution), and the exercises' stubs (see `stubs.py`).
 """
 
 import hashlib

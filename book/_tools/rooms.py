@@ -1,8 +1,6 @@
 """The rooms of the package: the floor of each, as the architecture page says, and their imports.
 
-A room is what stands at the top of `clipnotes/`: a module or a folder. The page's table is the one
-place where floors are decided; a test compares it with the imports, and `_ext/rooms_drawing.py`
-draws both.
+A room is a module or a folder at the top of `clipnotes/`. Only that page's table decides floors.
 """
 
 import ast

@@ -50,7 +50,7 @@ def run(notebooks: dict[str, NotebookNode]) -> tuple[int, dict[str, NotebookNode
 
 
 def attempt(notebooks: dict[str, NotebookNode], again: bool = True) -> Ran:
-    """Run notebooks by name; if `again`, those whose kernel did not start a second time."""
+    """Run notebooks by name; with `again`, run those twice whose kernel did not start."""
     settings = environment()
     Path(settings["IPYTHONDIR"]).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="chapters-") as name:

@@ -17,7 +17,6 @@ FORK = "https://github.com/" + "Some-One/its_own.book"
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A copy of the repository's text."""
     folder = tmp_path_factory.mktemp("fork") / "repository"
     for path in adopt.text_files():
         (folder / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ def test_the_notebook_beside_a_chapter_has_no_outputs(chapter):
 
 @every_chapter
 def test_everybody_sees_the_same_cells(chapter):
-    """They differ when a code cell stands inside another block: some would not run it."""
+    """Programs differ on a code cell inside another block, which only some would run."""
     built = chapters.code_cells(chapters.read(chapter))
     opened = chapters.code_cells(jupytext.read(chapter))
     written = list(chapters.blocks(text_of(chapter)))

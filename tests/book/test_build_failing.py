@@ -124,7 +124,7 @@ def small(tmp_path):
 
 
 def build(folder):
-    """Run the copy's `build`: its exit code and all that it says."""
+    """Run the copy's `build`; return its exit code and all that it says."""
     env = {**os.environ, "CLIPNOTES_MODEL": "another, so that no record is compared with"}
     command = [sys.executable, "book/_tools", "build"]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
@@ -159,7 +159,7 @@ def test_a_book_with_one_broken_cell_is_built_and_ends_with_1(small):
     assert "its cells took" not in broken
     assert page(small, "reference/status").count("<p>failed</p>") == 1
 
-    # The same again: only the chapter that failed runs, and it is no less an error.
+    # Once it is mended, only the chapter that failed runs again.
     chapter = small / "book" / "chapters" / "02-breaks.md"
     chapter.write_text(chapter.read_text().replace("4, 3", "4, 4").replace("[by-version]", "[]"))
     code, said = build(small)

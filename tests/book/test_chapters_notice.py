@@ -1,8 +1,4 @@
-"""Break each stage of the package on purpose: the chapter that explains it must stop.
-
-The chapters' assertions are tests too, and a test that cannot fail proves nothing. Each break is
-made in a copy of the package, and the chapter's cells run on that copy until one of them fails.
-"""
+"""Break each stage of a copy of the package: the chapter that explains it must stop."""
 
 import os
 import subprocess

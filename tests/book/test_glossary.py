@@ -16,7 +16,6 @@ ENTRIES = glossary_links.entries(GLOSSARY)
 
 
 def prose(path):
-    """A chapter without its code cells and without its header."""
     return chapters.prose(path.read_text(encoding="utf-8"))
 
 

@@ -1,9 +1,4 @@
-"""A real browser for tests of pages: Debian's or anybody's chromium, driven by playwright.
-
-`visit` opens a page and is red if the page asks for anything or complains; `explorers` finds the
-explorers in any page, a built chapter or an exported notebook; `assert_shows` compares what one of
-them shows with the weights.
-"""
+"""A real browser for tests of pages: an installed chromium, driven by playwright."""
 
 import os
 from contextlib import contextmanager
@@ -28,7 +23,6 @@ def cannot(reason):
 
 @contextmanager
 def started_browser():
-    """Start chromium, and end it."""
     program = find_chromium()
     if program is None:
         cannot(MISSING)
@@ -44,7 +38,7 @@ def started_browser():
 
 @contextmanager
 def visit(browser, address, **options):
-    """Open a page; assert in the end that it asked for and complained about nothing."""
+    """Open a page, and fail in the end if it asked for a strange file or complained."""
     address = address if isinstance(address, str) else address.absolute().as_uri()
     site = address.rsplit("/", 1)[0] + "/"
     if site.startswith("http"):
@@ -96,7 +90,7 @@ def explorers(page):
     return found
 
 
-# What one of the two maps shows, read at once: a word to the browser takes milliseconds.
+# Reads at once what a map shows, since every word to the browser takes milliseconds.
 READ = """(section) => {
   const tokens = (all) => [...section.querySelectorAll(all)].map((one) => +one.dataset.token);
   const texts = (all) => [...section.querySelectorAll(all)].map((one) => one.textContent);
@@ -117,7 +111,6 @@ def number(label):
 
 
 def weights_in(frame):
-    """The weights that a page holds."""
     return weights_of(frame.locator("#data").evaluate("(one) => one.outerHTML"))
 
 

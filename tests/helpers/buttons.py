@@ -1,7 +1,6 @@
 """What each kind of button on the book's pages has to do when it is pressed.
 
-Each function gets the page and all visible buttons of one kind. Where a page has dozens of a kind,
-the script that all of them share is tried on all at once, and one or two are pressed for real.
+Where a page has dozens of a kind, a script tries all at once, and one or two are pressed for real.
 """
 
 #: Everything that can be pressed and is no link.

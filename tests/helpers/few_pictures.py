@@ -8,7 +8,6 @@ from clipnotes.data import load_emoji
 from clipnotes.prompts import PromptLearner
 
 CLASSES = ["grapes", "melon", "banana", "cherries", "tomato"]
-
 STYLES = ["noto", "fxemoji", "emojione"]
 
 

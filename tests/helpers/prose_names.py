@@ -132,10 +132,8 @@ def names():
     for model in models():
         for module in model.modules():
             things += [module, type(module).forward]
-        things += [
-            model.config,
-            *(getattr(model.config, f"{k}_config", 0) for k in ("text", "vision")),
-        ]
+        things.append(model.config)
+        things += [getattr(model.config, f"{k}_config", 0) for k in ("text", "vision")]
     return found.union(*map(members, things))
 
 

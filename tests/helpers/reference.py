@@ -18,7 +18,7 @@ def vision_config(seed: int, **fixed: Any) -> CLIPVisionConfig:
     """Draw a small config; every number that the arithmetic depends on varies with the seed."""
     draw = random.Random(seed)
     heads, patch_size = draw.choice([1, 2, 3, 4]), draw.choice([2, 3, 4, 5, 7])
-    # Not narrower than 8: a norm over two nearly equal numbers blows up any rounding.
+    # It is not narrower than 8: a norm over two nearly equal numbers blows up any rounding.
     head_dim = draw.choice([8, 10] if heads == 1 else [4, 5, 8])
     chosen = {
         "hidden_size": heads * head_dim,
@@ -52,7 +52,6 @@ def randomise(model: nn.Module, seed: int) -> nn.Module:
 
 
 def tiny_vision(seed: int, **fixed: Any) -> CLIPVisionModel:
-    """Build a small ``CLIPVisionModel`` with random weights."""
     return randomise(CLIPVisionModel(vision_config(seed, **fixed)), seed)
 
 
@@ -122,7 +121,7 @@ def assert_same_stages(
         assert_close("positions", a, b)
 
         b = vision_states(theirs, pixel_values, **size)
-        # Once with the weights and all states, once on the plain path, which is SDPA.
+        # It runs once with the weights and all states, and once on the plain path, which is SDPA.
         full = ours(pixel_values, **size, output_hidden_states=True, output_attentions=True)
         plain = ours(pixel_values, **size)
         assert_close("pre_layrnorm", full.hidden_states[0], b.hidden_states[0])
@@ -135,7 +134,7 @@ def assert_same_stages(
             assert_close("last_hidden_state", a.last_hidden_state, b.last_hidden_state)
             assert_close("pooler_output", a.pooler_output, b.pooler_output)
 
-    # Like with like: the two paths round differently on the way back through the softmax.
+    # Like is compared with like: the paths round differently on the way back through the softmax.
     for path, context in (({}, nullcontext), ({"output_attentions": True}, eager_attention)):
         with context(tower):
             b = _gradients(tower, pixel_values, **size)

@@ -74,8 +74,6 @@ def _one(
 
 
 NAMES = ["tulip", "steam locomotive", "x", "a rose, red"]
-
-
 POSITIONS = ["end", "middle", "front"]
 MANY = ["dog", "dog sled", "tulip", "x", "a rose, red", "steam locomotive", "x x x x x", "dogs"]
 

@@ -44,14 +44,13 @@ def text_config(seed: int, **fixed: Any) -> CLIPTextConfig:
         "projection_dim": draw.choice([4, 6]),
         "bos_token_id": 1,
         "pad_token_id": 0,
-        # Not the last one: a token that was added must not be taken for the end.
+        # It is not the last id: a token that was added must not be taken for the end.
         "eos_token_id": 2 if seed % 2 else vocab_size - 3,
     }
     return CLIPTextConfig(**{**chosen, **fixed})
 
 
 def tiny_text(seed: int, **fixed: Any) -> CLIPTextModel:
-    """Build a small ``CLIPTextModel`` with random weights."""
     return randomise(CLIPTextModel(text_config(seed, **fixed)), seed)
 
 
@@ -69,10 +68,9 @@ def texts(config: Any, seed: int, *, batch: int = 3, kind: str | None = None) ->
     """Draw texts of random length, whose mask is of a `kind` (drawn if None)."""
     draw, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     length = draw.randint(3, config.max_position_embeddings)
-    # A mask is of one of these kinds.
     kind = kind or draw.choice(["none", "right", "left", "holes"])
     end = config.vocab_size - 1 if config.eos_token_id == 2 else config.eos_token_id
-    # Up to the largest id, so that the two rules for the end of a text disagree.
+    # Ids go up to the largest, so that the two rules for the end of a text disagree.
     ids = torch.randint(3, config.vocab_size, (batch, length), generator=generator)
     ids[ids == end] = 3
     ids[:, 0] = config.bos_token_id

@@ -227,7 +227,7 @@ def test_large_ways_are_extrapolated_and_left_out(monkeypatch):
     monkeypatch.setattr(speed, "free_memory", lambda: 20e9)
     plan = speed.Plan(("T",), (10, 100, 1000), (5000,), (4,), (3, 2, 1), ())
     rows = list(speed.measure(plan))
-    # Every way for each number of classes and a time, then many classes, then fit.
+    # Each number of classes has a row for every way and one for the time; then come many and fit.
     assert [row["what"] for row in rows] == [*["memory"] * 3, "time"] * 3 + ["memory", "fit"]
     assert len(rows) == len(plan)
     (left_out,) = [row for row in rows if "not_run" in row]
@@ -274,7 +274,7 @@ def test_a_quick_run_from_end_to_end(root, tmp_path):
     (time,) = report.find(made, what="time")
     assert set(time["seconds"]) == set(setting.WAYS)
     assert time["difference"]["reference"]["gradient"] < 1e-5
-    # One round, so the medians are the numbers themselves. How large they are, is the machine's.
+    # After one round the medians are the numbers themselves; their size depends on the machine.
     reached = time["necessary_gflop"] / time["seconds"]["fast"] / time["matmul_gflops"]
     assert time["matmul_share"] == pytest.approx(reached)
     assert re.fullmatch(r"python benchmarks/text_step.py .*--classes=2 .*", time["command"])

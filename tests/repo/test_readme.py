@@ -14,10 +14,8 @@ from clipnotes.teach import Plan
 from repository import ROOT, pyproject
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
 # Names that hold a number, and what is no number of ours.
 NAMES = re.compile(r"ViT-B/32|vit-base-patch32|float\d+|top-\d|CC BY(-SA)? 4\.0|\(https?://\S+\)")
-
 NUMBER = re.compile(r"(?<![\w.-])\d[\d,]*(?:\.\d+)*(?:e-\d+)?%?")
 
 
@@ -110,7 +108,7 @@ def test_every_command_of_the_makefile_is_there_and_no_other():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     commands = set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z][a-z-]*)", README))
-    # For those who work on the book: CONTRIBUTING.md tells about them.
+    # CONTRIBUTING.md tells about these, since only those who work on the book need them.
     assert commands - named <= {"install", "record", "links", "adopt"}
     assert named <= commands
 

@@ -18,8 +18,6 @@ MORE = {
     ("publish.yml", "deploy"): {"pages": "write", "id-token": "write"},
     ("weekly.yml", "report"): {"issues": "write"},
 }
-
-
 MADE = re.compile(r"\bmake ([a-z-]+)")
 
 

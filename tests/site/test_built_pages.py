@@ -1,8 +1,4 @@
-"""Every page of the built book in a real browser. Runs after `make book`.
-
-Light and dark, wide and narrow: nothing fails to load, no other host is asked, nothing is wider
-than the window, everything can be read and has a text (axe-core), and every button answers.
-"""
+"""Every page of the built book in a real browser: it loads, can be read, and its buttons answer."""
 
 import pytest
 

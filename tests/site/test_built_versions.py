@@ -3,7 +3,7 @@
 from _tools.versions import tabs
 from browser import visit
 
-# Of each set of tabs: the label of the one that is open.
+# Reads the label of the open tab of each set.
 OPEN = "sets => sets.map(one => one.querySelector('input:checked + label').textContent.trim())"
 
 

@@ -3,8 +3,7 @@
     python book/_tools versions.page            write book/reference/versions.md
     python book/_tools versions.page --check    write nothing, exit 1 if the page differs
 
-Its prose is in `groups.py`. Which version does what is said by the answers alone, and they are what
-`records.py` saw.
+`records.py` recorded the answers; the prose is in `groups.py`.
 """
 
 import sys

@@ -3,8 +3,7 @@
     python book/_tools versions.records      in an environment with that version
 
 `clipnotes/recorded/VERSION.json` gets the facts of `facts/`, and `book/recorded/VERSION.json` what
-the cells tagged `by-version` print. A fact about a version in the book is one that this program saw
-there. `make record` runs it in every version.
+the cells tagged `by-version` print. `make record` runs it in every version.
 """
 
 import json

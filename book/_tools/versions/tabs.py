@@ -1,8 +1,6 @@
 """What the cells tagged `by-version` print in each version of transformers.
 
-The built book shows these outputs as tabs (`_ext/version_tabs.py`), all other readers the output of
-their own version. They are recorded by `records.py`, in every version. Each run of a notebook
-compares its outputs with the record, so `make matrix` does so in every version.
+The built book shows it as tabs. `records.py` records it, and each run is compared with the record.
 """
 
 import json

@@ -1,7 +1,6 @@
 """The map of a version: where classes live, what keys are called, what comes back from which call.
 
-The reference page "Versions of transformers" prints these facts. They stand under one name,
-``layout``, apart from the facts of single chapters.
+The facts are those of the page "Versions of transformers", under one name, ``layout``.
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ def keys_on_disk(model: PreTrainedModel) -> list[str]:
 
 
 def read_and_save(name: str, front: str) -> tuple[str, str]:
-    """Load weights with `front` before their names: how many it takes, a name it saves."""
+    """Load weights named with `front`; return how many are taken, and a name as it is saved."""
     model = build(name)
     find = compat.text_tower if "Text" in name else compat.vision_tower
     tower = find(model)
@@ -162,16 +161,10 @@ def facts() -> dict[str, object]:
         }
         files = {
             f"{name} from {front}embeddings": read_and_save(name, front)
-            for name, front in (
-                ("CLIPTextModel", "text_model."),
-                ("CLIPTextModel", ""),
-                ("CLIPVisionModel", "vision_model."),
-                ("CLIPVisionModel", ""),
-                ("CLIPTextModelWithProjection", "text_model."),
-                ("CLIPTextModelWithProjection", ""),
-                ("CLIPVisionModelWithProjection", "vision_model."),
-                ("CLIPVisionModelWithProjection", ""),
-            )
+            for end in ("", "WithProjection")
+            for tower in ("Text", "Vision")
+            for name in [f"CLIP{tower}Model{end}"]
+            for front in (f"{tower.lower()}_model.", "")
         }
         found = {
             "home": {name: home(name) for name in IMPORTABLE},
