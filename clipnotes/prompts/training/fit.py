@@ -222,7 +222,7 @@ class _Training:
                 if self.store is not None and self.processes.is_main and due:
                     self.store.save(self.parameters, self.optimizer, self.history)
                     saved = time.monotonic()
-        self.processes.wait()  # nobody leaves before the last checkpoint is written
+        self.processes.wait()  # until the last checkpoint is written
 
     def epoch(self, epoch: int, steps: int, bar: Any) -> tuple[float, float]:
         """Take all steps of an epoch; return the mean loss and the accuracy."""
@@ -240,14 +240,7 @@ class _Training:
         return loss / seen, right / seen
 
     def step(self, inputs: Tensor, labels: Tensor, batch: int, where: str) -> tuple[float, float]:
-        """One step over all processes; inputs and labels are this process's part of the batch.
-
-        Returns:
-            The batch's mean loss, and how many images got their own class.
-
-        Raises:
-            FloatingPointError: Something is not finite. The parameters are as before the step.
-        """
+        """One step: the batch's mean loss and hits, from this process's inputs and labels."""
         part, hits = self.loss(inputs, labels, batch)
         parameters = list(self.parameters.values())
         # Not backward(): a model that is not frozen would collect gradients too.
@@ -305,12 +298,12 @@ def _first_logits(classifier: Classifier, images: Images) -> Tensor:
 
 
 def _name(function: Any) -> str:
-    """What a function is called; what has no name goes by its class, and never by its address."""
+    """Name a function, or what has no name by its class, and never by its address."""
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def _describe(optimizer: torch.optim.Optimizer) -> str:
-    """Its kind and settings but for the learning rate, which the schedule sets."""
+    """Name an optimizer's class and settings, without the learning rate that the schedule sets."""
     settings = sorted(optimizer.defaults.items())
     said = [f"{name}={value}" for name, value in settings if name != "lr" and value]
     return f"{type(optimizer).__name__}({', '.join(said)})"
