@@ -17,7 +17,12 @@ ACTIVATIONS = 256 * 2**20  # bytes of what a tower holds meanwhile
 
 
 def at_once(model: Any) -> int:
-    """Say how many pictures the vision tower takes at once, without a gradient."""
+    """Say how many pictures the vision tower takes at once, without a gradient.
+
+    >>> import clipnotes
+    >>> at_once(clipnotes.load().model)
+    256
+    """
     config = model.config.vision_config
     tokens = (config.image_size // config.patch_size) ** 2 + 1
     # The widest moments of a layer: its MLP, and beside it residual, queries, keys and values; and

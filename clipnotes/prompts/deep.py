@@ -42,7 +42,7 @@ def in_layers(tower: Any, prompts: Tensor, positions: Tensor) -> Iterator[None]:
 
 def _put(prompt: Tensor, positions: Tensor) -> Any:
     def hook(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        # Encoders hand on the hidden states by position, in every version of transformers.
+        # Every version of transformers passes the hidden states as the first positional argument.
         return (substitute(args[0], prompt, positions), *args[1:])
 
     return hook

@@ -60,7 +60,11 @@ def learning_rates(schedule: Schedule, lr: float, epochs: int) -> list[float]:
 
 
 def batches(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Shuffle n rows into batches, in an order that depends on the seed and the epoch only."""
+    """Shuffle n rows into batches, in an order that depends on the seed and the epoch only.
+
+    >>> batches(5, 2, seed=0, epoch=0)
+    [[2, 0], [1, 3], [4]]
+    """
     # The last batch may be smaller; the reference drops it unless it is the only one.
     rows = list(range(n))
     random.Random(f"{seed} epoch {epoch}").shuffle(rows)

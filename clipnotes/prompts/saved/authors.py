@@ -141,7 +141,7 @@ def _check_classes(
             f"{path} has a context for each of {len(ctx)} classes, and {len(classnames)} names "
             "were given; give its classes, in its order"
         )
-    if suffix is None:  # nothing says which class is which
+    if suffix is None:  # the file does not say which class is which
         return
     embeddings: Any = text_tower(clip.model).embeddings
     table = embeddings.token_embedding.weight.detach().float().cpu()

@@ -49,7 +49,7 @@ def write_prompt(
     values = {}
     for name, tensor in tensors.items():
         dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-        # A memory of its own for each: safetensors refuses tensors that share it.
+        # Each gets a memory of its own: safetensors refuses tensors that share it.
         values[name] = tensor.detach().to("cpu", dtype).contiguous().clone()
         if not bool(values[name].isfinite().all()):
             raise ValueError(f"{name} is not finite, so nothing is saved; train it again")

@@ -44,7 +44,7 @@ class History:
         accuracy: The part of them that got their own class, 0 to 1.
         lr: The learning rate.
         epochs: How many there were.
-        shots: Pictures of the class that has the fewest.
+        shots: How many pictures the class with the fewest has.
         seconds: Time spent training, earlier parts of a resumed run included.
     """
 
@@ -110,7 +110,7 @@ def fit(
         views: With ``augment``: encode that many augmented views of each picture before training
             and use one of them an epoch. None: augment and encode anew in each step, which is slow.
             Of a learner with ``inputs``, pixels are kept instead, which are many: take None there.
-        seed: Of the order of pictures and of the augmentation.
+        seed: Decides the order of the pictures and the augmentation.
         checkpoint: A file that keeps the state of training, written after an epoch, at most every
             two seconds, and after the last. If it is there, the run goes on from it and ends as if
             it had not been stopped, on a CPU up to rounding. It must be of the same run.
@@ -209,10 +209,15 @@ class _Training:
 
     def run(self, progress: bool) -> None:
         """Train the epochs that are missing."""
+        from tqdm import tqdm
+
         done, epochs = len(self.history["loss"]), len(self.rates)
         started, saved = time.monotonic() - self.history["seconds"], -math.inf
         steps = math.ceil(len(self.labels) / self.batch_size)
-        with _bar(epochs * steps, done * steps, progress and self.processes.is_main) as bar:
+        shows = progress and self.processes.is_main
+        with tqdm(
+            total=epochs * steps, initial=done * steps, disable=not shows, unit="step", desc="fit"
+        ) as bar:
             for epoch in range(done, epochs):
                 loss, accuracy = self.epoch(epoch, steps, bar)
                 self.history["loss"].append(loss)
@@ -276,12 +281,6 @@ class _Training:
         part = F.cross_entropy(logits, labels, reduction="sum") / batch
         part = part if extra is None else part + extra
         return part, (logits.argmax(dim=-1) == labels).sum()
-
-
-def _bar(total: int, initial: int, wanted: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, initial=initial, disable=not wanted, unit="step", desc="fit")
 
 
 def _digest_images(images: Images) -> str:

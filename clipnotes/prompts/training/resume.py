@@ -45,14 +45,14 @@ class Checkpoint:
                 else:
                     rest.setdefault(str(i), {})[name] = value
         header = {"identity": self.identity, "progress": dict(progress), "optimizer": rest}
-        # One memory for each: safetensors refuses tensors that share it.
+        # Each gets a memory of its own: safetensors refuses tensors that share it.
         tensors = {name: value.cpu().contiguous().clone() for name, value in tensors.items()}
         write_atomically(self.path, save(tensors, metadata={KEY: json.dumps(header)}))
 
     def load(
         self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
     ) -> dict[str, Any] | None:
-        """Put a run back to where its file left it and return its progress, or None without it."""
+        """Put a run back to where its file left it; return the progress, or None without a file."""
         if not self.path.exists():
             return None
         try:
