@@ -282,7 +282,7 @@ def _from_pretrained(name: str, is_directory: bool) -> Clip:
 
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # a few megabytes need none
-    logging.set_verbosity_error()  # what is wrong, we say ourselves
+    logging.set_verbosity_error()  # the errors below say what is wrong
     try:
         pretrained: Any = CLIPModel.from_pretrained(
             name, use_safetensors=True, output_loading_info=True
@@ -307,7 +307,7 @@ def _from_pretrained(name: str, is_directory: bool) -> Clip:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-    # Old checkpoints hold the numbers 0, 1, 2, ... of the positions; nobody reads them.
+    # Old checkpoints hold the numbers 0, 1, 2, ... of the positions, which have no use.
     left = [key for key in report["unexpected_keys"] if not key.endswith("position_ids")]
     for keys, problem in ((report["missing_keys"], "lack"), (left, "have too much:")):
         if keys:

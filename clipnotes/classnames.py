@@ -11,45 +11,12 @@ _APART = "for instance by a word behind it, as in 'missile (projectile)'"
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Tokenize texts, without start and end.
-
-    Args:
-        tokenizer: A CLIP tokenizer of transformers.
-        texts: At least one.
-
-    Example:
-        >>> import clipnotes
-        >>> token_ids(clipnotes.load().tokenizer, ["a tulip", "x"])
-        [[320, 860, 1478], [343]]
-    """
+    """Tokenize texts, at least one, without start and end."""
     return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def check_classnames(classnames: Sequence[str], tokenizer: Any = None) -> list[str]:
-    """Return the names as a list, if there is one a class.
-
-    Two names may differ for people and be the same for the model: CLIP's tokenizer makes all
-    letters small, so "Grapes" and "grapes" are one text with one feature, and of two classes with
-    these names one would never be said.
-
-    Args:
-        classnames: The names.
-        tokenizer: The one that is going to read them. None: they are not read, so it is enough
-            that they differ.
-
-    Raises:
-        TypeError: A single string, or a name that is no string.
-        ValueError: No name; one that is blank, no valid text, or there twice, for people or for the
-            tokenizer.
-
-    Example:
-        >>> check_classnames(("rose", "tulip"))
-        ['rose', 'tulip']
-        >>> import clipnotes
-        >>> check_classnames(["Grapes", "grapes"], clipnotes.load().tokenizer)
-        Traceback (most recent call last):
-        ValueError: class 0, 'Grapes', and class 1, 'grapes', are the same tokens to this model...
-    """
+    """Return the names as a list, if they differ, and also in the tokens of a tokenizer."""
     if isinstance(classnames, str):
         raise TypeError(f"one name was given for all classes: give a list, [{classnames!r}]")
     names, seen = list(classnames), dict[str, int]()
@@ -74,6 +41,7 @@ def check_classnames(classnames: Sequence[str], tokenizer: Any = None) -> list[s
 
 
 def _check_tokens_differ(names: list[str], tokenizer: Any) -> None:
+    # CLIP's tokenizer makes all letters small: "Grapes" and "grapes" are one text with one feature.
     seen: dict[tuple[int, ...], int] = {}
     for i, ids in enumerate(map(tuple, token_ids(tokenizer, names))):
         j = seen.setdefault(ids, i)
@@ -86,11 +54,6 @@ def _check_tokens_differ(names: list[str], tokenizer: Any) -> None:
 
 
 def written(name: str, other: str) -> str:
-    r"""Quote a name so that it can be told from another one, which may look the same.
-
-    Example:
-        >>> print(written("café", "tea"), written("café", "cafe\u0301"))
-        'café' 'caf\xe9'
-    """
+    """Quote a name so that it can be told from another one, which may look the same."""
     alike = unicodedata.normalize("NFKC", name) == unicodedata.normalize("NFKC", other)
     return ascii(name) if alike and name != other else repr(name)

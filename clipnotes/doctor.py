@@ -20,31 +20,16 @@ _AGAIN = f'{_PIP} --force-reinstall --no-deps "git+https://github.com/clipnotes/
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination.
+    """One line of the examination."""
 
-    Attributes:
-        what: What was looked at.
-        found: What is there.
-        problem: What is wrong with it, or empty.
-        mend: The command or step that helps, or empty.
-    """
-
-    what: str
-    found: str
+    what: str  # what was looked at
+    found: str  # what is there
     problem: str = ""
-    mend: str = ""
+    mend: str = ""  # the command or step that helps
 
 
 def examine() -> list[Finding]:
-    """Look at Python, at every package that is needed, and at the model.
-
-    Returns:
-        A finding for each; those with a ``problem`` keep something from working.
-
-    Example:
-        >>> [finding for finding in examine() if finding.problem]
-        []
-    """
+    """Look at Python, at every package that is needed, and at the model: a finding for each."""
     try:
         python, packages = needs()
     except PackageNotFoundError:
@@ -58,14 +43,10 @@ def examine() -> list[Finding]:
 
 
 def needs() -> tuple[str, dict[str, str]]:
-    """Ask the installed package for the least version of Python, and of each package it needs.
-
-    Raises:
-        PackageNotFoundError: It is not installed, so nothing says what it needs.
-    """
+    """Ask the installed package for the least version of Python, and of each package it needs."""
     lines = [re.fullmatch(r"([\w.-]+) *>= *([\w.]+)", line) for line in requires(PACKAGE) or []]
     python = metadata(PACKAGE)["Requires-Python"].removeprefix(">=")
-    return python, {line[1]: line[2] for line in lines if line}  # those of extras have more words
+    return python, {line[1]: line[2] for line in lines if line}  # an extra's line has more words
 
 
 def _not_installed() -> Finding:

@@ -6,26 +6,10 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old content or the new one, never a part.
-
-    The content goes into a file beside it, down to the disk, and is then renamed. A kill or a full
-    disk leaves the old file as it was.
-
-    Args:
-        path: The file, in a folder that exists.
-        content: All of it.
-
-    Raises:
-        OSError: The system refuses; it names the file, and what was there before is still there.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp(), "note.txt")
-        >>> write_atomically(path, b"whole")
-        >>> path.read_bytes()
-        b'whole'
-    """
-    beside = _beside(path, os.getpid())  # renaming needs the same disk
+    """Write a file so that a reader finds the old content or the new one, never a part."""
+    # All goes down to the disk in another file, which is then renamed: a kill or a full disk leaves
+    # the old file as it was. Renaming needs the same disk, so the other file lies beside it.
+    beside = _beside(path, os.getpid())
     try:
         with open(beside, "wb") as file:
             file.write(content)
@@ -35,28 +19,13 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
-        if isinstance(error, OSError):  # of a full disk it names nothing, else what is beside
+        if isinstance(error, OSError):  # it names the other file, or none if the disk is full
             raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
 
 
 def check_writable(folder: Path, size: int) -> None:
-    """Write so many bytes into a folder and take them away, before hours are spent on what follows.
-
-    Args:
-        folder: Need not be there, and is not there afterwards if it was not.
-        size: In bytes.
-
-    Raises:
-        OSError: The folder cannot be made or written to, or the disk has too little room.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp(), "new", "prompt")
-        >>> check_writable(folder, 1000)
-        >>> folder.parent.exists()
-        False
-    """
+    """Write so many bytes and take them away, before hours are spent on what follows."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     trial = folder / ".clipnotes-trial"
     try:
@@ -74,20 +43,9 @@ def check_writable(folder: Path, size: int) -> None:
 
 
 def remove_strays(path: Path) -> None:
-    """Remove what killed processes left beside a file when they were writing it.
-
-    A process that is still there may be writing, so its file stays. On Windows, where asking would
-    disturb it, all stay.
-
-    Args:
-        path: The file that was to be written.
-
-    Example:
-        >>> import tempfile
-        >>> remove_strays(Path(tempfile.mkdtemp(), "note.txt"))
-    """
+    """Remove what killed processes left beside a file when they were writing it."""
     if os.name != "posix":
-        return
+        return  # on Windows, asking whether a process runs would disturb it, so all files stay
     for stray in path.parent.glob(_beside(path, "*").name):
         pid = stray.name.split(".")[-2]
         if pid.isdecimal() and not _is_running(int(pid)):
@@ -103,6 +61,6 @@ def _is_running(pid: int) -> bool:
         os.kill(pid, 0)  # signal 0 only asks
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's process
+    except OSError:  # it runs, and belongs to another user
         return True
     return True

@@ -27,19 +27,7 @@ SUM = re.compile(r"([0-9a-f]{64}) [ *]([^/\\]+)")
 
 
 def check_directory(folder: Path) -> None:
-    """Raise unless a directory holds an undamaged CLIP model in Hugging Face's format.
-
-    Args:
-        folder: The directory. If it has a file SHA256SUMS, the files named there must match it.
-
-    Raises:
-        ValueError: A file is missing; one that transformers would read cannot be read, is not JSON,
-            or differs from its checksum; or the model is no CLIP.
-
-    Example:
-        >>> from clipnotes.checkpoints import EMOJI_CLIP
-        >>> check_directory(EMOJI_CLIP)
-    """
+    """Raise unless a directory holds an undamaged CLIP model in Hugging Face's format."""
     try:
         present = {file.name for file in folder.iterdir()}
     except OSError as error:
@@ -63,19 +51,7 @@ def check_directory(folder: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that must hold an object.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ValueError: It cannot be read, is not JSON, or holds something else than an object.
-
-    Example:
-        >>> from clipnotes.checkpoints import EMOJI_CLIP
-        >>> read_json(EMOJI_CLIP / "config.json")["model_type"]
-        'clip'
-    """
+    """Read a JSON file that must hold an object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # ValueError: no JSON, or no UTF-8
@@ -110,17 +86,7 @@ def _check_sums(folder: Path) -> None:
 
 
 def check_parts_fit(model: Any, tokenizer: Any, shape: tuple[int, ...], name: str) -> None:
-    """Raise unless model, tokenizer and image processor are made for each other.
-
-    Args:
-        model: transformers' ``CLIPModel``.
-        tokenizer: Its tokenizer.
-        shape: What the image processor makes of one picture, (1, 3, height, width).
-        name: Where they come from, for the message.
-
-    Raises:
-        ValueError: A weight is not finite, or one part is made for another model.
-    """
+    """Raise unless model, tokenizer and the shape of a picture's pixels fit each other."""
     for key, tensor in model.state_dict().items():
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"the tensor {key} in {name} is not finite; fetch the model again")

@@ -72,11 +72,7 @@ def load_model(name: str | None) -> Clip:
 
 
 def load_model_of(card: dict[str, Any]) -> Clip:
-    """Load the model that a prompt was learned with.
-
-    Raises:
-        ValueError: It is not found.
-    """
+    """Load the model that a prompt was learned with."""
     from clipnotes.checkpoints import EMOJI_CLIP
     from clipnotes.prompts.saved.card import EMBEDDED
 
@@ -93,11 +89,7 @@ def load_model_of(card: dict[str, Any]) -> Clip:
 
 
 def check_new(path: Path, force: bool) -> None:
-    """Check that a file can be written.
-
-    Raises:
-        ValueError: It cannot, or is there and ``force`` is not set.
-    """
+    """Check that a file can be written, and that none is there unless ``force`` is set."""
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ValueError(f"{path} is a folder, or lies in one that is not there; give a file")
     if path.exists() and not force:
@@ -105,12 +97,7 @@ def check_new(path: Path, force: bool) -> None:
 
 
 def shown(text: str) -> str:
-    r"""Write what would disturb a line, such as a line break in a file's name, as Python does.
-
-    Example:
-        >>> print(shown("two\nlines, 茶"), shown("caf\udce9"))
-        two\nlines, 茶 caf\udce9
-    """
+    """Write what would disturb a line, such as a line break in a file's name, as Python does."""
     disturbs = {"Cc", "Cs", "Zl", "Zp"}  # control characters, bytes that are no text, breaks
     return "".join(
         letter.encode("unicode_escape").decode()
@@ -159,17 +146,15 @@ def tell(line: str) -> None:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Turn errors that the user can fix into one line without a traceback.
-
-    A character that the terminal cannot show is written as an escape, so that it stops nothing.
-    """
+    """Turn errors that the user can fix into one line without a traceback."""
+    # A character that the terminal cannot show is written as an escape, so that it stops nothing.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except BrokenPipeError:
-        raise  # whoever reads has read enough; typer ends quietly
+        raise  # the reader has read enough, and typer ends quietly
     except (ValueError, OSError, FloatingPointError) as error:
         message = str(error)
         if isinstance(error, OSError) and error.filename and error.strerror:

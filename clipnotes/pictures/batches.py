@@ -19,10 +19,9 @@ ACTIVATIONS = 256 * 2**20  # bytes of what a tower holds meanwhile
 def at_once(model: Any) -> int:
     """Say how many pictures the vision tower takes at once, without a gradient.
 
-    Example:
-        >>> import clipnotes
-        >>> at_once(clipnotes.load().model)
-        256
+    >>> import clipnotes
+    >>> at_once(clipnotes.load().model)
+    256
     """
     config = model.config.vision_config
     tokens = (config.image_size // config.patch_size) ** 2 + 1
@@ -35,23 +34,7 @@ def at_once(model: Any) -> int:
 
 @torch.no_grad()
 def encode_pixels(model: Any, pixels: Iterable[Tensor]) -> Tensor:
-    """Encode pictures as they come; only those are held that go through the tower at once.
-
-    Args:
-        model: transformers' ``CLIPModel``.
-        pixels: (1, 3, H, W) for each picture; at least one.
-
-    Returns:
-        (n, P), unit length, without gradient.
-
-    Raises:
-        ValueError: The model's weights are elsewhere.
-
-    Example:
-        >>> import clipnotes
-        >>> encode_pixels(clipnotes.load().model, [torch.zeros(1, 3, 64, 64)] * 2).shape
-        torch.Size([2, 128])
-    """
+    """Encode pixels, (1, 3, H, W) a picture, as they come: (n, P), unit length, no gradient."""
     check_here(model)
     coming, parts = iter(pixels), []
     n = at_once(model)

@@ -19,23 +19,7 @@ ADVICE = "save it in 8 bits, or in all of 16"
 
 
 def to_8_bits(image: Image.Image, has_16_bits: bool = False) -> tuple[Image.Image, str | None]:
-    """Bring modes that ``composite`` does not know to one that it does.
-
-    Args:
-        image: As Pillow loaded it.
-        has_16_bits: In the file; of colours, Pillow keeps the upper 8.
-
-    Returns:
-        The picture, and what had to be assumed, if anything.
-
-    Raises:
-        ValueError: Nothing says which value is white.
-
-    Example:
-        >>> picture, assumption = to_8_bits(Image.new("I;16", (8, 8), 4095))
-        >>> picture.getpixel((0, 0)), assumption
-        (255, 'its 16 bits use the lowest 12 alone, so 4095 is taken for white')
-    """
+    """Bring a picture to a mode that ``composite`` knows, and say what had to be assumed."""
     if image.mode.startswith("I"):
         return _grey(image)
     if image.mode == "F":
@@ -44,6 +28,7 @@ def to_8_bits(image: Image.Image, has_16_bits: bool = False) -> tuple[Image.Imag
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     elif image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
         image = image.convert("RGB")  # CMYK, YCbCr, HSV; of LAB Pillow says that it cannot
+    # Of colours of 16 bits in the file, Pillow has kept the upper 8.
     if has_16_bits and image.format not in DECLARED and 0 < _brightest(image) < 16:
         raise ValueError(
             "its colours of 16 bits use the lowest 12 at most, of which Pillow keeps 4; " + ADVICE

@@ -17,39 +17,7 @@ SAVED = "prompt.safetensors"  # the name of the file that ``save`` of a learner 
 
 
 def class_files(folder: str | Path, nested: bool = False) -> tuple[list[str], list[list[Path]]]:
-    """Find the classes of a folder, sorted by name, and the files of each.
-
-    A class is named after its folder, with spaces for ``_`` and ``-``, in Unicode's composed form
-    (NFC). Every file in the folder counts, at any depth and through links. What begins with a dot
-    does not count, nor what systems leave behind, such as ``Thumbs.db``. No picture is opened here.
-
-    Unless ``nested``, folders that are parts of a data set are refused. They are taken for such
-    if two of them hold two sub-folders of the same names, or if the names of two have different
-    words for a part in them (train, val, test, ...) and one of these has sub-folders.
-
-    Args:
-        folder: Has at least two sub-folders with files.
-        nested: Take the sub-folders for classes even where they look like parts of a data set.
-
-    Returns:
-        The names, and a list of files for each. A link that leads nowhere is in the list too:
-        whoever reads the files then reports it as one that cannot be read.
-
-    Raises:
-        ValueError: No folder; no class or a single one; a class without a file; two folders with
-            one name, or one folder with two; a name that is no text; a saved prompt among the
-            pictures; folders that look like parts of a data set.
-
-    Example:
-        >>> import tempfile
-        >>> top = Path(tempfile.mkdtemp())
-        >>> for name in ("red_fox/1.png", "tulip/2.png", "tulip/Thumbs.db"):
-        ...     (top / name).parent.mkdir(exist_ok=True)
-        ...     (top / name).touch()
-        >>> names, files = class_files(top)
-        >>> names, [[file.name for file in own] for own in files]
-        (['red fox', 'tulip'], [['1.png'], ['2.png']])
-    """
+    """Find the classes of a folder, sorted by name, and the files of each; none is opened."""
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise ValueError(f"no folder {path}; give one that has a sub-folder for each class")
@@ -93,19 +61,7 @@ def class_files(folder: str | Path, nested: bool = False) -> tuple[list[str], li
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted, without what begins with a dot and what systems leave.
-
-    Links are followed, and every folder is read once, however many links lead to it. A link that
-    leads nowhere is listed too.
-
-    Raises:
-        OSError: A folder cannot be read.
-
-    Example:
-        >>> from clipnotes.checkpoints import EMOJI_CLIP
-        >>> EMOJI_CLIP / "config.json" in list_files(EMOJI_CLIP)
-        True
-    """
+    """List every file below a folder, sorted, also through links, but not what systems leave."""
 
     def refuse(error: OSError) -> None:
         raise error
@@ -114,7 +70,8 @@ def list_files(folder: Path) -> list[Path]:
     seen = {_identity(folder)}
     for top, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         inner = []
-        # What is really here goes before what only a link leads to.
+        # What is really here goes before what only a link leads to. Every folder is read once,
+        # however many links lead to it.
         for name in sorted(folders, key=lambda name: (Path(top, name).is_symlink(), name)):
             identity = _identity(Path(top, name))
             if not _is_litter(name) and identity not in seen:
@@ -122,6 +79,7 @@ def list_files(folder: Path) -> list[Path]:
                 inner.append(name)
         folders[:] = inner  # these, in this order, are where os.walk goes on
         paths = (Path(top, name) for name in files if not _is_litter(name))
+        # A link that leads nowhere is kept: whoever reads the files reports it.
         below += [path for path in paths if path.is_file() or not path.exists()]
     return sorted(below)
 
@@ -145,6 +103,7 @@ def _class_folders(path: Path) -> list[Path]:
 
 
 def _name(folder: Path) -> str:
+    """Name a class after its folder, in Unicode's composed form, so that equal names are equal."""
     name = unicodedata.normalize("NFC", re.sub(r"[_\-\s]+", " ", folder.name).strip())
     is_text = not any("\ud800" <= letter <= "\udfff" for letter in name)  # bytes that are no UTF-8
     if not name or not is_text:

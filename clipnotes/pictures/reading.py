@@ -43,7 +43,7 @@ class Preparing(Protocol):
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that is no picture, or none that can be read."""
+    """A file that is no picture, or one that cannot be read."""
 
     path: str
     reason: str
@@ -51,12 +51,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Read(Generic[T]):
-    """What became of a file.
-
-    Attributes:
-        made: What was made of the picture, or None if it cannot be read.
-        remark: Why it cannot be read, or what had to be assumed, if anything.
-    """
+    """What was made of a file, or None; and why there is nothing, or what had to be assumed."""
 
     made: T | None
     remark: str | None
@@ -64,11 +59,7 @@ class Read(Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class Files(Sequence[Image.Image]):
-    """Pictures in files, each opened whenever it is asked for.
-
-    Attributes:
-        paths: The files.
-    """
+    """Pictures in files, each opened whenever it is asked for."""
 
     paths: list[str]
 
@@ -82,65 +73,25 @@ class Files(Sequence[Image.Image]):
             raise ValueError(f"{self.paths[i]}: {error}") from error
 
     def pixels(self, clip: Preparing) -> Iterator[Tensor]:
-        """Prepare them in a few threads: (1, 3, H, W) each, in order.
-
-        Raises:
-            ValueError: One cannot be read (any more).
-        """
-        for path, read in zip(self.paths, each(self.paths, preparing(clip)), strict=True):
+        """Prepare the pictures in a few threads: (1, 3, H, W) each, in order."""
+        reading = each(self.paths, lambda image: clip.preprocess([image]))
+        for path, read in zip(self.paths, reading, strict=True):
             if read.made is None:
                 raise ValueError(f"{path}: {read.remark}")
             yield read.made
 
 
 def read_picture(path: str | Path) -> Image.Image:
-    """Open a picture, the right way up, as RGB on white.
-
-    A phone turns no pixels, it notes how the picture has to be turned (EXIF); this is done here. Of
-    16 bits a pixel the upper 8 are kept, of 12 in 16 the upper 8 of these; of an animation, the
-    first frame.
-
-    Raises:
-        ValueError: It cannot be read. The message is the reason alone.
-
-    Example:
-        >>> import tempfile
-        >>> path = tempfile.mkdtemp() + "/grey.png"
-        >>> Image.new("I;16", (8, 8), 65535).save(path)
-        >>> read_picture(path).getpixel((0, 0))
-        (255, 255, 255)
-    """
+    """Open a picture, upright, as RGB on white; an error's message is the reason alone."""
     read = _finish(_open(path), lambda image: image)
     if read.made is None:
         raise ValueError(read.remark)
     return read.made
 
 
-def preparing(clip: Preparing) -> Callable[[Image.Image], Tensor]:
-    """Make the function that makes pixels of one picture, (1, 3, H, W)."""
-    return lambda image: clip.preprocess([image])
-
-
 def each(paths: Iterable[str], make: Callable[[Image.Image], T]) -> Iterator[Read[T]]:
-    """Read files one after the other, and make something small of each.
-
-    A few threads work ahead, as far as ``READING`` allows. A file that cannot be read, or of which
-    nothing can be made, stops nothing.
-
-    Args:
-        paths: Files.
-        make: From a picture, RGB on white, to what is kept. Is called in several threads.
-
-    Returns:
-        A :class:`Read` for each path, in their order.
-
-    Example:
-        >>> import tempfile
-        >>> path = tempfile.mkdtemp() + "/blue.png"
-        >>> Image.new("RGB", (90, 60), "blue").save(path)
-        >>> [read.made for read in each([path, "nowhere.png"], lambda image: image.size)]
-        [(90, 60), None]
-    """
+    """Read files in a few threads, make something small of each, and give it in their order."""
+    # The threads work ahead as far as READING allows. A file that cannot be read stops nothing.
     waiting: deque[tuple[Future[Read[T]], int]] = deque()
     held = 0
     with ThreadPoolExecutor(THREADS) as pool:
@@ -163,29 +114,10 @@ def encode_files(
     clip: Preparing,
     paths: Sequence[str],
     progress: bool = False,
-    encode: Callable[[Tensor], Tensor] | None = None,
+    encode: Callable[[Tensor], Tensor] | None = None,  # (n, 3, H, W) -> (n, ...), not features
     note: Callable[[str], None] = lambda line: None,
 ) -> tuple[Tensor, list[int], list[Skipped]]:
-    """Encode the pictures that can be read; each is opened once, few at a time.
-
-    Args:
-        clip: The model.
-        paths: Files.
-        progress: Show a bar on stderr.
-        encode: What is made of pixels, (n, 3, H, W): (n, ...). None: their features.
-        note: Is told what had to be assumed of pictures, a line each kind.
-
-    Returns:
-        (n, P) features of unit length; the n rows of ``paths`` that they are of; the rest.
-
-    Example:
-        >>> import clipnotes, tempfile
-        >>> path = tempfile.mkdtemp() + "/blue.png"
-        >>> Image.new("RGB", (90, 60), "blue").save(path)
-        >>> features, rows, skipped = encode_files(clipnotes.load(), ["nowhere.png", path])
-        >>> features.shape, rows, skipped[0].reason
-        (torch.Size([1, 128]), [1], 'No such file or directory')
-    """
+    """Encode the pictures that can be read: (n, P), their n rows in ``paths``, and the rest."""
     from tqdm import tqdm
 
     parts: list[Tensor] = []
@@ -202,7 +134,7 @@ def encode_files(
             made = encode_pixels(clip.model, [pixels]) if encode is None else encode(pixels)
             parts.append(made.float())
 
-    reading = each(paths, preparing(clip))
+    reading = each(paths, lambda image: clip.preprocess([image]))
     bar = tqdm(reading, "pictures", len(paths), disable=not progress, leave=False)
     for i, (path, read) in enumerate(zip(paths, bar, strict=True)):
         if read.made is None:
@@ -223,10 +155,10 @@ def encode_files(
 
 
 def _open(path: str | Path) -> Image.Image | Read[Any]:
-    """Read the head of a file; not in a thread, since Python's filters of warnings are for all."""
+    """Read the head of a file. Not in a thread: they all share Python's filters of warnings."""
     try:
         with warnings.catch_warnings():
-            # A very large picture is slow, no attack; of a still larger one Pillow makes an error.
+            # A very large picture is slow but no attack; Pillow refuses still larger ones itself.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             try:
                 return Image.open(path)
@@ -239,12 +171,7 @@ def _open(path: str | Path) -> Image.Image | Read[Any]:
 
 
 def _open_heif(path: str | Path) -> Image.Image:
-    """Open the HEIC files that phones make, for which Pillow needs another package.
-
-    Raises:
-        UnidentifiedImageError: It is something else.
-        ValueError: The package is not there.
-    """
+    """Open the HEIC files that phones make, for which Pillow needs another package."""
     with open(path, "rb") as file:
         head = file.read(64)
     kinds = head[8:12] + head[16:]  # the kind, and those that it is compatible with
@@ -271,7 +198,7 @@ def _finish(opened: Image.Image | Read[Any], make: Callable[[Image.Image], T]) -
         return opened
     try:
         with opened:
-            # What the decoder is told; once the picture is loaded, it has forgotten.
+            # Only the instructions for the decoder say it, and they are gone after loading.
             deep = any(";16" in str(tile) for tile in getattr(opened, "tile", ()))
             width, height = opened.size
             if max(width, height) > 100 * min(width, height):
@@ -279,7 +206,7 @@ def _finish(opened: Image.Image | Read[Any], make: Callable[[Image.Image], T]) -
             method, damaged = turn_of(opened)
             image, assumed = to_8_bits(opened, deep)
             image = composite(turn(image, method))
-        opened.close()  # and its memory is free
+        opened.close()  # frees its memory
         return Read(make(image), "; ".join(filter(None, (damaged, assumed))) or None)
     except Exception as error:
         return Read(None, _reason(error))

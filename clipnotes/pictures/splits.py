@@ -15,30 +15,17 @@ SPLITS |= {"dev", "devset", "eval", "evaluation", "test", "testing", "testset", 
 
 
 def check_no_splits(path: Path, files: Mapping[Path, Sequence[Path]]) -> None:
-    """Raise if folders are the parts of a data set, and not its classes, as ``class_files`` says.
-
-    Args:
-        path: What they lie in.
-        files: Folder -> the files below it.
-
-    Raises:
-        ValueError: They are. The message names what was found, and the command to type.
-
-    Example:
-        >>> top = Path("pictures")
-        >>> files = {top / a: [top / a / b / "1.png" for b in "xy"] for a in ("learn", "ask")}
-        >>> check_no_splits(top, files)
-        Traceback (most recent call last):
-        ValueError: 'ask' and 'learn' in pictures hold the same, 'x' and 'y', as parts of a data...
-    """
+    """Raise if folders, given with the files below them, are the parts of a data set."""
     inner = {f: sub_folders(f, own) for f, own in files.items()}
     marked = {f: word for f in files if (word := _split_word(f.name))}
+    # Two folders are parts of a data set if they hold two sub-folders of the same names.
     parts, shared = [], set[str]()
     for one, two in itertools.combinations(sorted(files), 2):
         both = inner[one] & inner[two]
         if len(both) > 1:
             parts += [one, two]
             shared |= both
+    # So are folders whose names have different words for a part, if one of them has sub-folders.
     kinds = {_rank(word) and word for word in marked.values()}  # all for learning are one kind
     if len(kinds) > 1 and any(inner[f] for f in marked):
         parts += marked
@@ -89,11 +76,6 @@ def _some(names: Sequence[str]) -> str:
 
 
 def sub_folders(folder: Path, files: Sequence[Path]) -> set[str]:
-    """Name the sub-folders of a folder that have files in them, as names are compared.
-
-    Example:
-        >>> sub_folders(Path("a"), [Path("a/1.png"), Path("a/B/2.png"), Path("a/b/c/3.png")])
-        {'b'}
-    """
+    """Name the sub-folders of a folder that have files in them, as names are compared."""
     parts = [file.relative_to(folder).parts for file in files]
     return {unicodedata.normalize("NFC", part[0]).lower() for part in parts if len(part) > 1}

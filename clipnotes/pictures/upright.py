@@ -14,28 +14,16 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
 NOTES = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where Pillow keeps it
 
 
 def turn_of(image: Image.Image) -> tuple[Image.Transpose | None, str | None]:
-    """Read how a picture is to be turned.
-
-    Returns:
-        The turn, or None; and, if the note cannot be read, that.
-
-    Example:
-        >>> photo = Image.new("RGB", (30, 20))
-        >>> photo.getexif()[ORIENTATION] = 6
-        >>> turn_of(photo)[0].name
-        'ROTATE_270'
-    """
+    """Read how a picture is to be turned, and what is wrong with the note that says it."""
     _load(image)
     try:
         orientation = image.getexif().get(ORIENTATION)
         if orientation is None and "exif" in image.info:
-            Image.Exif().load(image.info["exif"])  # of a JPEG, Pillow has swallowed the damage
+            Image.Exif().load(image.info["exif"])  # Pillow ignores damage in a JPEG; this raises
         return (None if orientation is None else TURNS.get(orientation)), None
     except Exception as error:  # whatever a parser makes of damaged bytes
         # Pillow would keep what it has read so far, and say something else the next time.
@@ -45,14 +33,12 @@ def turn_of(image: Image.Image) -> tuple[Image.Transpose | None, str | None]:
 
 
 def _load(image: Image.Image) -> None:
-    """Load a picture. A TIFF, Pillow turns meanwhile, and the note is gone.
-
-    Where it maps the file into memory, as it does with grey and other pixels that lie there as they
-    are, it takes height for width if the turn is a quarter. Without a name it maps none.
-    """
+    """Load a picture and keep its note."""
     if image.format != "TIFF":
         image.load()
         return
+    # Pillow turns a TIFF while it loads it, and takes the note away. Where it maps the file into
+    # memory, it takes height for width if the turn is a quarter. It maps no file without a name.
     name = image.filename  # type: ignore[attr-defined]
     image.filename = ""  # type: ignore[attr-defined]
     try:
@@ -62,12 +48,7 @@ def _load(image: Image.Image) -> None:
 
 
 def turn(image: Image.Image, method: Image.Transpose | None) -> Image.Image:
-    """Turn a picture, and take the note away that said so; without a turn it is the same object.
-
-    Example:
-        >>> turn(Image.new("RGB", (30, 20)), Image.Transpose.ROTATE_270).size
-        (20, 30)
-    """
+    """Turn a picture and remove the note that said so; without a turn it is the same object."""
     if method is None:
         return image
     turned = image.transpose(method)
@@ -76,10 +57,5 @@ def turn(image: Image.Image, method: Image.Transpose | None) -> Image.Image:
 
 
 def is_plain(image: Image.Image) -> bool:
-    """Tell whether a picture is RGB and carries nothing that would change it.
-
-    Example:
-        >>> is_plain(Image.new("RGB", (8, 8))), is_plain(Image.new("RGBA", (8, 8)))
-        (True, False)
-    """
+    """Tell whether a picture is RGB and carries nothing that would change it."""
     return image.mode == "RGB" and not image.info and not len(image.getexif())

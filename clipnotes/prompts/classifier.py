@@ -141,7 +141,7 @@ class Classifier:
 
 
 class _Adapted(Classifier):
-    """What a user wrote: an object with ``clip``, ``classnames`` and ``logits``."""
+    """A user's own object with ``clip``, ``classnames`` and ``logits``, as a classifier."""
 
     def __init__(self, written: Any) -> None:
         self.written = written
@@ -159,8 +159,6 @@ class _Adapted(Classifier):
 
 
 def as_classifier(written: Any) -> Classifier:
-    """Make a classifier of anything with ``clip``, ``classnames`` and ``logits``.
-
-    Without a method ``inputs`` it is given features; with one it is given pixels.
-    """
+    """Make a classifier of anything with ``clip``, ``classnames`` and ``logits``."""
+    # Without a method `inputs` it is given features; with one it is given pixels.
     return written if isinstance(written, Classifier) else _Adapted(written)

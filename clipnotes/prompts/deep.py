@@ -21,15 +21,9 @@ from clipnotes.prompts.substitute import substitute
 
 @contextmanager
 def in_layers(tower: Any, prompts: Tensor, positions: Tensor) -> Iterator[None]:
-    """Run a tower with vectors in the place of some tokens, other ones in front of each layer.
-
-    The first layer's vectors are part of the input, and whoever calls this puts them there. Behind
-    the last layer that has vectors of its own, they are tokens like any other. Afterwards, also
-    after an exception, the hooks are gone. What was computed inside keeps its graph.
-
-    ``prompts`` is (depth, n_ctx, D), of which row 0 is the input's; ``positions`` is (n_ctx,) or
-    (B, n_ctx). Gradient checkpointing and compiled layers would not see the vectors: refused.
-    """
+    """Run a tower with ``prompts``, (depth, n_ctx, D), at ``positions``, (n_ctx,) or (B, n_ctx)."""
+    # Row 0 is part of the input, and whoever calls this puts it there. Behind the last layer that
+    # has vectors of its own, they are tokens like any other.
     check_depth(tower, len(prompts), "the")
     again = any(getattr(m, "gradient_checkpointing", False) and m.training for m in tower.modules())
     if again and torch.is_grad_enabled():
@@ -48,7 +42,7 @@ def in_layers(tower: Any, prompts: Tensor, positions: Tensor) -> Iterator[None]:
 
 def _put(prompt: Tensor, positions: Tensor) -> Any:
     def hook(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        # Encoders hand on the hidden states by position, in every version of transformers.
+        # Every version of transformers passes the hidden states as the first positional argument.
         return (substitute(args[0], prompt, positions), *args[1:])
 
     return hook
@@ -66,22 +60,16 @@ def check_depth(tower: Any, depth: int, which: str) -> None:
 
 
 def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Tensor:
-    """Encode pictures with prompts behind the class token of the vision tower.
-
-    The first prompts join the tokens behind the embeddings, so they pass ``pre_layrnorm`` with
-    them and get no position. No parameter of the model gets a gradient.
-
-    (B, 3, H, W) pixels and (depth, n_ctx, D) prompts -> (B, P) of unit length, differentiable in
-    the prompts, in the wider of both dtypes.
-    """
+    """Encode (B, 3, H, W) pixels with (depth, n_ctx, D) prompts: (B, P), unit length."""
     tower: Any = vision_tower(model)
     n_ctx = prompts.shape[1]
     if len(pixel_values) == 0:
-        # transformers cannot encode nothing, and a process without a part of a batch still needs a
-        # gradient, of 0.
+        # transformers cannot encode an empty batch, and a process without a part of one still needs
+        # a gradient, which is 0.
         return prompts.new_zeros(0, visual_projection(model).out_features) + 0 * prompts.sum()
 
     def insert(embeddings: nn.Module, args: tuple[Any, ...], tokens: Tensor) -> Tensor:
+        # Here they pass pre_layrnorm with the other tokens and get no position.
         first = prompts[0].to(tokens).expand(len(tokens), -1, -1)  # (B, n_ctx, D)
         return torch.cat([tokens[:, :1], first, tokens[:, 1:]], dim=1)  # (B, N + n_ctx, D)
 

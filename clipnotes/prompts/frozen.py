@@ -8,20 +8,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def frozen(model: nn.Module, but: Tensor | None = None) -> Iterator[None]:
-    """Run a model without a gradient for its parameters; afterwards each wants one as before.
-
-    Args:
-        model: Any module.
-        but: A parameter that is left as it is, if it is one of the model's.
-
-    Example:
-        >>> import torch
-        >>> linear = nn.Linear(2, 2)
-        >>> with frozen(linear):
-        ...     output = linear(torch.zeros(2))
-        >>> output.requires_grad, linear.weight.requires_grad
-        (False, True)
-    """
+    """Run a model without gradients for its parameters, but for one; then all are as before."""
     flags = [(weight, weight.requires_grad) for weight in model.parameters() if weight is not but]
     try:
         for weight, _ in flags:

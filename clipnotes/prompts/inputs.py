@@ -34,10 +34,7 @@ def picture(images: Sequence[Image.Image], i: int) -> Image.Image:
 
 
 def encode_pictures(clip: Clip, images: Sequence[Image.Image]) -> Tensor:
-    """Pictures -> (n, P) float32 features of unit length, on the model's device; n may be 0.
-
-    One after the other is read and prepared, so a lazy sequence may be larger than the memory.
-    """
+    """Pictures -> (n, P) float32 features of unit length, on the model's device; n may be 0."""
     if len(images) == 0:
         return torch.zeros(0, clip.model.config.projection_dim, device=clip.model.device)
     return encode_pixels(clip.model, _prepare(clip, images)).float()
@@ -110,10 +107,7 @@ def _check_many(images: Images, wanted: str) -> None:
 
 
 def pixels_of(clip: Clip, images: Images) -> Tensor:
-    """Pictures -> (n, 3, height, width) float32 pixels; n may be 0. A tensor is checked and stays.
-
-    One after the other is read and prepared; their pixels stay on the CPU.
-    """
+    """Pictures or pixels -> checked (n, 3, H, W) float32 pixels; n may be 0."""
     if len(images) == 0:
         return torch.zeros(0, *_pixel_shape(clip))
     images = check_pixels(clip, images)
@@ -175,10 +169,7 @@ def count_shots(labels: Tensor, classnames: Sequence[str]) -> int:
 def labelled_features(
     clip: Clip, classnames: Sequence[str], images: Images, labels: Labels
 ) -> tuple[Tensor, Tensor]:
-    """Pictures or features, and their labels -> checked features, and the numbers of the classes.
-
-    Everything is checked before a picture is encoded.
-    """
+    """Pictures or features and labels -> checked features, and the numbers of the classes."""
     checked = check_images(clip, images)
     numbers = check_labels(labels, classnames, len(checked))
     count_shots(numbers, classnames)

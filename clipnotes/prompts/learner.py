@@ -99,7 +99,7 @@ class Learner(Classifier, nn.Module):
         Args:
             folder: Is made if it is not there.
             shots: Pictures a class that it was learned from.
-            seed: Of the training.
+            seed: The seed of the training.
             scores: Name -> number, for instance accuracies.
             recipe: Name -> text or number: how it was trained, for readers of the card.
             force: Replace a prompt that is there.

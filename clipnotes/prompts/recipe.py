@@ -19,54 +19,27 @@ Schedule = str | Callable[[int], float]
 
 
 def sgd(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """CoOp's optimizer. Its learning rate is set before every epoch.
-
-    Example:
-        >>> sgd([torch.nn.Parameter(torch.zeros(2))]).defaults["weight_decay"]
-        0.0005
-    """
+    """CoOp's optimizer. Its learning rate is set before every epoch."""
     return torch.optim.SGD(parameters, lr=0.002, momentum=0.9, weight_decay=5e-4)
 
 
 def epochs_for(shots: int) -> int:
-    """How long CoOp trains: the paper has 1, 2, 4, 8 and 16 shots; between them, as for fewer.
-
-    Example:
-        >>> [epochs_for(shots) for shots in (1, 2, 4, 8, 16)]
-        [50, 100, 100, 200, 200]
-    """
+    """How long CoOp trains."""
+    # The paper has 1, 2, 4, 8 and 16 shots; a number between them trains as the one below it.
     if shots == 1:
         return 50
     return 100 if shots < 8 else 200
 
 
 def learning_rates(schedule: Schedule, lr: float, epochs: int) -> list[float]:
-    """The learning rate of every epoch.
-
-    "cosine" is CoOp's: the first epoch at 1e-5, then from ``lr`` along a half cosine that would
-    reach 0 one epoch after the last (the reference counts the cosine's epochs from the end of the
-    warm-up, over the whole number of epochs). "constant" is ``lr`` throughout.
-
-    Args:
-        schedule: "cosine", "constant", or a function from the epoch's number, from 0, to a factor
-            of ``lr``.
-        lr: The highest rate.
-        epochs: How many.
-
-    Raises:
-        TypeError: A schedule of another kind.
-        ValueError: Another name, a rate that is not finite and above 0, less than one epoch, or a
-            factor that is negative or not finite.
-
-    Example:
-        >>> [round(rate, 6) for rate in learning_rates("cosine", 0.002, 4)]
-        [1e-05, 0.002, 0.001707, 0.001]
-    """
+    """The learning rate of every epoch."""
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"epochs is {epochs!r}; give a whole number of at least 1")
     if not isinstance(lr, (int, float)) or not math.isfinite(lr) or lr <= 0:
         raise ValueError(f"lr is {lr!r}; give a number above 0, for instance 0.002")
     if schedule == "cosine":
+        # The reference counts the cosine's epochs from the end of the warm-up, but divides by all
+        # epochs, so the rate would reach 0 one epoch after the last.
         cosine = [lr * (1 + math.cos(math.pi * e / epochs)) / 2 for e in range(epochs - 1)]
         return [WARMUP_LR, *cosine]
     if schedule == "constant":
@@ -87,30 +60,19 @@ def learning_rates(schedule: Schedule, lr: float, epochs: int) -> list[float]:
 
 
 def batches(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Shuffle n rows into batches.
+    """Shuffle n rows into batches, in an order that depends on the seed and the epoch only.
 
-    The order depends on the seed and the epoch only, so a run that was stopped can go on. The last
-    batch may be smaller than the others; the reference drops it unless it is the only one.
-
-    Example:
-        >>> batches(5, 2, seed=0, epoch=0)
-        [[2, 0], [1, 3], [4]]
+    >>> batches(5, 2, seed=0, epoch=0)
+    [[2, 0], [1, 3], [4]]
     """
+    # The last batch may be smaller; the reference drops it unless it is the only one.
     rows = list(range(n))
     random.Random(f"{seed} epoch {epoch}").shuffle(rows)
     return [rows[i : i + batch_size] for i in range(0, n, batch_size)]
 
 
 def check_whole_numbers(batch_size: int, seed: int) -> None:
-    """Check what decides about the order of pictures.
-
-    Raises:
-        TypeError: No whole number.
-        ValueError: No picture in a batch.
-
-    Example:
-        >>> check_whole_numbers(32, 0)
-    """
+    """Check what decides about the order of pictures."""
     for name, value in (("batch_size", batch_size), ("seed", seed)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} is {value!r}; give a whole number")

@@ -19,16 +19,10 @@ from clipnotes.prompts.classifier import Classifier
 
 @dataclass(frozen=True, eq=False)
 class Pictures(Files):
-    """Pictures in files, each opened whenever it is asked for, and what is known of them.
+    """Pictures in files, with their features and classes."""
 
-    Attributes:
-        paths: The files.
-        features: (n, P) of unit length, as the model without a prompt encodes them.
-        labels: (n,) int64, the class of each.
-    """
-
-    features: Tensor
-    labels: Tensor
+    features: Tensor  # (n, P) of unit length, as the model without a prompt encodes them
+    labels: Tensor  # (n,) int64
 
     def take(self, rows: Sequence[int]) -> Pictures:
         """Make a smaller one, of these rows."""
@@ -42,21 +36,13 @@ class Pictures(Files):
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """What a folder holds and could be read.
-
-    Attributes:
-        names: The classes.
-        pictures: To learn from; also to test on, unless there are others for it.
-        others: Those of a folder of its own, to test on.
-        skipped: Files that could not be read.
-        notes: What had to be assumed of others.
-    """
+    """What a folder holds and could be read."""
 
     names: list[str]
-    pictures: Pictures
-    others: Pictures | None
+    pictures: Pictures  # to learn from; also to test on, unless there are others for it
+    others: Pictures | None  # those of a folder of its own, to test on
     skipped: list[Skipped]
-    notes: list[str]
+    notes: list[str]  # what had to be assumed
 
     def draw(self, shots: int, seed: int) -> tuple[Pictures, Pictures]:
         """Draw ``shots`` pictures a class to learn from; those to test on come second."""

@@ -35,15 +35,9 @@ Result = tuple[Trained, Scores]
 
 @dataclass(frozen=True)
 class Lesson:
-    """One seed: the images drawn to learn from, and the others, to test on.
+    """One seed: the images drawn to learn from, and the others, to test on."""
 
-    Attributes:
-        zero_shot: The classifier that learns nothing. It knows the model and the classes.
-        seed: Of the draw, and of what is learned.
-        train, test: The images.
-    """
-
-    zero_shot: ZeroShot
+    zero_shot: ZeroShot  # learns nothing, and knows the model and the classes
     seed: int
     train: Pictures
     test: Pictures
@@ -66,11 +60,7 @@ class Lesson:
         return results
 
     def teach(self, plan: Plan, checkpoint: Path | None = None, progress: bool = False) -> Result:
-        """Make a learner by the plan, train it, and test it.
-
-        Raises:
-            FloatingPointError: Training diverged.
-        """
+        """Make a learner by the plan, train it, and test it."""
         clip = self.zero_shot.clip
         learner = plan.make(clip, self.zero_shot.classnames, self.seed)
         trained = plan.published.train(
@@ -103,52 +93,14 @@ def learn(
     out: str | Path,
     plan: Plan | None = None,
     *,
-    test: str | Path | None = None,
+    test: str | Path | None = None,  # other pictures to test on, so that none is held back
     nested: bool = False,
     force: bool = False,
     say: Say = lambda line: None,
-    show: Callable[[Report], None] = lambda report: None,
+    show: Callable[[Report], None] = lambda report: None,  # called once all numbers are known
     progress: bool = False,
 ) -> Report:
-    """Learn from a folder with a sub-folder for each class, by the plan's method, and save it.
-
-    Of each class, ``shots`` pictures are drawn to learn from and all others are for the test. A
-    class with too few gives one to the test and the rest to learning; a single picture is learnt
-    from. With ``test``, another folder with the same classes, nothing is held back.
-
-    Training can be killed: called again with the same pictures and plan, it goes on.
-
-    Args:
-        clip: The model.
-        folder: The pictures.
-        out: The folder for the prompt and ``confusion.png``; not among the pictures.
-        plan: How to learn.
-        test: The pictures to test on, instead of those that are left over.
-        nested: Sub-folders are classes even where they look like parts of a data set.
-        force: Replace a prompt that is there.
-        say: Is told what happens, a line each.
-        show: Is given the report as soon as it has all numbers. What can fail afterwards takes
-            them from nobody. The figure is drawn last, and if it cannot be, that is a note.
-        progress: Show bars on stderr.
-
-    Raises:
-        ValueError: Folders, names or plan that do not fit, or a method that the model cannot carry;
-            nothing has been written then.
-        FloatingPointError: Training diverged.
-        OSError: The system refuses to write. Whether it does is tried before anything is read.
-
-    Example:
-        >>> import clipnotes, tempfile
-        >>> from clipnotes.data import load_emoji
-        >>> top = Path(tempfile.mkdtemp())
-        >>> for i, row in enumerate(load_emoji(style=["noto", "twemoji"], category="food-fruit")):
-        ...     file = top / "in" / row["name"] / f"{i}.png"
-        ...     file.parent.mkdir(parents=True, exist_ok=True)
-        ...     row["image"].save(file)
-        >>> report = learn(clipnotes.load(), top / "in", top / "out", Plan(shots=1, epochs=2))
-        >>> list(report.accuracies)
-        ['zero-shot', 'nearest mean', 'linear probe', 'learned']
-    """
+    """Learn from a folder with a sub-folder for each class, by the plan's method, and save it."""
     plan = plan or Plan()
     out = check_folder(out, force)
     if (out / PICTURE).exists() and not force:
@@ -187,12 +139,12 @@ def learn(
             try:
                 save(force=force)
                 saved = True
-            except OSError as error:  # the numbers of all seeds come first
+            except OSError as error:  # the other seeds still run, so no number is lost
                 say(f"not saved, and tried again at the end: {error}")
                 saved = False
     show(report)
     if not saved:
-        save(force=True)  # what may be there is our own
+        save(force=True)  # a prompt that is there can only be our own
     report.notes += draw_confusion(out / PICTURE, confusion, opened.names)
     for checkpoint in out.glob(".training-*.safetensors"):
         checkpoint.unlink(missing_ok=True)
@@ -200,7 +152,7 @@ def learn(
 
 
 def _checkpoint(out: Path, plan: Plan, lesson: Lesson) -> Path:
-    """A file for this training and no other, which goes on from there if it was killed."""
+    """Name a file for this training and no other, which goes on from there if it was killed."""
     clip, names = lesson.zero_shot.clip, lesson.zero_shot.classnames
     labels = lesson.train.labels.tolist()
     key = text_tower_digest(clip.model), vars(plan), lesson.seed, names, labels
@@ -221,40 +173,7 @@ def compare(
     say: Say = lambda line: None,
     progress: bool = False,
 ) -> Comparison:
-    """Let several methods learn from the same pictures, and test them on the same others.
-
-    The pictures are drawn as by ``learn``, anew for each seed. Nothing is saved. A method whose
-    training diverges is left out of the table, with a note.
-
-    Args:
-        clip: The model.
-        folder: Has a sub-folder of pictures for each class.
-        methods: Keys of ``clipnotes.prompts.methods.PUBLISHED``. None: all of them.
-        shots: Pictures a class to learn from.
-        seeds: Each draws other pictures and starts elsewhere.
-        template: The hand-written sentence. None: one that suits the model.
-        epochs: The same for all methods. None: for each as published.
-        test: The pictures to test on, instead of those that are left over.
-        nested: Sub-folders are classes even where they look like parts of a data set.
-        say: Is told what happens, a line each.
-        progress: Show bars on stderr.
-
-    Raises:
-        ValueError: Folders, names, methods or numbers that do not fit, or a method that the model
-            cannot carry. Nothing has run then.
-
-    Example:
-        >>> import clipnotes, tempfile
-        >>> from clipnotes.data import load_emoji
-        >>> top = Path(tempfile.mkdtemp())
-        >>> for i, row in enumerate(load_emoji(style=["noto", "twemoji"], category="food-fruit")):
-        ...     file = top / row["name"] / f"{i}.png"
-        ...     file.parent.mkdir(parents=True, exist_ok=True)
-        ...     row["image"].save(file)
-        >>> table = compare(clipnotes.load(), top, ["coop"], shots=1, seeds=[0], epochs=2)
-        >>> {name: row.n_parameters for name, row in table.rows.items()}
-        {'zero-shot': 0, 'nearest mean': 2560, 'linear probe': 2580, 'coop': 2048}
-    """
+    """Let several methods learn from the same pictures, and test them on the same others."""
     chosen = list(PUBLISHED) if methods is None else list(methods)
     if not chosen:
         raise ValueError(f"no method was given; choose from {', '.join(PUBLISHED)}")
@@ -279,7 +198,7 @@ def compare(
             _add(table, name, *result)
         for name, plan in plans.items():
             if lesson.seed != seeds[0] and name not in table.rows:
-                continue  # it has diverged
+                continue  # it has diverged with an earlier seed
             try:
                 trained, scores = lesson.teach(plan, progress=progress)
             except FloatingPointError as error:
@@ -294,4 +213,6 @@ def compare(
 
 def _add(table: Comparison, name: str, trained: Trained, scores: Scores) -> None:
     row = table.rows.setdefault(name, Row(recipe=trained.recipe))
-    row.add(scores.accuracy, trained.seconds, trained.learner.n_parameters)
+    row.accuracies.append(scores.accuracy)
+    row.seconds.append(trained.seconds)
+    row.n_parameters = trained.learner.n_parameters

@@ -17,37 +17,17 @@ from clipnotes.prompts.saved.card import EMBEDDED, model_name
 
 @dataclass(frozen=True)
 class Plan:
-    """How to learn: what ``clipnotes learn`` is told.
-
-    Attributes:
-        method: A key of ``clipnotes.prompts.methods.PUBLISHED``.
-        shots: Images a class to learn from.
-        seeds: Each draws other images and starts elsewhere; what the first one learns is saved.
-        template: The hand-written sentence: of zero-shot, and of methods that have one. None: one
-            that suits the model.
-        n_ctx, init, position, per_class: As in the method's class, if it has them. None: as
-            published. With ``n_ctx`` alone, the vectors start at random.
-        epochs, lr: None: as published.
-
-    Raises:
-        ValueError: No such method, an option that it does not have, no seed, less than one shot or
-            epoch, or no learning rate.
-
-    Example:
-        >>> Plan("vpt", position="front")
-        Traceback (most recent call last):
-        ValueError: the method vpt has no position; of these options it takes n_ctx
-    """
+    """How to learn: what ``clipnotes learn`` is told."""
 
     method: str = "coop"
     shots: int = 16
-    seeds: Sequence[int] = (0,)
-    template: str | None = None
-    n_ctx: int | None = None
+    seeds: Sequence[int] = (0,)  # each draws other images; what the first one learns is saved
+    template: str | None = None  # None: one that suits the model
+    n_ctx: int | None = None  # given alone, the vectors start at random
     init: str | None = None
     position: Position = "end"
     per_class: bool = False
-    epochs: int | None = None
+    epochs: int | None = None  # None: as published
     lr: float | None = None
 
     def __post_init__(self) -> None:
@@ -72,7 +52,7 @@ class Plan:
         return PUBLISHED[self.method]
 
     def options(self) -> dict[str, Any]:
-        """Those options of a class that are not as they are anyway."""
+        """Those options of the method's class that differ from the defaults."""
         options = ("n_ctx", "init", "position", "per_class")
         defaults = type(self).__dataclass_fields__
         values = {name: getattr(self, name) for name in options}
@@ -85,11 +65,7 @@ class Plan:
         return Settings(sentence(clip, self.template), seed, self.options(), recipe)
 
     def make(self, clip: Clip, names: Sequence[str], seed: int) -> Learner:
-        """Make an untrained learner of the method, or say why the model cannot carry it.
-
-        Raises:
-            ValueError: As ``Published.make``.
-        """
+        """Make an untrained learner of the method, or say why the model cannot carry it."""
         return self.published.make(clip, names, self.settings(clip, seed))
 
     def doubts(self, clip: Clip) -> list[str]:
@@ -98,28 +74,14 @@ class Plan:
 
 
 def sentence(clip: Clip, template: str | None) -> str:
-    """Give the template, or if there is none, one that suits the model.
-
-    Example:
-        >>> import clipnotes
-        >>> sentence(clipnotes.load(), None)
-        'an emoji of a {}'
-    """
+    """Give the template, or if there is none, one that suits the model."""
     if template is not None:
         return template
     return "an emoji of a {}" if model_name(clip) == EMBEDDED else "a photo of a {}"
 
 
 def describe(recipe: Mapping[str, Any]) -> str:
-    """Say in one line how something was learned.
-
-    Args:
-        recipe: As on the card of a saved prompt.
-
-    Example:
-        >>> describe({"method": "kgcoop", "epochs": 100, "init": "a photo of a"})
-        "KgCoOp (arXiv 2303.13283): epochs 100, init 'a photo of a'"
-    """
+    """Say in one line how something was learned, from the recipe on its card."""
     published = PUBLISHED[recipe["method"]]
     values = ", ".join(f"{name} {value!r}" for name, value in recipe.items() if name != "method")
     return f"{published.title} (arXiv {published.paper}): {values}"

@@ -44,7 +44,7 @@ def load_prompt(
         A learner of the class that wrote it.
 
     Raises:
-        ValueError: As the ``load`` of that class, or nobody here knows the method.
+        ValueError: As the ``load`` of that class, or the method is not known here.
 
     Example:
         >>> import clipnotes, tempfile

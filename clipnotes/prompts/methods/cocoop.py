@@ -37,7 +37,7 @@ class CoCoOp(Learner):
         init: A text to start from, or None for vectors from N(0, 0.02).
         position: Where the name stands: ``"end"``, ``"middle"`` or ``"front"``.
         template: The words around a name, with one ``{}``.
-        seed: Of the network, and of a random start.
+        seed: Decides the network and a random start.
         fast: Encode the prompts without computing anything twice or in vain. Else by the model's
             own tower, one picture at a time, slowly.
         memory: Bytes that the prompts of the pictures computed at once may take; 1 GiB unless
@@ -85,7 +85,7 @@ class CoCoOp(Learner):
         self.layout = shared.layout
         width, wide = self.ctx.shape[1], text_projection(clip.model).out_features
         with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which seeds graphics processors too, and nobody puts them back.
+            # torch.manual_seed would also seed the GPUs, which fork_rng does not restore here.
             torch.default_generator.manual_seed(seed)
             self.meta_net = nn.Sequential(
                 nn.Linear(wide, max(1, wide // SHRINK), device="cpu"),
@@ -106,7 +106,7 @@ class CoCoOp(Learner):
         options: Mapping[str, Any],
         tensors: Mapping[str, Tensor],
     ) -> "CoCoOp":
-        """Make one whose context is not yet any words."""
+        """Make a learner for ``tensors`` to be put in, whose context starts at random."""
         return cls(clip, classnames, init=None, **options)
 
     @classmethod
@@ -174,12 +174,13 @@ class CoCoOp(Learner):
         # The class features of all pictures may be more than the memory, the logits are not.
         each = len(self.classnames) * image_features.shape[1] * self.ctx.element_size()
         parts = image_features.split(max(1, check_memory(self.memory) // each))
-        return torch.cat([self._logits(part) for part in parts])
-
-    def _logits(self, image_features: Tensor) -> Tensor:
-        features = self(image_features)  # (n_images, n_classes, P)
-        scale = self.clip.model.logit_scale.detach().exp().to(features)
-        return scale * torch.einsum("np,ncp->nc", image_features.to(features), features)
+        scale = self.clip.model.logit_scale.detach().exp()
+        logits = []
+        for part in parts:
+            features = self(part)  # (n, n_classes, P)
+            cosines = torch.einsum("np,ncp->nc", part.to(features), features)
+            logits.append(scale.to(features) * cosines)
+        return torch.cat(logits)
 
 
 COCOOP = Published(

@@ -34,9 +34,9 @@ class PromptLearner(Learner):
         position: Where the name stands: ``"end"``, ``"middle"`` or ``"front"``, see ``Layout``.
         per_class: Learn a context for each class instead of one for all.
         template: The words around a name, with one ``{}``.
-        seed: Of a random start.
-        fast: Encode the prompts without computing anything twice or in vain, see ``encode``. Else
-            by the model's own tower, slowly.
+        seed: Decides a random start.
+        fast: Encode the prompts without computing anything twice or in vain, see ``encode``. If
+            not, the model's own tower encodes them, slowly.
         memory: Bytes that the fast way may take, see ``encode``.
 
     Attributes:
@@ -173,7 +173,7 @@ class PromptLearner(Learner):
             path: For instance ``prompt_learner/model.pth.tar-50``.
             clip: The CLIP that it was learned with.
             classnames: The classes; for a shared context, any.
-            position: As it was learned.
+            position: Where the name stood when it was learned.
 
         Raises:
             ValueError: No such file, one that holds more than tensors, no context, or more than

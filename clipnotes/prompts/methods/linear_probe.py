@@ -89,7 +89,7 @@ def _regress(x: Any, y: Any, C: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
-        # With one shot it takes the labels for measurements.
+        # With one shot, scikit-learn takes the labels for measurements and warns.
         warnings.filterwarnings("ignore", message="The number of unique classes is greater")
         return LogisticRegression(C=C, max_iter=10_000).fit(x, y)
 

@@ -41,7 +41,7 @@ class MaPLe(VisualLearner):
             towers has fewer.
         init: A text to start from. None: vectors from N(0, 0.02), as in all layers but the first.
         template: The words behind the vectors, with one ``{}`` for the name.
-        seed: Of all that starts at random.
+        seed: Decides everything that starts at random.
 
     Attributes:
         ctx: A parameter, (depth, n_ctx, D) with the text tower's width: a row a layer.
@@ -92,13 +92,13 @@ class MaPLe(VisualLearner):
         check_depth(eye, depth, "the vision")
         if n_ctx is None and init is None:
             n_ctx = N_CTX
-        # What a prompt is in front of the first layer, a PromptLearner knows.
+        # In front of the first layer, the prompts are those of a PromptLearner.
         first = PromptLearner(clip, self.classnames, n_ctx, init, template=template, seed=seed)
         self.layout = first.layout
         self.n_ctx, width = first.ctx.shape
         deeper = random_ctx(depth, self.n_ctx, width, seed=seed).to(first.ctx)[1:]
         self.ctx = nn.Parameter(torch.cat([first.ctx.detach()[None], deeper]))
-        # As nn.Linear starts.
+        # The maps start as nn.Linear does.
         maps = uniform(depth, eye.embeddings.embed_dim, width + 1, limit=width**-0.5, seed=seed)
         maps = maps.to(first.ctx)
         self.weight = nn.Parameter(maps[..., :width].contiguous())

@@ -20,7 +20,7 @@ class Settings:
 
     Attributes:
         template: The hand-written sentence, for methods that have one.
-        seed: Of a random start, and of the order of images.
+        seed: Decides a random start and the order of images.
         options: Arguments of the class, in place of the published ones.
         recipe: Arguments of ``fit``, in place of the published ones.
     """
@@ -38,9 +38,9 @@ class Trained:
     Attributes:
         learner: What was trained.
         recipe: What it was trained with, for the card; ``method`` is the first.
-        shots: Images of the class that has the fewest.
-        seconds: Of the training alone. Images were encoded or prepared before, unless their pixels
-            are too many to be kept.
+        shots: How many images the class with the fewest has.
+        seconds: How long the training alone took. Images were encoded or prepared before, unless
+            their pixels are too many to be kept.
     """
 
     learner: Any

@@ -124,7 +124,7 @@ class TipAdapter(Learner):
 
     @classmethod
     def is_bound(cls, options: Mapping[str, Any]) -> bool:
-        """Tell that the cache holds pictures of its own classes."""
+        """Return True, since the cache holds pictures of its own classes."""
         return True
 
     @classmethod
@@ -135,8 +135,8 @@ class TipAdapter(Learner):
         options: Mapping[str, Any],
         tensors: Mapping[str, Tensor],
     ) -> TipAdapter:
-        """Make one with a cache of the same size, of nothing yet."""
-        # A damaged file may have none; then the shapes differ, which says so.
+        """Make a learner for ``tensors`` to be put in, with a cache of their size."""
+        # A damaged file may have no labels; then the shapes differ, which is found afterwards.
         labels = tensors.get("labels", torch.arange(len(classnames)))
         nothing = torch.zeros(len(labels), clip.model.config.projection_dim)
         nothing[:, 0] = 1  # of unit length
@@ -148,10 +148,10 @@ class TipChoice:
     """What :func:`fit_tip` chose on the pictures that it held out.
 
     Attributes:
-        epoch: How many it trained; 0 is the cache as it was.
+        epoch: How many epochs it trained; 0 is the cache as it was.
         alpha, beta: As in ``TipAdapter``.
-        accuracy: Of the pictures held out, with this choice; NaN without any.
-        n_held_out: How many these were.
+        accuracy: The accuracy on the pictures held out, with this choice; NaN without any.
+        n_held_out: How many pictures were held out.
     """
 
     epoch: int
@@ -194,7 +194,7 @@ def fit_tip(
         epochs: At most so many; 0 trains nothing and chooses alpha and beta only.
         lr: The highest learning rate.
         batch_size: Pictures a step.
-        seed: Of the order of pictures and of the choice which are held out.
+        seed: Decides the order of the pictures and which ones are held out.
 
     Returns:
         The adapter, and what was chosen for it.

@@ -24,11 +24,7 @@ from clipnotes.prompts.methods.zero_shot import ZeroShot
 
 
 class VisualLearner(Learner):
-    """What learners with prompts in the vision tower have in common: they encode pictures.
-
-    They do it in every step, since what they learn changes the features. ``fit`` and ``evaluate``
-    take PIL pictures, or the pixels that ``inputs`` makes of them, and no features.
-    """
+    """A learner with prompts in the vision tower, so it encodes the images anew in every step."""
 
     uses_vision = True
 
@@ -99,7 +95,7 @@ class VPT(VisualLearner):
         depth: Layers with tokens of their own, from the first on. 1 is VPT-Shallow; None, all
             layers, is VPT-Deep.
         templates: A sentence with one ``{}``, or several, whose mean is taken, as for ``ZeroShot``.
-        seed: Of the random start, which is uniform as in the paper's program.
+        seed: Decides the random start, which is uniform as in the paper's program.
 
     Attributes:
         ctx: The parameter, (depth, n_ctx, D), float32 whatever the model's dtype.
@@ -144,7 +140,7 @@ class VPT(VisualLearner):
         check_n_ctx(n_ctx)
         depth = len(tower.encoder.layers) if depth is None else depth
         check_depth(tower, depth, "the vision")
-        # No parameter and no buffer: what is fixed is not saved.
+        # They are neither a parameter nor a buffer, since what is fixed is not saved.
         self.class_features = ZeroShot(clip, self.classnames, templates).class_features
         patches = tower.embeddings.patch_embedding.weight  # (D, 3, patch_size, patch_size)
         limit = math.sqrt(6 / (patches[0].numel() + len(patches)))

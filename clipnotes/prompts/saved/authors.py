@@ -29,33 +29,7 @@ NETWORK = {
 
 
 def read_coop(path: str | os.PathLike[str], clip: Clip, classnames: Sequence[str]) -> Tensor:
-    """Read context vectors out of a CoOp checkpoint (``model.pth.tar-50``).
-
-    Such a file is a pickle. It is read with ``weights_only``, which builds tensors and plain
-    containers and refuses everything else. CoOp's program also leaves its schedule and, inside of
-    it, its optimizer there; empty stand-ins are put in their place.
-
-    Args:
-        path: The file.
-        clip: The CLIP that it was learned with.
-        classnames: The classes.
-
-    Returns:
-        (n_ctx, D) or (n_classes, n_ctx, D), float32 on the CPU.
-
-    Raises:
-        ValueError: No such file, one that holds other objects, one without a context or with more
-            than CoOp learns; the context is for another CLIP, for another number of classes, or for
-            the classes in another order.
-
-    Example:
-        >>> import clipnotes, tempfile
-        >>> path = tempfile.mkdtemp() + "/model.pth.tar-50"
-        >>> torch.save({"state_dict": {"ctx": torch.zeros(16, 128).half()}, "epoch": 50}, path)
-        >>> ctx = read_coop(path, clipnotes.load(), ["rose", "tulip"])
-        >>> ctx.shape, ctx.dtype
-        (torch.Size([16, 128]), torch.float32)
-    """
+    """Read the context of a CoOp checkpoint, (n_ctx, D) or (n_classes, n_ctx, D), in float32."""
     state = _read(path, clip)
     _check_keys(path, state, COOP)
     ctx: Tensor = state["ctx"]
@@ -65,29 +39,7 @@ def read_coop(path: str | os.PathLike[str], clip: Clip, classnames: Sequence[str
 
 
 def read_cocoop(path: str | os.PathLike[str], clip: Clip) -> dict[str, Tensor]:
-    """Read the context and the network out of a CoCoOp checkpoint, as ``read_coop`` does.
-
-    Args:
-        path: The file.
-        clip: The CLIP that it was learned with.
-
-    Returns:
-        What ``CoCoOp.load_state_dict`` takes, float32 on the CPU.
-
-    Raises:
-        ValueError: As ``read_coop``; no network, or one of another shape.
-
-    Example:
-        >>> import clipnotes, tempfile
-        >>> path = tempfile.mkdtemp() + "/model.pth.tar-10"
-        >>> state = {"ctx": torch.zeros(4, 128)}
-        >>> for name, rows, columns in (("linear1", 8, 128), ("linear2", 128, 8)):
-        ...     state[f"meta_net.{name}.weight"] = torch.zeros(rows, columns)
-        ...     state[f"meta_net.{name}.bias"] = torch.zeros(rows)
-        >>> torch.save({"state_dict": state}, path)
-        >>> list(read_cocoop(path, clipnotes.load()))
-        ['ctx', 'meta_net.0.weight', 'meta_net.0.bias', 'meta_net.2.weight', 'meta_net.2.bias']
-    """
+    """Read what ``CoCoOp.load_state_dict`` takes out of a CoCoOp checkpoint."""
     state = _read(path, clip)
     _check_keys(path, state, COOP | set(NETWORK))
     whole = all(isinstance(state.get(name), Tensor) for name in NETWORK)
@@ -132,7 +84,7 @@ def _read(path: str | os.PathLike[str], clip: Clip) -> dict[str, Any]:
             f"the vectors in {path} have {ctx.shape[-1]} numbers, and this model's tokens "
             f"{table.shape[1]}; load the CLIP that they were learned with"
         )
-    prefix = state.get("token_prefix")  # (n_classes, 1, D): the start token's vector, each time
+    prefix = state.get("token_prefix")  # (n_classes, 1, D): the start token's vector, repeated
     if isinstance(prefix, Tensor) and prefix.shape[1:] == (1, table.shape[1]) and len(prefix):
         mine = table[clip.tokenizer.bos_token_id].detach().float().cpu()
         if not _alike(prefix[0, 0].float(), mine):
@@ -189,7 +141,7 @@ def _check_classes(
             f"{path} has a context for each of {len(ctx)} classes, and {len(classnames)} names "
             "were given; give its classes, in its order"
         )
-    if suffix is None:  # nothing says which class is which
+    if suffix is None:  # the file does not say which class is which
         return
     embeddings: Any = text_tower(clip.model).embeddings
     table = embeddings.token_embedding.weight.detach().float().cpu()
@@ -206,7 +158,7 @@ def _check_classes(
         theirs = suffix[i, : len(mine)].float()
         if len(theirs) == len(mine) and _alike(theirs, mine):
             continue
-        # What stands there? The nearest tokens, up to the end.
+        # The nearest tokens, up to the end, tell whose context it is.
         nearest = torch.cdist(suffix[i].float(), table).argmin(dim=1).tolist()
         upto = nearest.index(end) if end in nearest else len(nearest)
         their_name = clip.tokenizer.decode(nearest[:upto]).strip().removesuffix(".").strip()
@@ -223,7 +175,7 @@ def _alike(theirs: Tensor, mine: Tensor) -> bool:
 
 
 def _stand_ins() -> list[Any]:
-    """What ``weights_only`` shall build where CoOp's file names a class of torch or Python."""
+    """Give ``weights_only`` empty classes for the schedule and the optimizer in CoOp's files."""
 
     def plain_dict(*_: Any) -> dict[Any, Any]:
         return {}

@@ -42,17 +42,7 @@ LATER: dict[str, Any] = {"recipe": {}, "settings": {}, "tables": {}, "probe": {}
 
 
 def model_name(clip: Clip) -> str:
-    """What ``clipnotes.load`` opens this model with, from wherever it is called.
-
-    Returns:
-        "Emoji-CLIP" for the embedded one, an absolute path for a directory, else the hub id; empty
-        for a model that was not loaded from anywhere.
-
-    Example:
-        >>> import clipnotes
-        >>> model_name(clipnotes.load())
-        'Emoji-CLIP'
-    """
+    """Name what ``clipnotes.load`` opens this model with, from wherever it is called."""
     name = str(clip.model.config.name_or_path or "")
     if name and Path(name).is_dir():
         path = Path(name).resolve()
@@ -66,40 +56,13 @@ def make_card(
     method: str,
     options: Mapping[str, Any],
     classnames: Sequence[str],
-    vision: bool = False,
+    vision: bool = False,  # whether it also needs this very vision tower
     shots: int | None = None,
     seed: int | None = None,
     scores: Mapping[str, float] | None = None,
     recipe: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Say everything that using what was learned depends on, and how it came about.
-
-    Args:
-        clip: The model that it was learned with.
-        method: By what; a key of ``methods.METHODS``.
-        options: What that method's class needs to be made again, as JSON can hold it.
-        classnames: The classes.
-        vision: It also needs this very vision tower.
-        shots: Pictures a class that it was learned from.
-        seed: Of the training.
-        scores: Name -> number, for instance accuracies.
-        recipe: Name -> text or number: how it was trained, for readers.
-
-    Returns:
-        What JSON can hold.
-
-    Raises:
-        TypeError: Shots or seed is no whole number, a score is no number, or something in the
-            recipe is neither a text nor a number.
-        ValueError: A score is not finite.
-
-    Example:
-        >>> import clipnotes
-        >>> prompt = {"method": "coop", "options": {"n_ctx": 4}, "classnames": ["rose", "tulip"]}
-        >>> card = make_card(clipnotes.load(), **prompt, scores={"test": 0.5})
-        >>> card["options"], card["vision_tower"], card["scores"]
-        ({'n_ctx': 4}, None, {'test': 0.5})
-    """
+    """Say everything that using what was learned depends on, and how it came about."""
     for what, value in (("shots", shots), ("seed", seed)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise TypeError(f"{what} is {value!r}; give a whole number, or None")
@@ -143,23 +106,7 @@ def _number(name: str, score: Any) -> float:
 
 
 def check_card(file: Path, card: Any) -> dict[str, Any]:
-    """Raise unless a card is whole.
-
-    Args:
-        file: Where it comes from, for the message.
-        card: What was read.
-
-    Returns:
-        The card, with every field that cards have now.
-
-    Raises:
-        ValueError: Something is missing or of another kind, or the format is not known.
-
-    Example:
-        >>> check_card(Path("prompt.safetensors"), {"format": 9})
-        Traceback (most recent call last):
-        ValueError: prompt.safetensors has the format 9, and this clipnotes reads 2; open it with...
-    """
+    """Raise unless a card is whole; return it with every field that cards have now."""
     if not isinstance(card, dict) or not isinstance(card.get("format"), int):
         raise damaged(file, "its card says no format")
     if card["format"] != FORMAT:
@@ -183,12 +130,7 @@ def check_card(file: Path, card: Any) -> dict[str, Any]:
 
 
 def damaged(file: Path, what: str) -> ValueError:
-    """Make the error for a file that does not hold what it must.
-
-    Example:
-        >>> damaged(Path("prompt.safetensors"), "its card says no format")
-        ValueError('prompt.safetensors is damaged: its card says no format; save it again')
-    """
+    """Make the error for a file that does not hold what it must."""
     return ValueError(f"{file} is damaged: {what}; save it again")
 
 

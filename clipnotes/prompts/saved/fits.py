@@ -21,26 +21,7 @@ OTHER_WEIGHTS = 1e-4
 
 
 def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
-    """Raise unless a prompt was learned with a model that computes what this one does.
-
-    Weights, settings and tokenizer must be those on the card, as far as the prompt depends on them,
-    and the probe's features equal. Other weights in the layers with the same features, as a merged
-    adapter gives, are taken with a warning.
-
-    Args:
-        clip: The model.
-        card: Of the prompt.
-
-    Raises:
-        TypeError: The model has no such tower, or no projection of it.
-        ValueError: Its token vectors have another width, or it computes something else.
-
-    Example:
-        >>> import clipnotes
-        >>> from clipnotes.prompts.saved.card import make_card
-        >>> clip = clipnotes.load()
-        >>> check_fits(clip, make_card(clip, method="coop", options={}, classnames=["rose"]))
-    """
+    """Raise unless a prompt was learned with a model that computes what this one does."""
     width = token_table(text_tower(clip.model)).embedding_dim
     mine, theirs = _name(model_name(clip)), _name(card["model"])
     if card["width"] != width:

@@ -36,67 +36,27 @@ SENTENCES = ("a photo of a cat.", "A Photo, 12 of 2024: the naïve café's x (bi
 
 
 def text_tower_digest(model: nn.Module) -> str:
-    """SHA-256 of the text tower's weights and its projection, by name and value.
-
-    The same weights give the same digest in every version of transformers, on every device, in
-    every dtype that holds the values, and compiled: names count from the tower on, values count as
-    float32.
-
-    Args:
-        model: ``CLIPModel`` or ``CLIPTextModelWithProjection``.
-
-    Raises:
-        TypeError: The model has no text tower, or no text projection.
-        ValueError: A weight cannot be read.
-
-    Example:
-        >>> import clipnotes
-        >>> text_tower_digest(clipnotes.load().model)[:8]
-        'e1cc1e9f'
-    """
+    """SHA-256 of the text tower's weights and its projection, by name and value."""
     weights: dict[str, Tensor] = dict(text_tower(model).named_parameters())
     weights["text_projection.weight"] = text_projection(model).weight
     return _digest(weights)
 
 
 def vision_tower_digest(model: nn.Module) -> str:
-    """SHA-256 of the vision tower's weights and its projection, as ``text_tower_digest``.
-
-    Args:
-        model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
-
-    Raises:
-        TypeError: The model has no vision tower, or no visual projection.
-        ValueError: A weight cannot be read.
-
-    Example:
-        >>> import clipnotes
-        >>> len(vision_tower_digest(clipnotes.load().model))
-        64
-    """
+    """SHA-256 of the vision tower's weights and its projection, by name and value."""
     weights: dict[str, Tensor] = dict(vision_tower(model).named_parameters())
     weights["visual_projection.weight"] = visual_projection(model).weight
     return _digest(weights)
 
 
 def tables_digest(tower: Any) -> str:
-    """SHA-256 of what is in front of a tower's layers: a probe sees few of the tokens and places.
-
-    Args:
-        tower: As ``compat.text_tower`` or ``compat.vision_tower`` finds it.
-
-    Raises:
-        ValueError: A weight cannot be read.
-
-    Example:
-        >>> import clipnotes
-        >>> len(tables_digest(clipnotes.load().model.text_model))
-        64
-    """
+    """SHA-256 of what is in front of a tower's layers, of which a probe sees little."""
     return _digest(dict(tower.embeddings.named_parameters()))
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:
+    # Equal in every version of transformers, on every device, in every dtype that holds the values,
+    # and compiled: names count from the tower on, values count as float32.
     total = hashlib.sha256()
     for name, weight in sorted((k.replace("_orig_mod.", ""), v) for k, v in weights.items()):
         total.update(f"{name} {tuple(weight.shape)}\0".encode())
@@ -105,43 +65,18 @@ def _digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def settings(tower: Any) -> dict[str, Any]:
-    """Read from its configuration what a tower's arithmetic depends on, as JSON can hold it.
-
-    Example:
-        >>> import clipnotes
-        >>> settings(clipnotes.load().model.text_model)["hidden_act"]
-        'quick_gelu'
-    """
+    """Read from its configuration what a tower's arithmetic depends on, as JSON can hold it."""
     return {name: getattr(tower.config, name, None) for name in SETTINGS}
 
 
 def tokens_digest(tokenizer: Any, classnames: Sequence[str]) -> str:
-    """SHA-256 of the tokens that a tokenizer makes of these names and of fixed sentences.
-
-    Example:
-        >>> import clipnotes
-        >>> len(tokens_digest(clipnotes.load().tokenizer, ["rose"]))
-        64
-    """
+    """SHA-256 of the tokens that a tokenizer makes of these names and of fixed sentences."""
     ids = token_ids(tokenizer, [*SENTENCES, *classnames])
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
 def probe(model: nn.Module, kind: str) -> list[float]:
-    """Compute some numbers of the features of one fixed row of tokens, or of one fixed image.
-
-    Args:
-        model: ``CLIPModel``, or one of the halves of it that have a projection.
-        kind: "text" or "vision", the tower that computes them.
-
-    Raises:
-        ValueError: They are not finite.
-
-    Example:
-        >>> import clipnotes
-        >>> len(probe(clipnotes.load().model, "text"))
-        32
-    """
+    """Compute some numbers of the features of one fixed text or image, by a tower's kind."""
     with _as_in_use(model, next(tower_of(model, kind).parameters()).device):
         features = _text_features(model) if kind == "text" else _image_features(model)
     if not bool(features.isfinite().all()):
@@ -195,12 +130,7 @@ def _as_in_use(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def distance(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """How far apart two probes are, relative to the second; of two lengths, infinitely.
-
-    Example:
-        >>> round(distance([3.0, 4.1], [3.0, 4.0]), 6)
-        0.02
-    """
+    """How far apart two probes are, relative to the second; of two lengths, infinitely."""
     if len(ours) != len(theirs):
         return float("inf")
     if list(ours) == list(theirs):  # also if all are 0

@@ -25,15 +25,7 @@ KEY = "clipnotes.prompt"
 
 
 def check_folder(folder: str | os.PathLike[str], force: bool) -> Path:
-    """A folder that a prompt may be written to; it need not be there yet.
-
-    Raises:
-        ValueError: It is a file, or a prompt is in it and ``force`` is not set.
-
-    Example:
-        >>> check_folder("nowhere/prompt", force=False).name
-        'prompt'
-    """
+    """Check that a prompt may be written to a folder; it need not be there yet."""
     path = Path(folder).expanduser()
     if os.path.lexists(path) and not path.is_dir():
         raise ValueError(f"{path} is a file; a prompt is a folder, so give another name")
@@ -52,32 +44,12 @@ def write_prompt(
     *,
     force: bool = False,
 ) -> None:
-    """Write what was learned; a kill at any moment leaves the old one or the new one.
-
-    Args:
-        folder: Is made if it is not there.
-        tensors: By name: floating point, stored in float32, or integers, stored as they are.
-        card: From ``make_card``.
-        force: Replace a prompt that is there.
-
-    Raises:
-        ValueError: The folder cannot be used, or a tensor is not finite. Nothing is written.
-        OSError: The system refuses; an old prompt is still there.
-
-    Example:
-        >>> import clipnotes, tempfile
-        >>> from clipnotes.prompts.saved.card import make_card
-        >>> card = make_card(clipnotes.load(), method="coop", options={}, classnames=["rose"])
-        >>> folder = tempfile.mkdtemp()
-        >>> write_prompt(folder, {"ctx": torch.zeros(4, 128)}, card)
-        >>> sorted(os.listdir(folder))
-        ['card.json', 'prompt.safetensors']
-    """
+    """Write what was learned; a kill at any moment leaves the old one or the new one."""
     path = check_folder(folder, force)
     values = {}
     for name, tensor in tensors.items():
         dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-        # A memory of its own for each: safetensors refuses tensors that share it.
+        # Each gets a memory of its own: safetensors refuses tensors that share it.
         values[name] = tensor.detach().to("cpu", dtype).contiguous().clone()
         if not bool(values[name].isfinite().all()):
             raise ValueError(f"{name} is not finite, so nothing is saved; train it again")
@@ -91,23 +63,7 @@ def write_prompt(
 
 
 def read_prompt(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what was learned, without a model. Nothing is unpickled.
-
-    Returns:
-        The tensors by name, float32 or integers, on the CPU; and the card.
-
-    Raises:
-        ValueError: There is no prompt, it is damaged, or its format is another one.
-
-    Example:
-        >>> import clipnotes, tempfile
-        >>> from clipnotes.prompts import PromptLearner
-        >>> folder = tempfile.mkdtemp()
-        >>> PromptLearner(clipnotes.load(), ["rose", "tulip"], n_ctx=4).save(folder, shots=16)
-        >>> tensors, card = read_prompt(folder)
-        >>> tensors["ctx"].shape, card["method"], card["classnames"], card["shots"]
-        (torch.Size([4, 128]), 'coop', ['rose', 'tulip'], 16)
-    """
+    """Read the tensors and the card of what was learned; nothing is unpickled."""
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise ValueError(f"no folder {path}; give one that a learner's save has written")

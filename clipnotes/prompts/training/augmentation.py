@@ -73,27 +73,16 @@ def check_augment(images: Images, augment: Augment | None, views: int | None) ->
 def inputs_for(
     learner: Classifier, images: Images, augment: Augment | None, views: int | None, seed: int
 ) -> Draw:
-    """Make the function that gives the inputs of a training step.
-
-    What a picture becomes is the learner's affair: features, or pixels that it encodes itself.
-    Without ``augment``, pictures are prepared once. With ``augment`` and ``views``, each picture is
-    augmented and prepared ``views`` times now, and every epoch takes one of them. With ``augment``
-    alone, every step augments and prepares its pictures, as the reference does.
-
-    Pictures are read one after the other, and none is held. Of a learner that takes pixels,
-    ``classifier.KEPT`` bytes of them at most are kept; if all would be more, none is, and each step
-    reads and prepares what it needs, which gives the same numbers, slowly.
-
-    What a picture becomes depends on the seed, its row and the epoch (or the view), and on nothing
-    else: not on the order, nor on how many processes share the work.
-    """
+    """Make the function that gives the inputs of a training step."""
+    # Where the inputs of all images are too many to be kept, each step reads and prepares what it
+    # needs, which gives the same numbers, slowly.
     keeps = learner.may_keep(images, views or 1)
     if augment is None and keeps:
         inputs = learner.inputs_of(images)
         return lambda epoch, rows: inputs[list(rows)]
     pictures: Sequence[Image.Image] = images  # type: ignore[assignment]
     if views is None or not keeps:
-        for i in range(len(pictures)):  # what cannot be read is found now, not in mid-training
+        for i in range(len(pictures)):  # a file that cannot be read is found before training
             picture(pictures, i)
     if augment is None:
         return lambda epoch, rows: learner.inputs_of_rows(pictures, rows)
@@ -122,20 +111,12 @@ def inputs_for(
 
 @dataclass(frozen=True, eq=False)
 class Augmented(Sequence[Image.Image]):
-    """Some rows of pictures, each read and augmented when it is asked for.
-
-    Attributes:
-        pictures: All of them.
-        augment: As for :func:`inputs_for`.
-        rows: Which ones.
-        whats: What each is made for; other words, another chance.
-        seed: Of chance.
-    """
+    """Some rows of pictures, each read and augmented when it is asked for."""
 
     pictures: Sequence[Image.Image]
     augment: Augment
     rows: Sequence[int]
-    whats: Sequence[str]
+    whats: Sequence[str]  # what each is made for: an epoch or a view
     seed: int
 
     def __len__(self) -> int:
@@ -143,5 +124,6 @@ class Augmented(Sequence[Image.Image]):
 
     def __getitem__(self, j: Any) -> Any:
         i = self.rows[j]
+        # Neither the order nor the number of processes that share the work changes an image.
         chance = random.Random(f"{self.seed} {self.whats[j]} row {i}")
         return self.augment(picture(self.pictures, i), chance)

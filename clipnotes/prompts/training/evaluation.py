@@ -21,7 +21,7 @@ class Classifier(Protocol):
     those.
     """
 
-    # Properties, since nobody here writes: then a list of names is as good as a Sequence.
+    # They are only read, and as properties they may be of a narrower type: a list of names fits.
     @property
     def clip(self) -> Any:
         """Model and tokenizer, a ``clipnotes.Clip``."""

@@ -44,7 +44,7 @@ class History:
         accuracy: The part of them that got their own class, 0 to 1.
         lr: The learning rate.
         epochs: How many there were.
-        shots: Pictures of the class that has the fewest.
+        shots: How many pictures the class with the fewest has.
         seconds: Time spent training, earlier parts of a resumed run included.
     """
 
@@ -110,7 +110,7 @@ def fit(
         views: With ``augment``: encode that many augmented views of each picture before training
             and use one of them an epoch. None: augment and encode anew in each step, which is slow.
             Of a learner with ``inputs``, pixels are kept instead, which are many: take None there.
-        seed: Of the order of pictures and of the augmentation.
+        seed: Decides the order of the pictures and the augmentation.
         checkpoint: A file that keeps the state of training, written after an epoch, at most every
             two seconds, and after the last. If it is there, the run goes on from it and ends as if
             it had not been stopped, on a CPU up to rounding. It must be of the same run.
@@ -209,10 +209,15 @@ class _Training:
 
     def run(self, progress: bool) -> None:
         """Train the epochs that are missing."""
+        from tqdm import tqdm
+
         done, epochs = len(self.history["loss"]), len(self.rates)
         started, saved = time.monotonic() - self.history["seconds"], -math.inf
         steps = math.ceil(len(self.labels) / self.batch_size)
-        with _bar(epochs * steps, done * steps, progress and self.processes.is_main) as bar:
+        shows = progress and self.processes.is_main
+        with tqdm(
+            total=epochs * steps, initial=done * steps, disable=not shows, unit="step", desc="fit"
+        ) as bar:
             for epoch in range(done, epochs):
                 loss, accuracy = self.epoch(epoch, steps, bar)
                 self.history["loss"].append(loss)
@@ -222,7 +227,7 @@ class _Training:
                 if self.store is not None and self.processes.is_main and due:
                     self.store.save(self.parameters, self.optimizer, self.history)
                     saved = time.monotonic()
-        self.processes.wait()  # nobody leaves before the last checkpoint is written
+        self.processes.wait()  # until the last checkpoint is written
 
     def epoch(self, epoch: int, steps: int, bar: Any) -> tuple[float, float]:
         """Take all steps of an epoch; return the mean loss and the accuracy."""
@@ -240,14 +245,7 @@ class _Training:
         return loss / seen, right / seen
 
     def step(self, inputs: Tensor, labels: Tensor, batch: int, where: str) -> tuple[float, float]:
-        """One step over all processes; inputs and labels are this process's part of the batch.
-
-        Returns:
-            The batch's mean loss, and how many images got their own class.
-
-        Raises:
-            FloatingPointError: Something is not finite. The parameters are as before the step.
-        """
+        """One step: the batch's mean loss and hits, from this process's inputs and labels."""
         part, hits = self.loss(inputs, labels, batch)
         parameters = list(self.parameters.values())
         # Not backward(): a model that is not frozen would collect gradients too.
@@ -285,12 +283,6 @@ class _Training:
         return part, (logits.argmax(dim=-1) == labels).sum()
 
 
-def _bar(total: int, initial: int, wanted: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, initial=initial, disable=not wanted, unit="step", desc="fit")
-
-
 def _digest_images(images: Images) -> str:
     if isinstance(images, Tensor):
         return digest(images)
@@ -305,12 +297,12 @@ def _first_logits(classifier: Classifier, images: Images) -> Tensor:
 
 
 def _name(function: Any) -> str:
-    """What a function is called; what has no name goes by its class, and never by its address."""
+    """Name a function, or what has no name by its class, and never by its address."""
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def _describe(optimizer: torch.optim.Optimizer) -> str:
-    """Its kind and settings but for the learning rate, which the schedule sets."""
+    """Name an optimizer's class and settings, without the learning rate that the schedule sets."""
     settings = sorted(optimizer.defaults.items())
     said = [f"{name}={value}" for name, value in settings if name != "lr" and value]
     return f"{type(optimizer).__name__}({', '.join(said)})"

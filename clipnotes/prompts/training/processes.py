@@ -16,24 +16,13 @@ _LAUNCHED = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_S
 
 
 class Processes:
-    """The processes that train together, of which this is one.
-
-    ``accelerate`` finds the others. Alone, nothing is sent and nothing is copied.
-
-    Args:
-        device: Where the model is. If launched processes have theirs on the CPU, they exchange
-            there too, also on a machine with a GPU.
-
-    Example:
-        >>> alone = Processes(torch.device("cpu"))
-        >>> alone.share([3, 1, 2]), alone.is_main
-        ([3, 1, 2], True)
-    """
+    """The processes that train together, of which this is one."""
 
     def __init__(self, device: torch.device) -> None:
         from accelerate import PartialState
 
-        # accelerate keeps one state a process and would remember the CPU, so alone it is not told.
+        # Launched processes whose model is on the CPU exchange there, also beside a GPU. A single
+        # one does not say so: accelerate keeps one state per process and would remember the CPU.
         launched = any(name in os.environ for name in _LAUNCHED)
         self._state = PartialState(cpu=launched and device.type == "cpu")
         self.count: int = self._state.num_processes
@@ -49,20 +38,13 @@ class Processes:
             return list(tensors)
         from accelerate.utils import reduce
 
-        # The model may be elsewhere than where this process exchanges.
+        # The model may be on another device than the one on which this process exchanges.
         flat = torch.cat([t.detach().flatten().float() for t in tensors]).to(self._state.device)
         parts = reduce(flat, "sum").split([t.numel() for t in tensors])
         return [part.view_as(t).to(t) for part, t in zip(parts, tensors, strict=True)]
 
     def check_same(self, what: Mapping[str, Any]) -> None:
-        """Check that all processes were given the same.
-
-        Args:
-            what: By name, values with a faithful repr.
-
-        Raises:
-            ValueError: They were not. All processes raise it.
-        """
+        """Raise in all processes unless all were given the same values, compared by repr."""
         if self.count == 1:
             return
         from accelerate.utils import gather_object

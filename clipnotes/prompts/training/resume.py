@@ -21,17 +21,7 @@ TOLERANCE = 0.05
 
 
 class Checkpoint:
-    """Where a run keeps its state, and how it knows that a file is its own.
-
-    Args:
-        path: The file; it need not be there yet.
-        identity: What makes a run this run: inputs and recipe, as JSON values or digests.
-        first_logits: What the learner says of the first picture before training: it depends on the
-            model, the prompts and the picture, and need not be equal to the bit.
-
-    Raises:
-        ValueError: ``path`` is a folder, or its folder is not there.
-    """
+    """Where a run keeps its state, and how it knows that a file is its own."""
 
     def __init__(self, path: Any, identity: Mapping[str, Any], first_logits: Tensor) -> None:
         self.path = check_path(path)
@@ -44,11 +34,7 @@ class Checkpoint:
         optimizer: torch.optim.Optimizer,
         progress: Mapping[str, Any],
     ) -> None:
-        """Write everything that the next epoch depends on, atomically.
-
-        Raises:
-            OSError: The system refuses; the old checkpoint is still there.
-        """
+        """Write everything that the next epoch depends on, atomically."""
         tensors = {f"parameter.{name}": value.detach() for name, value in parameters.items()}
         tensors["first_logits"] = self.first_logits
         rest: dict[str, dict[str, Any]] = {}  # an optimizer's state that is no tensor
@@ -59,26 +45,14 @@ class Checkpoint:
                 else:
                     rest.setdefault(str(i), {})[name] = value
         header = {"identity": self.identity, "progress": dict(progress), "optimizer": rest}
-        # One memory for each: safetensors refuses tensors that share it.
+        # Each gets a memory of its own: safetensors refuses tensors that share it.
         tensors = {name: value.cpu().contiguous().clone() for name, value in tensors.items()}
         write_atomically(self.path, save(tensors, metadata={KEY: json.dumps(header)}))
 
     def load(
         self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
     ) -> dict[str, Any] | None:
-        """Put a run back to where the file left it.
-
-        Args:
-            parameters: Are written into.
-            optimizer: Of these parameters; its state is replaced.
-
-        Returns:
-            What ``save`` was given as ``progress``, or None if there is no file.
-
-        Raises:
-            ValueError: The file is damaged, is something else, or belongs to another run. Nothing
-                has been changed then.
-        """
+        """Put a run back to where its file left it; return the progress, or None without a file."""
         if not self.path.exists():
             return None
         try:
@@ -127,16 +101,7 @@ class Checkpoint:
 
 
 def check_path(path: Any) -> Path:
-    """A path that a checkpoint can be written to.
-
-    Raises:
-        ValueError: It is a folder, or its folder is not there.
-
-    Example:
-        >>> import tempfile
-        >>> check_path(tempfile.mkdtemp() + "/run.safetensors").name
-        'run.safetensors'
-    """
+    """Check that a checkpoint can be written to a path."""
     path = Path(path).expanduser()
     if path.is_dir():
         raise ValueError(f"the checkpoint {path} is a folder; give a file in it")
@@ -146,12 +111,7 @@ def check_path(path: Any) -> Path:
 
 
 def digest(*parts: Any) -> str:
-    """A short fingerprint of tensors, bytes and anything with a faithful repr.
-
-    Example:
-        >>> digest(torch.zeros(2)) == digest(torch.zeros(2)) != digest(torch.zeros(3))
-        True
-    """
+    """A short fingerprint of tensors, bytes and anything with a faithful repr."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Tensor):
