@@ -29,7 +29,15 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at Python, at every package that is needed, and at the model: a finding for each."""
+    """Look at Python, at every package that is needed, and at the model.
+
+    Returns:
+        A finding for each; those with a ``problem`` keep something from working.
+
+    Example:
+        >>> [finding for finding in examine() if finding.problem]
+        []
+    """
     try:
         python, packages = needs()
     except PackageNotFoundError:

@@ -100,7 +100,45 @@ def learn(
     show: Callable[[Report], None] = lambda report: None,  # called once all numbers are known
     progress: bool = False,
 ) -> Report:
-    """Learn from a folder with a sub-folder for each class, by the plan's method, and save it."""
+    """Learn from a folder with a sub-folder for each class, by the plan's method, and save it.
+
+    Of each class, ``shots`` pictures are drawn to learn from and all others are for the test. A
+    class with too few gives one to the test and the rest to learning; a single picture is learnt
+    from. With ``test``, another folder with the same classes, nothing is held back.
+
+    Training can be killed: called again with the same pictures and plan, it goes on.
+
+    Args:
+        clip: The model.
+        folder: The pictures.
+        out: The folder for the prompt and ``confusion.png``; not among the pictures.
+        plan: How to learn.
+        test: The pictures to test on, instead of those that are left over.
+        nested: Sub-folders are classes even where they look like parts of a data set.
+        force: Replace a prompt that is there.
+        say: Is told what happens, a line each.
+        show: Is given the report as soon as it has all numbers. What can fail afterwards takes
+            them from nobody. The figure is drawn last, and if it cannot be, that is a note.
+        progress: Show bars on stderr.
+
+    Raises:
+        ValueError: Folders, names or plan that do not fit, or a method that the model cannot carry;
+            nothing has been written then.
+        FloatingPointError: Training diverged.
+        OSError: The system refuses to write. Whether it does is tried before anything is read.
+
+    Example:
+        >>> import clipnotes, tempfile
+        >>> from clipnotes.data import load_emoji
+        >>> top = Path(tempfile.mkdtemp())
+        >>> for i, row in enumerate(load_emoji(style=["noto", "twemoji"], category="food-fruit")):
+        ...     file = top / "in" / row["name"] / f"{i}.png"
+        ...     file.parent.mkdir(parents=True, exist_ok=True)
+        ...     row["image"].save(file)
+        >>> report = learn(clipnotes.load(), top / "in", top / "out", Plan(shots=1, epochs=2))
+        >>> list(report.accuracies)
+        ['zero-shot', 'nearest mean', 'linear probe', 'learned']
+    """
     plan = plan or Plan()
     out = check_folder(out, force)
     if (out / PICTURE).exists() and not force:
@@ -173,7 +211,40 @@ def compare(
     say: Say = lambda line: None,
     progress: bool = False,
 ) -> Comparison:
-    """Let several methods learn from the same pictures, and test them on the same others."""
+    """Let several methods learn from the same pictures, and test them on the same others.
+
+    The pictures are drawn as by ``learn``, anew for each seed. Nothing is saved. A method whose
+    training diverges is left out of the table, with a note.
+
+    Args:
+        clip: The model.
+        folder: Has a sub-folder of pictures for each class.
+        methods: Keys of ``clipnotes.prompts.methods.PUBLISHED``. None: all of them.
+        shots: Pictures a class to learn from.
+        seeds: Each draws other pictures and starts elsewhere.
+        template: The hand-written sentence. None: one that suits the model.
+        epochs: The same for all methods. None: for each as published.
+        test: The pictures to test on, instead of those that are left over.
+        nested: Sub-folders are classes even where they look like parts of a data set.
+        say: Is told what happens, a line each.
+        progress: Show bars on stderr.
+
+    Raises:
+        ValueError: Folders, names, methods or numbers that do not fit, or a method that the model
+            cannot carry. Nothing has run then.
+
+    Example:
+        >>> import clipnotes, tempfile
+        >>> from clipnotes.data import load_emoji
+        >>> top = Path(tempfile.mkdtemp())
+        >>> for i, row in enumerate(load_emoji(style=["noto", "twemoji"], category="food-fruit")):
+        ...     file = top / row["name"] / f"{i}.png"
+        ...     file.parent.mkdir(parents=True, exist_ok=True)
+        ...     row["image"].save(file)
+        >>> table = compare(clipnotes.load(), top, ["coop"], shots=1, seeds=[0], epochs=2)
+        >>> {name: row.n_parameters for name, row in table.rows.items()}
+        {'zero-shot': 0, 'nearest mean': 2560, 'linear probe': 2580, 'coop': 2048}
+    """
     chosen = list(PUBLISHED) if methods is None else list(methods)
     if not chosen:
         raise ValueError(f"no method was given; choose from {', '.join(PUBLISHED)}")
