@@ -93,11 +93,11 @@ def learn(
     out: str | Path,
     plan: Plan | None = None,
     *,
-    test: str | Path | None = None,  # other pictures to test on, so that none is held back
+    test: str | Path | None = None,
     nested: bool = False,
     force: bool = False,
     say: Say = lambda line: None,
-    show: Callable[[Report], None] = lambda report: None,  # called once all numbers are known
+    show: Callable[[Report], None] = lambda report: None,
     progress: bool = False,
 ) -> Report:
     """Learn from a folder with a sub-folder for each class, by the plan's method, and save it.
