@@ -5,6 +5,7 @@ Reading a model's source shows what could be passed. The call chain shows what w
 """
 
 from clipnotes.trace.calls import Call, Trace, Value
+from clipnotes.trace.notes import Notes
 from clipnotes.trace.record import trace
 
-__all__ = ["Call", "Trace", "Value", "trace"]
+__all__ = ["Call", "Notes", "Trace", "Value", "trace"]

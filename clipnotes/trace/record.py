@@ -50,8 +50,7 @@ def trace(model: nn.Module, /, *args: Any, **kwargs: Any) -> Trace:
         >>> trace(text, torch.tensor([[0, 5, 7, 19]])).find("CLIPTextEmbeddings").unset
         ('inputs_embeds',)
     """
-    modules = _modules(model)
-    _check_arguments(model, args, kwargs)
+    modules = check_runs(model, args, kwargs, "trace")
     recorder = _Recorder()
     hooks = []
     try:
@@ -77,8 +76,17 @@ def trace(model: nn.Module, /, *args: Any, **kwargs: Any) -> Trace:
     return result
 
 
-def _modules(model: Any) -> dict[str, nn.Module]:
-    """Collect the modules by path, and refuse a model that cannot be traced."""
+def check_runs(
+    model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], who: str
+) -> dict[str, nn.Module]:
+    """Collect the modules by path; refuse a model that cannot run so, in the name of ``who``."""
+    modules = _modules(model, who)
+    _check_arguments(model, args, kwargs)
+    return modules
+
+
+def _modules(model: Any, who: str) -> dict[str, nn.Module]:
+    """Collect the modules by path, and refuse a model that cannot be watched."""
     if not isinstance(model, nn.Module):
         got, hint = f"a {type(model).__name__}", "Give a torch.nn.Module."
         if isinstance(model, type):
@@ -87,10 +95,10 @@ def _modules(model: Any) -> dict[str, nn.Module]:
             hint = "Give its attribute `model`."
         if isinstance(getattr(model, "__self__", None), nn.Module):
             hint = "Give the module itself: it is called, not one of its methods."
-        raise TypeError(f"trace runs a torch.nn.Module, not {got}. {hint}")
+        raise TypeError(f"{who} runs a torch.nn.Module, not {got}. {hint}")
     modules = dict(model.named_modules())
     for path, module in modules.items():
-        if remedy := how_compiled(module, "Trace"):
+        if remedy := how_compiled(module, who.capitalize()):
             name = f"the module {path!r}" if path else "the model"
             raise ValueError(
                 f"{name} is compiled, and compiled code makes no calls that could be seen. {remedy}"

@@ -1,0 +1,72 @@
+"""Letters for sizes: (2, 65, 128) reads as (B, N, D) to whoever knows what is what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+#: What configurations of transformers call a size, and the letter that this book has for it.
+_OF_CONFIGS = {"hidden_size": "D", "projection_dim": "P", "vocab_size": "V"}
+
+
+def letters_for(
+    names: Mapping[str, int] | None, config: Any, arguments: Mapping[str, Any]
+) -> dict[str, int]:
+    """Choose a letter for each size that is known.
+
+    Args:
+        names: Letter -> size, as the caller wants it; these come first.
+        config: The module's configuration, if it has one.
+        arguments: Name -> value, of the call. The first tensor's first size is the batch, ``B``.
+
+    Returns:
+        Letter -> size. No two letters have the same size: of two, the first one counts.
+
+    Raises:
+        TypeError: A letter that is no text, or a size that is no whole number.
+        ValueError: A size below 1, or one that two letters are given for.
+
+    Example:
+        >>> letters_for({"T": 7}, None, {})
+        {'T': 7}
+    """
+    letters: dict[str, int] = {}
+    for letter, size in (names or {}).items():
+        if not isinstance(letter, str) or not isinstance(size, int) or isinstance(size, bool):
+            raise TypeError(f"names has {letter!r}: {size!r}; give letters and whole numbers")
+        if size < 1 or size in letters.values():
+            raise ValueError(
+                f"names gives {letter!r} the size {size}; sizes are 1 or more, and each has one "
+                "letter"
+            )
+        letters[letter] = size
+
+    def add(letter: str, size: Any) -> None:
+        # A size of 1 is everywhere, and would make of every 1 a letter.
+        if isinstance(size, int) and size > 1 and size not in letters.values():
+            letters.setdefault(letter, size)
+
+    for name, letter in _OF_CONFIGS.items():
+        add(letter, getattr(config, name, None))
+    patch, image = (getattr(config, name, None) for name in ("patch_size", "image_size"))
+    if isinstance(patch, int) and isinstance(image, int):
+        add("N", (image // patch) ** 2 + 1)
+    for value in arguments.values():
+        if isinstance(value, Tensor) and value.dim():
+            add("B", value.shape[0])
+            break
+    return letters
+
+
+def shape_text(shape: list[int] | tuple[int, ...], letters: Mapping[str, int]) -> str:
+    """Write a shape with letters.
+
+    Example:
+        >>> shape_text((2, 65, 128), {"B": 2, "D": 128})
+        '(B, 65, D)'
+    """
+    of_size = {size: letter for letter, size in letters.items()}
+    sizes = [of_size.get(size, str(size)) for size in shape]
+    return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"

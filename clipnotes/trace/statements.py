@@ -1,0 +1,174 @@
+"""The statements of a function: which lines of its file are whose, and what each names."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+_BRANCHES = (ast.If, ast.match_case, *_LOOPS)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+@dataclass
+class Statement:
+    """A statement, or the head of one that has others below it.
+
+    Attributes:
+        node: What Python's parser made of it.
+        first, last: Its lines in the file. Of a statement with a body, those of the head.
+        body: The lines of the body, from the first to the last; ``None`` without one.
+        binds: The names that it gives a value to.
+        reads: The names that it uses.
+    """
+
+    node: ast.stmt
+    first: int
+    last: int
+    body: tuple[int, int] | None = None
+    binds: list[str] = field(default_factory=list)
+    reads: set[str] = field(default_factory=set)
+
+    @property
+    def is_loop(self) -> bool:
+        """Whether the body can run more than once."""
+        return isinstance(self.node, _LOOPS)
+
+    @property
+    def in_one_line(self) -> bool:
+        """Whether its body begins on its own last line, where lines tell nothing of the two."""
+        return self.body is not None and self.body[0] <= self.last
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a text that stands for itself, as a docstring does."""
+        value = getattr(self.node, "value", None)
+        return isinstance(self.node, ast.Expr) and isinstance(value, ast.Constant)
+
+    @property
+    def is_branch(self) -> bool:
+        """Whether it decides if the body runs."""
+        return isinstance(self.node, _BRANCHES)
+
+
+@dataclass
+class Source:
+    """The source of a function.
+
+    Attributes:
+        lines: As in the file, less the indentation of the ``def``.
+        first: The number of the first of them in the file; decorators come before the ``def``.
+        decorators: The expressions behind each ``@``, from the outermost to the innermost.
+        statements: From top to bottom, also those inside of others; nested functions are one each.
+        head: The lines of the ``def``, up to its colon.
+    """
+
+    lines: list[str]
+    first: int
+    decorators: list[str]
+    statements: list[Statement]
+    head: tuple[int, int]
+
+    def at(self, line: int) -> Statement | None:
+        """Find the statement that a line of the file belongs to; of several, the innermost."""
+        within = (s for s in self.statements if s.first <= line <= s.last)
+        return max(within, key=lambda s: s.first, default=None)
+
+
+def source_lines(function: Callable[..., Any]) -> Source:
+    """Read the source of a function and part it into statements.
+
+    Args:
+        function: One that was written in Python, without its decorators.
+
+    Raises:
+        OSError: The source is nowhere to be found.
+
+    Example:
+        >>> source = source_lines(source_lines)
+        >>> [statement.binds for statement in source.statements[1:3]]
+        [['lines', 'first'], ['text']]
+    """
+    lines, first = inspect.getsourcelines(function)
+    text = textwrap.dedent("".join(lines))
+    tree = ast.parse(text)
+    ast.increment_lineno(tree, first - 1)
+    definition = next(
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.name == function.__name__
+    )
+    return Source(
+        lines=text.splitlines(),
+        first=first,
+        decorators=[ast.unparse(one) for one in definition.decorator_list],
+        statements=list(_statements(definition.body)),
+        head=(definition.lineno, _head_end(definition)),
+    )
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[Statement]:
+    """Walk over statements, each before those below it; not into functions of their own."""
+    for node in body:
+        inner = [] if isinstance(node, _FUNCTIONS) else _bodies(node)
+        if not inner:
+            yield _statement(node, node.end_lineno or node.lineno, None)
+            continue
+        lines = inner[0][0].lineno, inner[0][-1].end_lineno or inner[0][-1].lineno
+        yield _statement(node, _head_end(node), lines)
+        for block in inner:
+            yield from _statements(block)
+
+
+def _statement(node: ast.stmt, last: int, body: tuple[int, int] | None) -> Statement:
+    statement = Statement(node, node.lineno, last, body)
+    for one in _head(node):
+        if isinstance(one, ast.Name):
+            if isinstance(one.ctx, ast.Load):
+                statement.reads.add(one.id)
+            elif one.id not in statement.binds and isinstance(one.ctx, ast.Store):
+                statement.binds.append(one.id)
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+        statement.reads.add(node.target.id)
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        statement.binds += [(a.asname or a.name).split(".")[0] for a in node.names]
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        statement.binds.append(node.name)
+    return statement
+
+
+def _head(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk over a statement without the statements below it, and without scopes of their own."""
+    for name, value in ast.iter_fields(node):
+        if name in ("body", "orelse", "finalbody", "handlers", "cases") and isinstance(value, list):
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, (*_FUNCTIONS, *_COMPREHENSIONS)):
+                # What a comprehension binds is its own; what it reads may be the function's.
+                names = (n for n in ast.walk(one) if isinstance(n, ast.Name))
+                yield from (n for n in names if isinstance(n.ctx, ast.Load))
+            elif isinstance(one, ast.AST):
+                yield one
+                yield from _head(one)
+
+
+def _bodies(node: ast.stmt) -> list[list[ast.stmt]]:
+    blocks = [getattr(node, name, []) for name in ("body", "orelse", "finalbody")]
+    parts = [*getattr(node, "handlers", []), *getattr(node, "cases", [])]
+    blocks[1:1] = [part.body for part in parts]
+    return [block for block in blocks if block]
+
+
+def _head_end(node: Any) -> int:
+    """The last line of what stands before the colon."""
+    # The body may begin on the line of the colon, or below comments.
+    ends = [end for one in _head(node) if (end := getattr(one, "end_lineno", None))]
+    first = node.cases[0].pattern if isinstance(node, ast.Match) else node.body[0]
+    start = min([first.lineno, *(one.lineno for one in getattr(first, "decorator_list", []))])
+    return max(node.lineno, min(max(ends, default=node.lineno), max(start - 1, node.lineno)))

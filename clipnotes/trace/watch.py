@@ -1,0 +1,215 @@
+"""Watch one function run, line by line, and write down what each statement made."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import CodeType, FrameType
+from typing import Any
+
+from torch import Tensor
+
+from clipnotes.trace.calls import Value
+from clipnotes.trace.describe import Describer
+from clipnotes.trace.statements import Source, Statement
+
+
+@dataclass
+class Run:
+    """What became of a statement.
+
+    Attributes:
+        times: How often it ran; of a loop, how often its body ran.
+        taken: Of a branch, as ``if``: whether its body ran, the first time.
+        made: Name -> value, as the first run left them.
+        written: Names of tensors that were there before and that it wrote into.
+        shares: Name -> another name, whose memory it shares: one is a view of the other.
+        returned, raised: What it gave back or raised, if it did.
+        finished: Whether its first run has come to its end.
+    """
+
+    times: int = 0
+    taken: bool | None = None
+    made: dict[str, Value] = field(default_factory=dict)
+    written: list[str] = field(default_factory=list)
+    shares: dict[str, str] = field(default_factory=dict)
+    returned: Value | None = None
+    raised: str | None = None
+    finished: bool = False
+
+
+class Watcher:
+    """The record of the first call of a function.
+
+    Attributes:
+        runs: The statement's first line -> what became of it; a line that never ran is not there.
+        arguments: Name -> value, as the call began.
+        calls: How often the function was called while it was watched.
+    """
+
+    def __init__(
+        self, source: Source, code: CodeType, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self.source = source
+        self.code = code
+        self.weights = dict(weights or {})
+        self.runs: dict[int, Run] = {}
+        self.arguments: dict[str, Value] = {}
+        self.calls = 0
+        self.describe = Describer()
+        self._current: Statement | None = None
+        self._before: dict[str, Any] = {}
+        self._versions: dict[str, int] = {}
+        self._raising: BaseException | None = None
+
+    def begin(self, frame: FrameType) -> None:
+        """Write down the arguments."""
+        code = self.code
+        n = code.co_argcount + code.co_kwonlyargcount
+        n += bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)  # *args, **kwargs
+        names = code.co_varnames[:n]
+        values = frame.f_locals
+        self.arguments = {
+            name: self.describe.value(values[name])
+            for i, name in enumerate(names)
+            if name in values and not (i == 0 and name == "self")
+        }
+
+    def line(self, frame: FrameType) -> None:
+        """Finish the statement before, and begin the one that this line belongs to."""
+        statement = self.source.at(frame.f_lineno)
+        before = self._current
+        if statement is None or statement is before:
+            return  # another line of the same statement
+        self._finish(frame, statement)
+        self._enter(statement, before)
+        self._current = statement
+        self._remember(frame)
+
+    def end(self, frame: FrameType, value: Any) -> None:
+        """Finish the last statement: the function returns, yields, or lets an error through."""
+        if self._current is None:
+            return
+        self._finish(frame, None)
+        if self._raising is None:
+            run = self.runs[self._current.first]
+            if run.returned is None:
+                run.returned = self.describe.value(value)
+
+    def error(self, error: BaseException | None) -> None:
+        """Remember an error; whether it is caught shows with the next event."""
+        self._raising = error
+        if self._current is not None and error is not None:
+            run = self.runs[self._current.first]
+            lines = str(error).splitlines() or [""]
+            run.raised = run.raised or f"{type(error).__name__}: {lines[0]}".removesuffix(": ")
+
+    def _enter(self, statement: Statement, before: Statement | None) -> None:
+        self._raising = None
+        run = self.runs.setdefault(statement.first, Run())
+        # A `with` comes back to its head when it is left, and a loop with every round.
+        again = before is not None and _inside(before, statement)
+        if not again and (statement.in_one_line or not statement.is_loop):
+            run.times += 1
+
+    def _remember(self, frame: FrameType) -> None:
+        values = frame.f_locals
+        self._before = dict(values)
+        self._versions = {
+            name: value._version
+            for name, value in values.items()
+            if isinstance(value, Tensor) and not value.is_inference()
+        }
+
+    def _finish(self, frame: FrameType, following: Statement | None) -> None:
+        statement = self._current
+        if statement is None:
+            return
+        run = self.runs[statement.first]
+        inside = following is not None and statement.body is not None
+        inside = inside and statement.body[0] <= following.first <= statement.body[1]  # type: ignore
+        if statement.is_loop and not statement.in_one_line:
+            run.times += inside
+            if not inside:
+                return  # the sequence is at its end, and the name keeps its last value
+        elif statement.is_branch and run.taken is None and not statement.in_one_line:
+            run.taken = bool(inside)
+        if run.finished:
+            return  # the first run is the one that is shown
+        run.finished = True
+        values = frame.f_locals
+        for name in statement.binds:
+            if name in values:
+                run.made[name] = self.describe.value(values[name])
+                self._look_for_views(run, name, values[name])
+        for name, version in self._versions.items():
+            if self._before[name]._version != version and name not in run.made:
+                run.written.append(name)
+
+    def _look_for_views(self, run: Run, name: str, value: Any) -> None:
+        if not isinstance(value, Tensor):
+            return
+        for other, earlier in (*self._before.items(), *self.weights.items()):
+            if isinstance(earlier, Tensor) and _storage(earlier) == _storage(value):
+                if earlier is not value:
+                    run.shares[name] = other
+                return
+
+
+def _inside(statement: Statement, around: Statement) -> bool:
+    return around.body is not None and around.body[0] <= statement.first <= around.body[1]
+
+
+def _storage(tensor: Tensor) -> Any:
+    try:
+        return tensor.untyped_storage()._cdata
+    except (RuntimeError, NotImplementedError):  # sparse and nested ones
+        return id(tensor)
+
+
+@contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Let a watcher see the first call of its function, in this thread.
+
+    Python tells one function in a thread about lines. If somebody has one there, a debugger or
+    coverage, every event is handed on to it, and afterwards it is in its place again.
+    """
+    previous = sys.gettrace()
+    thread = threading.get_ident()
+
+    def called(frame: FrameType, event: Any, argument: Any) -> Any:
+        theirs = previous(frame, event, argument) if previous else None
+        if previous is not None and sys.gettrace() is not called:
+            sys.settrace(called)  # coverage's puts itself back as soon as it is called
+        if frame.f_code is not watcher.code or threading.get_ident() != thread:
+            return theirs
+        watcher.calls += 1
+        if watcher.calls > 1:
+            return theirs
+        watcher.begin(frame)
+        return _local(watcher, theirs)
+
+    sys.settrace(called)
+    try:
+        yield
+    finally:
+        sys.settrace(previous)
+
+
+def _local(watcher: Watcher, theirs: Callable[..., Any] | None) -> Callable[..., Any]:
+    def local(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal theirs
+        if event == "line":
+            watcher.line(frame)
+        elif event == "exception":
+            watcher.error(argument[1] if isinstance(argument[1], BaseException) else argument[0]())
+        elif event == "return":
+            watcher.end(frame, argument)
+        if theirs is not None:
+            theirs = theirs(frame, event, argument)
+        return local
+
+    return local

@@ -1,0 +1,330 @@
+"""Annotated source: what stands beside each line is what it made, and nothing is disturbed."""
+# ruff: noqa: F841
+
+import bdb
+import copy
+import functools
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from torch import nn
+
+import clipnotes
+from clipnotes.trace.notes import annotate
+from tracing import clip_inputs
+
+
+def of(notes, beginning):
+    """The notes of the statement that begins so."""
+    notes = notes.to_dict()
+    (found,) = (
+        statement
+        for statement in notes["statements"]
+        if notes["lines"][statement["first"]].strip().startswith(beginning)
+    )
+    return found
+
+
+def shapes(made):
+    return {name: tuple(value["shape"]) for name, value in made.items()}
+
+
+# On CLIP
+
+
+def test_every_shape_in_the_embeddings_is_one_that_hooks_saw(clip):
+    module = clip.model.vision_model.embeddings
+    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    seen = []
+    hook = module.patch_embedding.register_forward_hook(lambda *call: seen.append(call[2].shape))
+    notes = annotate(module, pixels)
+    hook.remove()
+    made = of(notes, "patch_embeds = self.patch_embedding")["made"]
+    assert shapes(made) == {"patch_embeds": tuple(seen[0])} == {"patch_embeds": (2, 128, 8, 8)}
+    flat = of(notes, "patch_embeds = patch_embeds.flatten")
+    assert shapes(flat["made"]) == {"patch_embeds": (2, 64, 128)}
+    assert flat["shares"] == {"patch_embeds": "patch_embeds"}
+    expanded = of(notes, "class_embeds = ")
+    assert expanded["shares"] == {"class_embeds": "self.class_embedding"}
+    assert of(notes, "if interpolate_pos_encoding:")["taken"] is False
+    assert not of(notes, "embeddings = embeddings + self.interpolate")["ran"]
+    assert of(notes, "return")["returned"]["shape"] == [2, 65, 128]
+    assert torch.equal(notes.output, module(pixels)), "the same computation, not moved"
+    text = str(notes)
+    assert "(B, N, D)" in text and "did not run" in text and "D = 128, N = 65, B = 2" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_loop_shows_its_first_round_and_how_often_it_ran(clip):
+    notes = annotate(clip.model.vision_model.encoder, torch.randn(2, 65, 128))
+    loop = of(notes, "for ")
+    assert loop["times"] == len(clip.model.vision_model.encoder.layers)
+    assert next(iter(loop["made"].values()))["type"] == "CLIPEncoderLayer"
+    assert "rounds; the first: " in str(notes)
+
+
+@pytest.mark.parametrize("part", ["model", "text", "vision", "attention", "mlp", "layer"])
+def test_the_output_is_the_same_to_the_bit_and_nothing_stays(tiny, part):
+    inputs = clip_inputs(tiny)
+    text, vision = {k: v for k, v in inputs.items() if k != "pixel_values"}, inputs["pixel_values"]
+    layer = tiny.vision_model.encoder.layers[0]
+    states = torch.randn(2, 5, tiny.config.vision_config.hidden_size)
+    module, args, kwargs = {
+        "model": (tiny, (), inputs),
+        "text": (tiny.text_model, (), text),
+        "vision": (tiny.vision_model, (vision,), {}),
+        "attention": (layer.self_attn, (states,), {}),
+        "mlp": (layer.mlp, (states,), {}),
+        "layer": (layer, (states, None), {}),
+    }[part]
+    before, tracer = copy.deepcopy(module.state_dict()), sys.gettrace()
+    expected = module(*args, **kwargs)
+    output = annotate(module, *args, **kwargs).output
+    assert sys.gettrace() is tracer
+    torch.testing.assert_close(output, expected, atol=0, rtol=0)
+    after = module.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert not any(one._forward_hooks for one in module.modules())
+
+
+# Functions of all kinds
+
+
+def forms(x, n=3, *rest, flag=True, **others):
+    """Say something.
+
+    On several lines.
+    """
+    total = 0
+    while n > 0:
+        n -= 1
+        if n == 1:
+            continue
+        total += n
+    squares = [
+        i * n
+        for i in range(3)
+    ]  # fmt: skip
+    half = x.half()
+    first, (second, *last) = x[0], (x, x[1:])
+
+    def inner(y):
+        return y + 1
+
+    with torch.no_grad() as nothing:
+        seen = inner(x)
+    try:
+        {}["key"]
+    except KeyError as error:
+        message = str(error)
+    finally:
+        seen.mul_(2)
+    assert flag, "no"
+    if flag and (
+        seen is not None
+    ):  # fmt: skip
+        return {"half": half, "seen": seen}
+    raise ValueError("never")
+
+
+def test_all_kinds_of_statements():
+    notes = annotate(forms, torch.ones(2, 3), 4)
+    assert of(notes, "while")["times"] == 4
+    assert of(notes, "if n == 1")["taken"] is False
+    assert of(notes, "continue")["ran"] and of(notes, "continue")["times"] == 1
+    assert of(notes, "total += n")["made"]["total"]["text"] == "3"
+    assert len(of(notes, "squares = [")["made"]["squares"]["fields"]) == 3
+    assert of(notes, "half")["made"]["half"]["dtype"] == "float16"
+    made = of(notes, "first, (second")["made"]
+    assert list(made) == ["first", "second", "last"]
+    assert of(notes, "first, (second")["shares"] == {"first": "x"}
+    assert of(notes, "def inner")["made"]["inner"]["type"] == "function"
+    with_ = of(notes, "with")
+    assert (with_["times"], with_["made"]["nothing"]["text"]) == (1, "None")
+    assert of(notes, '{}["key"]')["raised"] == "KeyError: 'key'"
+    assert of(notes, "message")["made"]["message"]["text"] == "\"'key'\""
+    assert of(notes, "seen.mul_")["written"] == ["seen"]
+    assert of(notes, "if flag")["taken"] is True
+    fields = of(notes, 'return {"half"')["returned"]["fields"]
+    assert {name: value["dtype"] for name, value in fields.items()} == {
+        "half": "float16",
+        "seen": "float32",
+    }
+    assert not of(notes, "raise")["ran"]
+    text = str(notes)
+    assert '"""Say something. …"""' in text and "On several lines" not in text
+    assert "float16" in text and "4 rounds" in text
+
+
+def test_the_letters_are_the_callers_first():
+    def reshape(x):
+        y = x.view(2, 3, 4)
+        return y.transpose(1, 2)
+
+    text = str(annotate(reshape, torch.zeros(2, 12), names={"T": 3, "C": 4}))
+    assert "(B, T, C), a view of x" in text and "(B, C, T)" in text
+    for names, error, words in (
+        ({"T": 0}, ValueError, "sizes are 1 or more"),
+        ({"T": 3, "C": 3}, ValueError, "'C' the size 3"),
+        ({"T": 3.0}, TypeError, "whole numbers"),
+        ({3: 3}, TypeError, "letters"),
+    ):
+        with pytest.raises(error, match=words):
+            annotate(reshape, torch.zeros(2, 12), names=names)
+
+
+def test_what_wraps_a_forward_is_named():
+    def twice(function):
+        @functools.wraps(function)
+        def wrapper(*args):
+            function(*args)
+            return function(*args)
+
+        return wrapper
+
+    class Wrapped(nn.Module):
+        @torch.no_grad()
+        @twice
+        def forward(self, x):
+            return x + 1
+
+    notes = annotate(Wrapped(), torch.ones(2))
+    assert notes.to_dict()["wrapped_by"] == ["torch.no_grad()", "twice"]
+    assert notes.to_dict()["calls"] == 2
+    assert "called 2 times; this is the first" in str(notes)
+    assert torch.equal(notes.output, torch.full((2,), 2.0))
+
+
+def test_an_error_carries_the_notes_up_to_there():
+    class Fails(nn.Module):
+        def forward(self, x):
+            y = x.view(1, -1)
+            z = y @ y
+            return z
+
+    with pytest.raises(RuntimeError, match="mat1 and mat2") as caught:
+        annotate(Fails(), torch.ones(3))
+    notes = caught.value.notes
+    assert shapes(of(notes, "y =")["made"]) == {"y": (1, 3)}
+    assert of(notes, "z =")["raised"].startswith("RuntimeError: mat1 and mat2")
+    assert not of(notes, "return")["ran"]
+    assert "raised RuntimeError" in str(notes)
+
+
+def test_what_has_no_source_is_refused(tiny):
+    def generator(x):
+        yield x
+
+    def bare(x):
+        return x
+
+    no_source = {}
+    exec("def made(x):\n    return x", no_source)
+    with pytest.raises(ValueError, match="is a generator"):
+        annotate(generator, 1)
+    with pytest.raises(ValueError, match="not written in Python"):
+        annotate(torch.relu, torch.ones(1))
+    with pytest.raises(ValueError, match="source of made is not to be found"):
+        annotate(no_source["made"], 1)
+    with pytest.raises(TypeError, match=r"annotate runs a torch\.nn\.Module, not the class Linear"):
+        annotate(nn.Linear, 1)
+    with pytest.raises(TypeError, match="this call does not fit"):
+        annotate(tiny.vision_model.encoder.layers[0].mlp)
+    with pytest.raises(ValueError, match="compiled"):
+        annotate(torch.compile(tiny.vision_model), torch.zeros(1, 3, 8, 8))
+    with pytest.raises(TypeError):
+        annotate(bare)
+
+    class Skips(nn.Module):
+        def forward(self, x):
+            return x
+
+    module = Skips()
+    plain = module.forward
+    module.forward = functools.wraps(plain)(lambda x: x)
+    with pytest.raises(RuntimeError, match="did not run"):
+        annotate(module, torch.ones(1))
+
+
+# Beside others that watch
+
+
+class Debugger(bdb.Bdb):
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def user_line(self, frame):
+        if frame.f_code.co_name == "watched":
+            self.lines.append(frame.f_lineno - frame.f_code.co_firstlineno)
+        self.set_step()
+
+
+def watched(x):
+    y = x + 1
+    return y
+
+
+def test_a_debugger_goes_on_to_see_every_line():
+    debugger = Debugger()
+    debugger.reset()
+    tracer = sys.gettrace()
+    sys.settrace(debugger.trace_dispatch)
+    try:
+        notes = annotate(watched, torch.ones(2))
+        assert sys.gettrace() == debugger.trace_dispatch
+        watched(torch.ones(2))
+    finally:
+        sys.settrace(tracer)
+    assert debugger.lines == [1, 2, 1, 2]
+    assert shapes(of(notes, "y =")["made"]) == {"y": (2,)}
+
+
+def test_a_tracer_that_puts_itself_back_is_followed():
+    """As coverage's does, which is written in C."""
+    lines = []
+
+    def theirs(frame, event, argument):
+        if event == "call":
+            sys.settrace(theirs)
+        if frame.f_code is watched.__code__ and event == "line":
+            lines.append(frame.f_lineno - frame.f_code.co_firstlineno)
+        return theirs
+
+    tracer = sys.gettrace()
+    sys.settrace(theirs)
+    try:
+        notes = annotate(watched, torch.ones(2))
+    finally:
+        sys.settrace(tracer)
+    assert lines == [1, 2]
+    assert shapes(of(notes, "y =")["made"]) == {"y": (2,)}
+    assert of(notes, "return")["returned"]["shape"] == [2]
+
+
+def test_functions_of_a_notebook_are_found(tmp_path, root):
+    program = """
+        from IPython.core.interactiveshell import InteractiveShell
+        shell = InteractiveShell.instance()
+        shell.run_cell("def f(x):\\n    y = x * 2\\n    return y")
+        shell.run_cell("import clipnotes; text = str(clipnotes.annotate(f, 3))")
+        print(shell.user_ns["text"])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "y = x * 2  6" in done.stdout, done.stdout
+
+
+def test_it_is_a_name_of_the_package():
+    assert clipnotes.annotate is annotate
