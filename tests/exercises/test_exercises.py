@@ -9,7 +9,8 @@ from importlib import import_module
 
 import pytest
 
-import wrong_answers_01_03
+import wrong_answers_01_02
+import wrong_answers_03
 import wrong_answers_04_06
 import wrong_answers_07_09
 import wrong_answers_10_13
@@ -21,7 +22,8 @@ from repository import ROOT
 
 CHAPTERS = {path.stem[:2]: path for path in chapters.chapters()}
 WRONG = [
-    *wrong_answers_01_03.WRONG,
+    *wrong_answers_01_02.WRONG,
+    *wrong_answers_03.WRONG,
     *wrong_answers_04_06.WRONG,
     *wrong_answers_07_09.WRONG,
     *wrong_answers_10_13.WRONG,

@@ -1,14 +1,19 @@
 """What the tests of training, evaluation and baselines share: a few fruits, few classes."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
 from clipnotes import compat
 from clipnotes.data import load_emoji
-from clipnotes.prompts import PromptLearner
+from clipnotes.prompts import PromptLearner, fit
 
 CLASSES = ["grapes", "melon", "banana", "cherries", "tomato"]
 STYLES = ["noto", "fxemoji", "emojione"]
+TEMPLATE = "an emoji of a {}."
+
+quiet = functools.partial(fit, progress=False)
 
 
 def fruits(styles=STYLES):

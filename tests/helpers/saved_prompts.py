@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 import clipnotes
 from clipnotes.prompts.saved import storage
 
+CARD = {"method": "coop", "options": {}, "classnames": ["rose", "kite (bird of prey)"]}
+
 
 def changed(clip, change):
     """The same CLIP with another model: a copy that was changed."""

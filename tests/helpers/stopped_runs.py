@@ -1,8 +1,13 @@
 """Trainings that stop where a test wants it."""
 
+import functools
+
+import torch
+
 from clipnotes.prompts import PromptLearner
 
 RECIPE = {"epochs": 6, "batch_size": 8, "seed": 1, "progress": False}
+ADAM = functools.partial(torch.optim.AdamW, amsgrad=True)
 
 
 class Stops(PromptLearner):

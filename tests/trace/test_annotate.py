@@ -1,37 +1,18 @@
 """Annotated source: what stands beside each line is what it made, and nothing is disturbed."""
 # ruff: noqa: F841
 
-import bdb
 import copy
 import functools
-import os
-import subprocess
 import sys
-import textwrap
 
 import pytest
 import torch
 from torch import nn
 
 import clipnotes
+from annotated import of, shapes
 from clipnotes.trace.notes import annotate
 from tracing import clip_inputs
-
-
-def of(notes, beginning):
-    """The notes of the statement that begins so."""
-    notes = notes.to_dict()
-    (found,) = (
-        statement
-        for statement in notes["statements"]
-        if notes["lines"][statement["first"]].strip().startswith(beginning)
-    )
-    return found
-
-
-def shapes(made):
-    return {name: tuple(value["shape"]) for name, value in made.items()}
-
 
 # On CLIP
 
@@ -248,82 +229,6 @@ def test_what_has_no_source_is_refused(tiny):
     module.forward = functools.wraps(plain)(lambda x: x)
     with pytest.raises(RuntimeError, match="did not run"):
         annotate(module, torch.ones(1))
-
-
-# Beside others that watch
-
-
-class Debugger(bdb.Bdb):
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-
-    def user_line(self, frame):
-        if frame.f_code.co_name == "watched":
-            self.lines.append(frame.f_lineno - frame.f_code.co_firstlineno)
-        self.set_step()
-
-
-def watched(x):
-    y = x + 1
-    return y
-
-
-def test_a_debugger_goes_on_to_see_every_line():
-    debugger = Debugger()
-    debugger.reset()
-    tracer = sys.gettrace()
-    sys.settrace(debugger.trace_dispatch)
-    try:
-        notes = annotate(watched, torch.ones(2))
-        assert sys.gettrace() == debugger.trace_dispatch
-        watched(torch.ones(2))
-    finally:
-        sys.settrace(tracer)
-    assert debugger.lines == [1, 2, 1, 2]
-    assert shapes(of(notes, "y =")["made"]) == {"y": (2,)}
-
-
-def test_a_tracer_that_puts_itself_back_is_followed():
-    """As coverage's does, which is written in C."""
-    lines = []
-
-    def theirs(frame, event, argument):
-        if event == "call":
-            sys.settrace(theirs)
-        if frame.f_code is watched.__code__ and event == "line":
-            lines.append(frame.f_lineno - frame.f_code.co_firstlineno)
-        return theirs
-
-    tracer = sys.gettrace()
-    sys.settrace(theirs)
-    try:
-        notes = annotate(watched, torch.ones(2))
-    finally:
-        sys.settrace(tracer)
-    assert lines == [1, 2]
-    assert shapes(of(notes, "y =")["made"]) == {"y": (2,)}
-    assert of(notes, "return")["returned"]["shape"] == [2]
-
-
-def test_functions_of_a_notebook_are_found(tmp_path, root):
-    program = """
-        from IPython.core.interactiveshell import InteractiveShell
-        shell = InteractiveShell.instance()
-        shell.run_cell("def f(x):\\n    y = x * 2\\n    return y")
-        shell.run_cell("import clipnotes; text = str(clipnotes.annotate(f, 3))")
-        print(shell.user_ns["text"])
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "y = x * 2  6" in done.stdout, done.stdout
 
 
 def test_it_is_a_name_of_the_package():

@@ -1,7 +1,6 @@
 """MaPLe against the paper written out: both towers, values, gradients, and what is saved."""
 
 import copy
-import functools
 
 import pytest
 import torch
@@ -9,15 +8,14 @@ import torch.nn.functional as F
 
 import clipnotes
 from clipnotes.compat import text_tower
-from clipnotes.prompts import MaPLe, evaluate, fit, load_prompt
+from clipnotes.prompts import MaPLe, evaluate, load_prompt
 from clipnotes.prompts.saved.storage import read_prompt, write_prompt
-from few_pictures import CLASSES, fruits
+from few_pictures import CLASSES, fruits, quiet
 from reference import agree, assert_close, pixels
 from reference_visual import deep_clip, encode_class, encode_images, logits
 
 NAMES = ["tulip", "steam locomotive", "a rose, red"]
 PARAMETERS = ["ctx", "weight", "bias"]
-quiet = functools.partial(fit, progress=False)
 
 
 def pictures(clip, n=4):

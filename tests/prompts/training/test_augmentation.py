@@ -1,6 +1,5 @@
 """Augmentation: views before training or anew in each step, and the crop of CoOp."""
 
-import functools
 import random
 
 import numpy as np
@@ -9,20 +8,12 @@ import torch
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
-from clipnotes.prompts import fit, random_crop_and_flip
+from clipnotes.prompts import random_crop_and_flip
 from clipnotes.prompts.recipe import batches
 from clipnotes.prompts.training.augmentation import check_augment, inputs_for
-from few_pictures import CLASSES, count_encoded, fruits, small_learner
+from few_pictures import CLASSES, count_encoded, fruits, quiet, small_learner
 
 PICTURES = [Image.new("RGB", (8, 8))] * 5
-quiet = functools.partial(fit, progress=False)
-
-
-@pytest.fixture(scope="module")
-def shots(clip):
-    """Features and names of three pictures a class."""
-    images, names = fruits()
-    return clip.encode_image(images), names
 
 
 def test_views_are_encoded_before_training_and_one_is_taken_an_epoch(clip, monkeypatch):
