@@ -164,8 +164,7 @@ def learn(
             report.accuracies.setdefault(name, []).append(accuracy)
         if lesson.seed == plan.seeds[0]:
             report.n_train, report.n_test = len(lesson.train), len(lesson.test)
-            report.recipe = learned.recipe
-            confusion = scores.confusion
+            report.recipe, confusion = learned.recipe, scores.confusion
             save = partial(
                 learned.learner.save,
                 out,

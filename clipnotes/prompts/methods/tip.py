@@ -1,8 +1,8 @@
 """Tip-Adapter: the training pictures themselves as a cache beside CLIP (Zhang et al. 2022).
 
-https://arxiv.org/abs/2207.09519, sections 3.1 and 3.2. A picture is compared with every training
-picture. The nearer one is, the more it speaks for its own class, beside what CLIP says. That needs
-no training at all (``TipAdapter``). Trained, the cached features move (``fit_tip``).
+https://arxiv.org/abs/2207.09519, sections 3.1 and 3.2. The nearer a training picture is, the more
+it speaks for its own class, beside what CLIP says. That needs no training at all (``TipAdapter``).
+Trained, the cached features move (``fit_tip``).
 """
 
 from __future__ import annotations
@@ -93,8 +93,7 @@ class TipAdapter(Learner):
         self.register_buffer("labels", numbers.to(keys.device))
         self.register_buffer("class_features", class_features, persistent=False)
         self.template = template
-        self.alpha = float(alpha)
-        self.beta = float(beta)
+        self.alpha, self.beta = float(alpha), float(beta)
 
     def logits(self, image_features: Tensor) -> Tensor:
         """Compare pictures with every class and with the cache.
@@ -138,9 +137,8 @@ class TipAdapter(Learner):
         """Make a learner for ``tensors`` to be put in, with a cache of their size."""
         # A damaged file may have no labels; then the shapes differ, which is found afterwards.
         labels = tensors.get("labels", torch.arange(len(classnames)))
-        nothing = torch.zeros(len(labels), clip.model.config.projection_dim)
-        nothing[:, 0] = 1  # of unit length
-        return cls(clip, classnames, nothing, labels, **options)
+        unit = torch.eye(1, clip.model.config.projection_dim).expand(len(labels), -1)
+        return cls(clip, classnames, unit, labels, **options)
 
 
 @dataclass(frozen=True)
@@ -294,8 +292,7 @@ class _PublishedTip(Published):
 
     def _build(self, clip: Clip, names: Sequence[str], settings: Settings) -> Learner:
         some = clip.encode_text(list(names))  # of the right shape, until there are images
-        labels = range(len(names))
-        return TipAdapter(clip, names, some, labels, template=settings.template)
+        return TipAdapter(clip, names, some, range(len(names)), template=settings.template)
 
     def train(
         self, learner: Learner, images: Images, labels: Labels, settings: Settings, **_: Any

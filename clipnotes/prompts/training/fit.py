@@ -147,8 +147,7 @@ def fit(
     checked = classifier.check(images)
     numbers = check_labels(labels, learner.classnames, len(checked))
     shots = count_shots(numbers, learner.classnames)
-    epochs = epochs_for(shots) if epochs is None else epochs
-    rates = learning_rates(schedule, lr, epochs)
+    rates = learning_rates(schedule, lr, epochs_for(shots) if epochs is None else epochs)
     check_augment(checked, augment, views)
     check_penalty(penalty, learner)
     path = None if checkpoint is None else check_path(checkpoint)
@@ -169,7 +168,7 @@ def fit(
             "seed": seed,
             "batch_size": batch_size,
             "learner at the start": digest(*parameters, *parameters.values()),
-            "epochs": epochs,
+            "epochs": len(rates),
             "learning rates": digest(rates),
             "optimizer": _describe(made),
             "augment": None if augment is None else _name(augment),
@@ -180,7 +179,7 @@ def fit(
             training.go_on_from(Checkpoint(path, identity, _first_logits(classifier, checked)))
         processes.check_same({**identity, "checkpoint": len(training.history["loss"])})
     training.run(progress)
-    return History(lr=rates, epochs=epochs, shots=shots, **training.history)
+    return History(lr=rates, epochs=len(rates), shots=shots, **training.history)
 
 
 @dataclass
