@@ -197,5 +197,5 @@ def test_import_is_light():
         == "[]"
     )
     assert set(dir(clipnotes)) >= {"load", "Clip"}
-    with pytest.raises(AttributeError, match="no attribute 'laod'; it has Clip, load"):
+    with pytest.raises(AttributeError, match="no attribute 'laod'; it has Clip, annotate, load"):
         clipnotes.laod  # noqa: B018
