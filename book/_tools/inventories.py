@@ -32,6 +32,7 @@ PAGES = {
         "torch.Tensor": "tensors.html",
         "torch.device": "tensor_attributes.html",
         "torch.dtype": "tensor_attributes.html",
+        "torch.nn.Linear": "generated/torch.nn.Linear.html",
         "torch.nn.Module": "generated/torch.nn.Module.html",
         "torch.nn.Parameter": "generated/torch.nn.parameter.Parameter.html",
         "torch.optim.Optimizer": "optim.html",

@@ -110,7 +110,7 @@ def annotate(
         **kwargs: Passed to it.
 
     Returns:
-        The :class:`Notes`. If the call raises, the error has them as its attribute ``notes``, up to
+        The :class:`clipnotes.trace.Notes`. If the call raises, the error has them as its attribute ``notes``, up to
         where it happened.
 
     Raises:
