@@ -110,8 +110,8 @@ def annotate(
         **kwargs: Passed to it.
 
     Returns:
-        The :class:`clipnotes.trace.Notes`. If the call raises, the error has them as its attribute ``notes``, up to
-        where it happened.
+        The :class:`clipnotes.trace.Notes`. If the call raises, the error has them as its attribute
+        ``notes``, up to where it happened.
 
     Raises:
         TypeError: ``module`` is neither, or does not take these arguments.
