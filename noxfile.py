@@ -34,12 +34,17 @@ nox.options.sessions = ["matrix"]
 EXTRAS = "[book,test]"
 TOOLS = "book/_tools"
 #: Tests that no version of transformers and no processor can change: of the programs that make the
-#: book, of its built pages, of the repository's files, and of what a browser does.
+#: book, of its built pages, of the repository's files, of what a browser does, of how figures are
+#: drawn, and of files and folders in disorder.
 SAME_EVERYWHERE = (
     "tests/book",
     "tests/site",
     "tests/repo",
     "tests/explorer/test_explorer_browser.py",
+    "tests/explorer/test_explorer_frames.py",
+    "tests/plots",
+    "tests/pictures",
+    "tests/cli/test_cli_messes.py",
 )
 PYTEST = ("-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "--color=no")
 STEPS = {
