@@ -150,3 +150,9 @@ def source_of(function: Callable[..., Any]) -> tuple[str | None, int | None]:
     path = Path(code.co_filename)
     # A notebook gives each cell a made-up name that differs from session to session.
     return (path.name if path.exists() else "<cell>"), line
+
+
+def error_text(error: BaseException) -> str:
+    """Write an error in one line: its class, and the first line of what it says."""
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}" if lines[0] else type(error).__name__

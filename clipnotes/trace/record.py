@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from clipnotes.compat.compiled import how_compiled
 from clipnotes.trace.calls import Call, Trace
-from clipnotes.trace.describe import Describer, forward_function, source_of
+from clipnotes.trace.describe import Describer, error_text, forward_function, source_of
 
 
 def trace(model: nn.Module, /, *args: Any, **kwargs: Any) -> Trace:
@@ -173,7 +173,7 @@ class _Recorder:
                 break
         error = sys.exc_info()[1]
         if error is not None and error is not handled:
-            call.raised = _error_text(error)
+            call.raised = error_text(error)
         else:
             call.returned = self.describe.value(output)
 
@@ -192,7 +192,7 @@ class _Recorder:
         if error:
             # An interrupt ends calls without running their hooks, so they are still open.
             for call in (top, *(call for call, _, _ in self.open)):
-                call.raised = _error_text(error)
+                call.raised = error_text(error)
         self._renumber(top)
         in_training = [module.training for module in modules.values()]
         note = (
@@ -217,8 +217,3 @@ class _Recorder:
                 tensor.mark = None
             else:
                 tensor.mark = numbers.setdefault(tensor.mark, len(numbers) + 1)
-
-
-def _error_text(error: BaseException) -> str:
-    lines = str(error).splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}" if lines[0] else type(error).__name__

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from clipnotes.trace.calls import Value
-from clipnotes.trace.describe import Describer
+from clipnotes.trace.describe import Describer, error_text
 from clipnotes.trace.statements import Source, Statement
 
 
@@ -104,8 +104,7 @@ class Watcher:
         self._raising = error
         if self._current is not None and error is not None:
             run = self.runs[self._current.first]
-            lines = str(error).splitlines() or [""]
-            run.raised = run.raised or f"{type(error).__name__}: {lines[0]}".removesuffix(": ")
+            run.raised = run.raised or error_text(error)
 
     def _enter(self, statement: Statement, before: Statement | None) -> None:
         self._raising = None
