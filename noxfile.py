@@ -140,7 +140,7 @@ def newest(session: nox.Session) -> None:
     """Run everything cold, in a copy of the working tree, with the newest releases."""
     # Without a word torch stays at its pin: its newest release is a CUDA build of gigabytes.
     torch = session.posargs[0] if session.posargs else pins.read_pins(pins.PINS)["torch"]
-    folder = Path(session.create_tmp())
+    folder = Path(session.create_tmp()).resolve()  # nox gives it from here on, and we go elsewhere
     wanted, tree = folder / "constraints.txt", folder / "tree"
     pins.write_pins(wanted, {} if torch == "newest" else {"torch": torch})
     tree.mkdir()

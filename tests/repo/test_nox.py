@@ -115,7 +115,7 @@ class Session(SimpleNamespace):
 
     def create_tmp(self):
         (self.folder / "tmp").mkdir()
-        return str(self.folder / "tmp")
+        return os.path.relpath(self.folder / "tmp")  # as nox does
 
     def install(self, *words):
         constraints = Path(words[words.index("-c") + 1])
@@ -128,6 +128,7 @@ class Session(SimpleNamespace):
         return "done"
 
     def chdir(self, folder):
+        os.chdir(folder)
         self.done.append(("chdir", folder))
 
     def log(self, text):
@@ -173,6 +174,7 @@ def test_an_environment_that_is_not_as_pinned_is_red_and_not_kept(tmp_path):
 def test_the_newest_releases_are_tried_in_a_copy_and_torch_is_held(
     tmp_path, monkeypatch, words, held
 ):
+    monkeypatch.chdir(tmp_path)  # and back, in the end
     monkeypatch.setattr(noxfile, "snapshot", lambda folder: (folder / "copied").touch())
     session, tree = Session(tmp_path / "environment", words), tmp_path / "environment/tmp/tree"
     noxfile.newest.func(session)
