@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipnotes.checkpoints import Clip, load
-    from clipnotes.trace.notes import annotate
+    from clipnotes.trace.annotation import annotate
 
 __all__ = ["Clip", "annotate", "load"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "annotate":
-        from clipnotes.trace.notes import annotate
+        from clipnotes.trace.annotation import annotate
 
         return annotate
     if name in __all__:

@@ -40,6 +40,12 @@ def foreign_attention(tower: Any) -> str | None:
     return None
 
 
+def attention_functions() -> list[Any]:
+    """The attention functions that models of transformers look up; none if nobody imported it."""
+    found = getattr(sys.modules.get("transformers.modeling_utils"), "ALL_ATTENTION_FUNCTIONS", {})
+    return list(found.values())
+
+
 def refuse_foreign_attention(tower: Any, what: str) -> None:
     """Raise ValueError if a tower runs an attention function that ``what`` cannot follow."""
     if function := foreign_attention(tower):

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import CodeType
 from typing import Any, NamedTuple
 
 import torch
@@ -135,15 +136,17 @@ def forward_function(module: nn.Module) -> Callable[..., Any]:
 def source_of(function: Callable[..., Any]) -> tuple[str | None, int | None]:
     """Find the file, counted from the folder of its package, and the line of the ``def``."""
     code = getattr(function, "__code__", None)
-    if code is None:
-        return None, None
+    return (None, None) if code is None else place_of(code, function.__module__ or "")
+
+
+def place_of(code: CodeType, module: str) -> tuple[str, int]:
+    """Find the file and the line of a function that was written in a module."""
     line = first = code.co_firstlineno  # the line of a decorator, if there is one
     for number in range(first, first + 50):
         if f"def {code.co_name}" in linecache.getline(code.co_filename, number):
             line = number
             break
-    module, parts = function.__module__ or "", Path(code.co_filename).with_suffix("").parts
-    depth = module.count(".") + 1
+    parts, depth = Path(code.co_filename).with_suffix("").parts, module.count(".") + 1
     for tail in (parts[-depth:], parts[-depth - 1 :]):
         if ".".join(tail).removesuffix(".__init__") == module:
             return "/".join(tail) + ".py", line

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from clipnotes.trace.calls import Value
 
 #: What configurations of transformers call a size, and the letter that this book has for it.
 _OF_CONFIGS = {"hidden_size": "D", "projection_dim": "P", "vocab_size": "V"}
 
 
 def letters_for(
-    names: Mapping[str, int] | None, config: Any, arguments: Mapping[str, Any]
+    names: Mapping[str, int] | None, config: Any, arguments: Mapping[str, Value]
 ) -> dict[str, int]:
     """Choose a letter for each size that is known.
 
@@ -54,7 +54,7 @@ def letters_for(
     if isinstance(patch, int) and isinstance(image, int):
         add("N", (image // patch) ** 2 + 1)
     for value in arguments.values():
-        if isinstance(value, Tensor) and value.dim():
+        if value.shape:
             add("B", value.shape[0])
             break
     return letters

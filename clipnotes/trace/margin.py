@@ -5,6 +5,7 @@ The code stands on the left, as it was written; what came out, in a margin on th
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -15,41 +16,54 @@ from clipnotes.trace.text import value_text
 WIDTH = 100
 CODE = 66  # columns of the code, at most; a longer line has its note below
 LEAST = 30  # columns of the margin
+MARK = "#>"  # begins the lines of a remark
+
+_GLUE = "\0"  # a space at which a line must not be broken
+_MAY_BREAK = "\1"  # before a space that is there only for a line to be broken
 
 
-def notes_text(notes: dict[str, Any]) -> str:
-    """Draw annotated source in 100 columns.
+def pieces_text(pieces: list[tuple[list[str], str]]) -> list[str]:
+    """Draw pieces of source in 100 columns, with their notes in a margin on the right.
 
     Args:
-        notes: From ``Notes.to_dict``.
+        pieces: From :func:`blocks`.
     """
-    place = f"  {notes['file']}:{notes['line']}" if notes["file"] else ""
-    lines = [notes["title"] + place]
+    fitting = [len(line) for code, note in pieces for line in code if note and len(line) <= CODE]
+    column = min(max(fitting, default=0) + 2, WIDTH - LEAST)
+    lines = [line for code, note in pieces for line in _beside(code, note, column)]
+    return [line.rstrip() for line in lines]
+
+
+def head_text(notes: dict[str, Any]) -> list[str]:
+    """Say what the letters mean, what wraps a function, and how often it was called."""
+    lines = []
     if notes["letters"]:
         lines.append(", ".join(f"{letter} = {size}" for letter, size in notes["letters"].items()))
     if notes["wrapped_by"]:
-        lines += _fold(f"wrapped by {', '.join(notes['wrapped_by'])}", WIDTH)
+        lines.append(f"wrapped by {', '.join(notes['wrapped_by'])}")
     if notes["calls"] > 1:
         lines.append(f"called {notes['calls']} times; this is the first")
-    blocks = list(_blocks(notes))
-    fitting = [len(line) for code, note in blocks for line in code if note and len(line) <= CODE]
-    column = min(max(fitting, default=0) + 2, WIDTH - LEAST)
-    for code, note in blocks:
-        lines += _beside(code, note, column)
-    return "\n".join(line.rstrip() for line in lines)
+    return lines
 
 
 def _beside(code: list[str], note: str, column: int) -> Iterator[str]:
     """Put a note beside the lines of a statement, and below the first that is too long for that."""
-    right = _fold(note, WIDTH - column) if note else []
+    right = fold(note, WIDTH - column) if note else []
     for part in (part for line in code for part in _fold_code(line)):
         fits = right and len(part) + 2 <= column
         yield f"{part:{column}}{right.pop(0)}" if fits else part
     yield from (f"{'':{column}}{line}" for line in right)
 
 
-def _fold(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+def fold(text: str, width: int) -> list[str]:
+    """Break a text into lines, at spaces; not inside of a shape, but behind the name of a class."""
+    whole = re.sub(r"\((?=[\w, ]*\))[^()]*\)", lambda shape: shape[0].replace(" ", _GLUE), text)
+    parted = re.sub(r"(?<=\w\()(?=\w+=)", _MAY_BREAK + " ", whole)
+    lines = textwrap.wrap(parted, width, subsequent_indent="  ", break_on_hyphens=False)
+    return [
+        line.replace(_MAY_BREAK + " ", "").replace(_MAY_BREAK, "").replace(_GLUE, " ")
+        for line in lines
+    ]
 
 
 def _fold_code(line: str) -> list[str]:
@@ -61,8 +75,12 @@ def _fold_code(line: str) -> list[str]:
     )
 
 
-def _blocks(notes: dict[str, Any]) -> Iterator[tuple[list[str], str]]:
-    """Give the source in pieces, each with its note; what is no statement has none."""
+def blocks(notes: dict[str, Any]) -> Iterator[tuple[list[str], str]]:
+    """Give the source in pieces, each with its note; what is no statement has none.
+
+    Args:
+        notes: From ``Notes.to_dict``. A remark stands below its piece, as a comment.
+    """
     dtypes = {name: _dtypes(value) for name, value in notes["arguments"].items()}
     lines, letters = notes["lines"], notes["letters"]
     first, last = notes["head"]
@@ -70,6 +88,7 @@ def _blocks(notes: dict[str, Any]) -> Iterator[tuple[list[str], str]]:
         f"{name} {_value(value, letters, set())}" for name, value in notes["arguments"].items()
     ]
     yield lines[first : last + 1], ", ".join(arguments)
+    yield from _remark(lines[last], notes["remark"], 4)
     done = last + 1
     for statement in sorted(notes["statements"], key=lambda s: s["first"]):
         if statement["first"] < done:
@@ -79,10 +98,17 @@ def _blocks(notes: dict[str, Any]) -> Iterator[tuple[list[str], str]]:
         if statement["text"] and len(code) > 1:
             code = [code[0] + " …" + code[-1].strip()[-3:]]
         yield code, "" if statement["text"] else statement_note(statement, letters, dtypes)
+        yield from _remark(lines[statement["first"]], statement["remark"])
         for name, value in statement.get("made", {}).items():
             dtypes[name] = _dtypes(value)
         done = statement["last"] + 1
     yield from (([line], "") for line in lines[done:])
+
+
+def _remark(line: str, remark: str | None, more: int = 0) -> Iterator[tuple[list[str], str]]:
+    if remark:
+        indent = " " * (len(line) - len(line.lstrip()) + more)
+        yield [f"{indent}{MARK} {part}" for part in fold(remark, CODE - len(indent))], ""
 
 
 def statement_note(
@@ -126,18 +152,24 @@ def _dtypes(value: dict[str, Any]) -> set[str]:
     return set().union({value["dtype"]} if value.get("dtype") else set(), *inside)
 
 
-def _value(value: dict[str, Any], letters: dict[str, int], known: set[str]) -> str:
+def _value(
+    value: dict[str, Any], letters: dict[str, int], known: set[str], inside_of: str = ""
+) -> str:
     """Write a value; the dtype of a tensor only if it is none of those that are known."""
     if value.get("dtype") is not None and value["shape"] is not None:
         dtype = "" if value["dtype"] in known else f" {value['dtype']}"
         return shape_text(value["shape"], letters) + dtype
+    name = "" if value["type"] in ("tuple", "list") else value["type"]
+    if name and inside_of:
+        return name  # an output in another one: its own notes say what is in it
     if value.get("fields"):
-        inside = [
-            _value(one, letters, known) if key.isdigit() else f"{key}={_value(one, letters, known)}"
+        texts = {
+            key: _value(one, letters, known, inside_of or name)
             for key, one in value["fields"].items()
-        ]
-        if len(inside) > 6:
+        }
+        inside = [text if key.isdigit() else f"{key}={text}" for key, text in texts.items()]
+        # What has names has few of them; a list can be long.
+        if len(inside) > 6 and not name:
             inside = [*inside[:5], f"… ({len(inside)})"]
-        name = "" if value["type"] in ("tuple", "list") else value["type"]
         return f"{name}({', '.join(inside)}{',' * (len(inside) == 1 and not name)})"
     return value_text(value)

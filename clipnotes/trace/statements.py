@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
@@ -66,6 +67,7 @@ class Source:
         decorators: The expressions behind each ``@``, from the outermost to the innermost.
         statements: From top to bottom, also those inside of others; nested functions are one each.
         head: The lines of the ``def``, up to its colon.
+        indent: How many columns of the file were taken away.
     """
 
     lines: list[str]
@@ -73,36 +75,67 @@ class Source:
     decorators: list[str]
     statements: list[Statement]
     head: tuple[int, int]
+    indent: int
 
     def at(self, line: int) -> Statement | None:
         """Find the statement that a line of the file belongs to; of several, the innermost."""
         within = (s for s in self.statements if s.first <= line <= s.last)
         return max(within, key=lambda s: s.first, default=None)
 
+    def callee(self, place: tuple[int | None, ...]) -> list[int] | None:
+        """Find what is called at a place, such as ``self.encoder`` of ``self.encoder(x)``.
 
-def source_lines(function: Callable[..., Any]) -> Source:
+        Args:
+            place: Of the call: first line, last line, first and last column, as Python's compiled
+                code has them.
+
+        Returns:
+            First line, column, last line and column, counted in ``lines`` from 0.
+        """
+        for statement in self.statements:
+            for node in ast.walk(statement.node) if statement.first <= (place[0] or 0) else ():
+                if isinstance(node, ast.Call) and place == (
+                    node.lineno,
+                    node.end_lineno,
+                    node.col_offset + self.indent,
+                    (node.end_col_offset or 0) + self.indent,
+                ):
+                    name = node.func
+                    return [
+                        name.lineno - self.first,
+                        self._column(name.lineno, name.col_offset),
+                        (name.end_lineno or name.lineno) - self.first,
+                        self._column(name.end_lineno or name.lineno, name.end_col_offset or 0),
+                    ]
+        return None
+
+    def _column(self, line: int, offset: int) -> int:
+        """Count letters where Python's parser counts bytes."""
+        return len(self.lines[line - self.first].encode()[:offset].decode())
+
+
+def source_lines(code: CodeType) -> Source:
     """Read the source of a function and part it into statements.
 
     Args:
-        function: One that was written in Python, without its decorators.
+        code: Of a function that was written in Python, without its decorators.
 
     Raises:
         OSError: The source is nowhere to be found.
 
     Example:
-        >>> source = source_lines(source_lines)
+        >>> source = source_lines(source_lines.__code__)
         >>> [statement.binds for statement in source.statements[1:3]]
         [['lines', 'first'], ['text']]
     """
-    lines, first = inspect.getsourcelines(function)
+    lines, first = inspect.getsourcelines(code)
     text = textwrap.dedent("".join(lines))
     tree = ast.parse(text)
     ast.increment_lineno(tree, first - 1)
     definition = next(
         node
         for node in ast.walk(tree)
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and node.name == function.__name__
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == code.co_name
     )
     return Source(
         lines=text.splitlines(),
@@ -110,6 +143,7 @@ def source_lines(function: Callable[..., Any]) -> Source:
         decorators=[ast.unparse(one) for one in definition.decorator_list],
         statements=list(_statements(definition.body)),
         head=(definition.lineno, _head_end(definition)),
+        indent=len(lines[0]) - len(text.splitlines(keepends=True)[0]),
     )
 
 

@@ -42,19 +42,19 @@ def _value(value: dict[str, Any]) -> str:
 def _fields(fields: dict[str, dict[str, Any]]) -> Iterator[str]:
     # The fields of a list or tuple have numbers for names; many alike are written as one.
     items = [("" if key.isdigit() else key, value) for key, value in fields.items()]
-    for (name, _), run in groupby(items, key=lambda item: (item[0], repr(_unmarked(item[1])))):
+    for (name, _), run in groupby(items, key=lambda item: (item[0], repr(unmarked(item[1])))):
         values = [value for _, value in run]
         if len(values) > 2:
-            yield f"{len(values)}{_GLUE}{TIMES}{_GLUE}{_value(_unmarked(values[0]))}"
+            yield f"{len(values)}{_GLUE}{TIMES}{_GLUE}{_value(unmarked(values[0]))}"
         else:
             yield from (f"{name}={_value(value)}" if name else _value(value) for value in values)
 
 
-def _unmarked(value: dict[str, Any]) -> dict[str, Any]:
-    """Drop which tensor a value is, and keep what kind of tensor."""
+def unmarked(value: dict[str, Any]) -> dict[str, Any]:
+    """Of a value, drop which tensor a value is, and keep what kind of tensor."""
     bare = {key: item for key, item in value.items() if key != "mark"}
     if bare.get("fields") is not None:
-        bare["fields"] = {name: _unmarked(item) for name, item in bare["fields"].items()}
+        bare["fields"] = {name: unmarked(item) for name, item in bare["fields"].items()}
     return bare
 
 
@@ -74,7 +74,8 @@ def fold(calls: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     last = None
     for call in calls:
         shape = _shape(call, call["path"])
-        if groups and shape == last and _follows(groups[-1], call["path"]):
+        paths = [one["path"] for one in groups[-1]] if groups else []
+        if groups and shape == last and follows(paths, call["path"]):
             groups[-1].append(call)
         else:
             groups.append([call])
@@ -87,25 +88,27 @@ def _shape(call: dict[str, Any], above: str) -> tuple[Any, ...]:
     return (
         call["path"].removeprefix(above),
         call["class"],
-        repr({name: _unmarked(value) for name, value in call["arguments"].items()}),
+        repr({name: unmarked(value) for name, value in call["arguments"].items()}),
         tuple(call["unset"]),
-        repr(None if call["returned"] is None else _unmarked(call["returned"])),
+        repr(None if call["returned"] is None else unmarked(call["returned"])),
         (call["parameters"], call["file"], call["line"], call["raised"]),
         tuple(_shape(inner, above) for inner in call["calls"]),
     )
 
 
-def _follows(group: list[dict[str, Any]], path: str) -> bool:
-    last = group[-1]["path"]
-    if len(group) > 1 and (group[0]["path"] == last) != (last == path):
+def follows(paths: list[str], path: str) -> bool:
+    """Whether a path goes on where others end: one module again and again, or layers by number."""
+    last = paths[-1]
+    if len(paths) > 1 and (paths[0] == last) != (last == path):
         return False  # a group is one module called repeatedly, or layers that count upwards
-    (stem, number), (next_stem, next_number) = _numbered(last), _numbered(path)
+    (stem, number), (next_stem, next_number) = numbered(last), numbered(path)
     return path == last or (
         None not in (number, next_number) and (stem, number + 1) == (next_stem, next_number)
     )
 
 
-def _numbered(path: str) -> tuple[str, Any]:
+def numbered(path: str) -> tuple[str, Any]:
+    """Part a path from the number that it ends with, or from ``None``."""
     match = re.fullmatch(r"(|.*\.)(\d+)", path)
     return (match[1], int(match[2])) if match else (path, None)
 
@@ -113,11 +116,13 @@ def _numbered(path: str) -> tuple[str, Any]:
 def group_title(group: list[dict[str, Any]]) -> tuple[str, str]:
     """Name a group of calls: ``("encoder.layers.0 … 11 ×12", "CLIPEncoderLayer")``."""
     first, last = group[0], group[-1]
-    path, name = first["path"], first["class"]
-    if len(group) > 1:
-        path += f" … {_numbered(last['path'])[1]}" if last["path"] != path else ""
-        path += f" {TIMES}{len(group)}"
-    return path, name
+    return span(first["path"], last["path"], len(group)), first["class"]
+
+
+def span(path: str, last: str, times: int) -> str:
+    """Name several paths by the first and the last one: ``"encoder.layers.0 … 11 ×12"``."""
+    path += f" … {numbered(last)[1]}" if last != path else ""
+    return f"{path} {TIMES}{times}" if times > 1 else path
 
 
 def details(group: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -1,13 +1,10 @@
-"""Watch one function run, line by line, and write down what each statement made."""
+"""Watch one call of a function, and write down what each of its statements made."""
 
 from __future__ import annotations
 
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 from torch import Tensor
@@ -24,6 +21,7 @@ class Run:
     Attributes:
         times: How often it ran; of a loop, how often its body ran.
         taken: Of a branch, as ``if``: whether its body ran, the first time.
+        read: Name -> tensor, of those that it uses, as the first run found them.
         made: Name -> value, as the first run left them.
         written: Names of tensors that were there before and that it wrote into.
         shares: Name -> another name, whose memory it shares: one is a view of the other.
@@ -33,6 +31,7 @@ class Run:
 
     times: int = 0
     taken: bool | None = None
+    read: dict[str, Value] = field(default_factory=dict)
     made: dict[str, Value] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     shares: dict[str, str] = field(default_factory=dict)
@@ -42,24 +41,32 @@ class Run:
 
 
 class Watcher:
-    """The record of the first call of a function.
+    """The record of one call.
 
     Attributes:
+        source, code, module: Of the function: its text, what Python made of that, and the name of
+            the module that it is written in.
         runs: The statement's first line -> what became of it; a line that never ran is not there.
         arguments: Name -> value, as the call began.
-        calls: How often the function was called while it was watched.
+        inside: The calls that it made, of other functions that are watched: for each, the line of
+            the statement, the place of the instruction in the compiled code, and the record.
+        owner: The object whose method it is, if it is one.
+        calls: How often the function was called; this is the first of them.
     """
 
     def __init__(
-        self, source: Source, code: CodeType, weights: Mapping[str, Tensor] | None = None
+        self, frame: FrameType, source: Source, describe: Describer, weights: Mapping[str, Tensor]
     ) -> None:
         self.source = source
-        self.code = code
-        self.weights = dict(weights or {})
+        self.code = frame.f_code
+        self.module = str(frame.f_globals.get("__name__", ""))
+        self.weights = weights
         self.runs: dict[int, Run] = {}
         self.arguments: dict[str, Value] = {}
-        self.calls = 0
-        self.describe = Describer()
+        self.inside: list[tuple[int, int, Watcher]] = []
+        self.owner: Any = None
+        self.calls = 1
+        self.describe = describe
         self._current: Statement | None = None
         self._before: dict[str, Any] = {}
         self._versions: dict[str, int] = {}
@@ -67,7 +74,7 @@ class Watcher:
 
     def begin(self, frame: FrameType) -> None:
         """Write down the arguments."""
-        code = self.code
+        code = frame.f_code
         n = code.co_argcount + code.co_kwonlyargcount
         n += bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)  # *args, **kwargs
         names = code.co_varnames[:n]
@@ -77,6 +84,11 @@ class Watcher:
             for i, name in enumerate(names)
             if name in values and not (i == 0 and name == "self")
         }
+
+    def called(self, instruction: int, record: Watcher) -> None:
+        """Put down that the statement that runs now has called a function that is watched."""
+        line = self._current.first if self._current else self.source.head[0]
+        self.inside.append((line, instruction, record))
 
     def line(self, frame: FrameType) -> None:
         """Finish the statement before, and begin the one that this line belongs to."""
@@ -98,6 +110,7 @@ class Watcher:
             run = self.runs[self._current.first]
             if run.returned is None:
                 run.returned = self.describe.value(value)
+        self._before = {}  # what was a local goes with its function
 
     def error(self, error: BaseException | None) -> None:
         """Remember an error; whether it is caught shows with the next event."""
@@ -115,12 +128,15 @@ class Watcher:
             run.times += 1
 
     def _remember(self, frame: FrameType) -> None:
-        values = frame.f_locals
-        self._before = dict(values)
+        statement = self._current
+        if statement is None or self.runs[statement.first].finished:
+            return
+        self._before = dict(frame.f_locals)
+        tensors = {n: value for n, value in self._before.items() if isinstance(value, Tensor)}
+        read = {name: tensors[name] for name in sorted(statement.reads) if name in tensors}
+        self.runs[statement.first].read = {n: self.describe.value(t) for n, t in read.items()}
         self._versions = {
-            name: value._version
-            for name, value in values.items()
-            if isinstance(value, Tensor) and not value.is_inference()
+            name: value._version for name, value in tensors.items() if not value.is_inference()
         }
 
     def _finish(self, frame: FrameType, following: Statement | None) -> None:
@@ -167,48 +183,3 @@ def _storage(tensor: Tensor) -> Any:
         return tensor.untyped_storage()._cdata
     except (RuntimeError, NotImplementedError):  # sparse and nested ones
         return id(tensor)
-
-
-@contextmanager
-def watching(watcher: Watcher) -> Iterator[None]:
-    """Let a watcher see the first call of its function, in this thread.
-
-    Python tells one function in a thread about lines. If somebody has one there, a debugger or
-    coverage, every event is handed on to it, and afterwards it is in its place again.
-    """
-    previous = sys.gettrace()
-    thread = threading.get_ident()
-
-    def called(frame: FrameType, event: Any, argument: Any) -> Any:
-        theirs = previous(frame, event, argument) if previous else None
-        if previous is not None and sys.gettrace() is not called:
-            sys.settrace(called)  # coverage's puts itself back as soon as it is called
-        if frame.f_code is not watcher.code or threading.get_ident() != thread:
-            return theirs
-        watcher.calls += 1
-        if watcher.calls > 1:
-            return theirs
-        watcher.begin(frame)
-        return _local(watcher, theirs)
-
-    sys.settrace(called)
-    try:
-        yield
-    finally:
-        sys.settrace(previous)
-
-
-def _local(watcher: Watcher, theirs: Callable[..., Any] | None) -> Callable[..., Any]:
-    def local(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal theirs
-        if event == "line":
-            watcher.line(frame)
-        elif event == "exception":
-            watcher.error(argument[1] if isinstance(argument[1], BaseException) else argument[0]())
-        elif event == "return":
-            watcher.end(frame, argument)
-        if theirs is not None:
-            theirs = theirs(frame, event, argument)
-        return local
-
-    return local

@@ -12,7 +12,7 @@ from torch import nn
 
 import clipnotes
 from annotated import of, shapes
-from clipnotes.trace.notes import annotate
+from clipnotes.trace.annotation import annotate
 from tracing import clip_inputs
 
 # On CLIP

@@ -9,7 +9,7 @@ import textwrap
 import torch
 
 from annotated import of, shapes
-from clipnotes.trace.notes import annotate
+from clipnotes.trace.annotation import annotate
 
 
 class Debugger(bdb.Bdb):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clipnotes.trace.notes import annotate
+from clipnotes.trace.annotation import annotate
 
 NUMBERS = count()
 
