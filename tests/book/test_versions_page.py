@@ -57,7 +57,7 @@ def claims(text):
 
 def test_prose_speaks_of_recorded_versions_only():
     known = {".".join(version.split(".")[:2]) for version in recorded()}
-    pages = [*chapters.notebooks(), *(ROOT / "book").glob("*.md"), ROOT / "README.md"]
+    pages = [*chapters.notebooks(), *(ROOT / "book").rglob("*.md"), ROOT / "README.md"]
     pages += (ROOT / "clipnotes").rglob("*.py")
     said = {path.name: claims(text_of(path)) for path in pages}
     assert set().union(*said.values()) == known  # so the search finds something
