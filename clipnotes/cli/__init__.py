@@ -1,4 +1,4 @@
-"""The command line: ``clipnotes doctor``, ``trace``, ``learn``, ``compare`` and ``predict``.
+"""The command line: ``clipnotes doctor``, ``trace``, ``annotate``, ``learn`` and the others.
 
 Results go to stdout, everything else to stderr. Torch and transformers are imported by the commands
 that need them, so that ``--help`` comes at once.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typer
 
+from clipnotes.cli.annotate import annotate
 from clipnotes.cli.compare import compare
 from clipnotes.cli.doctor import doctor
 from clipnotes.cli.learn import learn
@@ -21,5 +22,5 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (doctor, trace, learn, compare, predict):
+for command in (doctor, trace, annotate, learn, compare, predict):
     app.command()(clear_errors()(command))

@@ -27,6 +27,11 @@ Model = Annotated[
         "--model", help="A directory or a hub id. Default: CLIPNOTES_MODEL or Emoji-CLIP."
     ),
 ]
+ModelArgument = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Argument(help="A directory or a hub id. Default: CLIPNOTES_MODEL or Emoji-CLIP."),
+]
+Text = Annotated[str, typer.Option(help="The text to run it on.")]
 # A test compares this list with the methods that there are. They are not imported for it: with
 # them comes torch, and --help would wait for it.
 Method = Annotated[str, typer.Option(help="coop, csc, kgcoop, cocoop, vpt, maple or tip.")]
@@ -86,6 +91,14 @@ def load_model_of(card: dict[str, Any]) -> Clip:
             "--model"
         )
     return load_model(name)
+
+
+def example(clip: Clip, text: str, n: int = 1) -> dict[str, Any]:
+    """Make something to run a model on: ``n`` times a text, and as many blank pictures."""
+    from PIL import Image
+
+    pixel_values = clip.preprocess([Image.new("RGB", (64, 64), "white")] * n)
+    return {**clip.tokenize([text] * n), "pixel_values": pixel_values}
 
 
 def check_new(path: Path, force: bool) -> None:

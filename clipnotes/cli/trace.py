@@ -11,11 +11,8 @@ from clipnotes.cli import terminal
 
 
 def trace(
-    model: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Argument(help="A directory or a hub id. Default: CLIPNOTES_MODEL or Emoji-CLIP."),
-    ] = None,
-    text: Annotated[str, typer.Option(help="The text to run it on.")] = "a tulip",
+    model: terminal.ModelArgument = None,
+    text: terminal.Text = "a tulip",
     html: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="Write a page that folds, instead of printing."),
@@ -26,15 +23,13 @@ def trace(
     if html is not None:
         terminal.check_new(html, force)
     import torch
-    from PIL import Image
 
     from clipnotes.files import write_atomically
     from clipnotes.trace import trace as run
 
     clip = terminal.load_model(model)
-    pixel_values = clip.preprocess([Image.new("RGB", (64, 64), "white")])
     with torch.no_grad():
-        calls = run(clip.model, **clip.tokenize([text]), pixel_values=pixel_values)
+        calls = run(clip.model, **terminal.example(clip, text))
     if html is None:
         typer.echo(str(calls))
     else:

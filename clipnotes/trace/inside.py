@@ -40,18 +40,16 @@ class Builder:
     def _notes(self, record: Watcher, title: str, path: str, letters: dict[str, int]) -> Notes:
         file, line = place_of(record.code, record.module)
         inside = [
-            self._called(line, place, called, path, letters)
-            for line, place, called in record.inside
+            self._called(line - record.source.first, instruction, called, path, letters)
+            for line, instruction, called in record.inside
         ]
-        for notes, (_, instruction, _) in zip(inside, record.inside, strict=True):
-            notes._statement -= record.source.first
-            notes._callee = _callee(record, instruction)
-        return Notes(
-            title, path, file, line, letters, None, record, last_path=path, inside=_fold(inside)
-        )
+        inside = _fold(inside)
+        for notes in inside:
+            notes._callee = _callee(record, notes._instruction)
+        return Notes(title, path, file, line, letters, None, record, last_path=path, inside=inside)
 
     def _called(
-        self, line: int, place: int, record: Watcher, above: str, letters: dict[str, int]
+        self, line: int, instruction: int, record: Watcher, above: str, letters: dict[str, int]
     ) -> Notes:
         name, owner = record.code.co_name, record.owner
         if isinstance(owner, nn.Module):
@@ -62,7 +60,7 @@ class Builder:
         if config := _config(record):
             letters = letters_for(self.names, config, record.arguments)
         notes = self._notes(record, title, path, letters)
-        notes._statement = line
+        notes._statement, notes._instruction = line, instruction
         return notes
 
 
@@ -122,7 +120,7 @@ def _key(notes: Notes, above: str) -> tuple[Any, ...]:
         (notes.file, notes.line),
         str({name: unmarked(value.to_dict()) for name, value in record.arguments.items()}),
         str(runs),
-        (notes._statement, notes._callee),
+        (notes._statement, notes._instruction),
         tuple(_key(one, above) for one in notes.inside),
     )
 

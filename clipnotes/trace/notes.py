@@ -36,7 +36,8 @@ class Notes:
     times: int = 1
     last_path: str = ""
     inside: list[Notes] = field(default_factory=list, repr=False)
-    _statement: int = 0
+    _statement: int = 0  # its line in the function that called it
+    _instruction: int = 0  # and the place in that one's compiled code
     _callee: list[int] | None = None
     _remarks: dict[int, str] = field(default_factory=dict, repr=False)
 

@@ -1,6 +1,5 @@
 """Annotated source with all that it calls: the calls of the call chain, each in its place."""
 
-import re
 import sys
 
 import pytest
@@ -8,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from annotated import assert_same_calls
 from clipnotes.compat import eager_attention
-from clipnotes.trace import trace
 from clipnotes.trace.annotation import annotate
 from clipnotes.trace.text import TIMES
 from tracing import clip_inputs
@@ -25,34 +24,8 @@ def notes(tiny, inputs):
     return annotate(tiny, **inputs, deep=True)
 
 
-def shape(described):
-    return described.get("shape") or {k: shape(v) for k, v in described.get("fields", {}).items()}
-
-
 def test_every_call_of_the_chain_is_there_with_the_same_shapes(tiny, inputs, notes):
-    found = {}
-    for one in notes.walk():
-        if one.title.endswith(".forward"):
-            found.setdefault(one.path, one.to_dict())
-    folded = dict(found)
-    for call in trace(tiny, **inputs).walk():
-        layer = re.match(r"(.*\.layers)\.([1-9])", call.path)
-        if layer:  # a later one is folded into the first
-            assert call.path not in found
-            layers = folded[f"{layer[1]}.0"]
-            assert layers["times"] == int(layers["last_path"].rpartition(".")[2]) + 1 > 1
-            continue
-        if call.file is None:
-            continue  # written in C
-        one = found.pop(call.path)
-        assert (one["file"], one["line"]) == (call.file, call.line)
-        given = {name: value.to_dict() for name, value in call.arguments.items()}
-        for name in set(given) & set(one["arguments"]):
-            assert shape(one["arguments"][name]) == shape(given[name]), (call.path, name)
-        returned = [s["returned"] for s in one["statements"] if s.get("returned")]
-        if call.class_name not in ("CLIPModel", "CLIPTextModel", "CLIPVisionModel"):
-            assert shape(returned[-1]) == shape(call.returned.to_dict()), call.path
-    assert not found
+    assert assert_same_calls(notes, tiny, inputs) > 25
 
 
 def test_the_source_says_where_each_one_is_called(notes):
