@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clipnotes.trace.markdown import notes_markdown
+from clipnotes.trace.notes_html import notes_fragment, notes_page
 from clipnotes.trace.once import notes_text
 from clipnotes.trace.watch import Run, Watcher
 
@@ -121,6 +122,13 @@ class Notes:
     def to_markdown(self) -> str:
         """Write the source as code in Markdown, with the notes as comments behind its lines."""
         return notes_markdown(self.to_dict())
+
+    def to_html(self) -> str:
+        """Draw a whole page: calls open what they called, and a tensor lights up where it goes."""
+        return notes_page(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        return notes_fragment(self.to_dict())
 
     def __str__(self) -> str:
         return notes_text(self.to_dict())
