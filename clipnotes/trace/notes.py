@@ -124,7 +124,15 @@ class Notes:
         return notes_markdown(self.to_dict())
 
     def to_html(self) -> str:
-        """Draw a whole page: calls open what they called, and a tensor lights up where it goes."""
+        """Draw the source as a page, in which calls open what they called, in place.
+
+        Point at the name of a tensor, and every place that the same tensor is passed on to lights
+        up. The margin with the shapes can be hidden. The page holds its style and its script, and
+        asks for nothing.
+
+        Returns:
+            The page, from its doctype on.
+        """
         return notes_page(self.to_dict())
 
     def _repr_html_(self) -> str:
