@@ -42,6 +42,8 @@ SAME_EVERYWHERE = (
     "tests/repo",
     "tests/explorer/test_explorer_browser.py",
     "tests/explorer/test_explorer_frames.py",
+    "tests/trace/test_annotate_browser.py",
+    "tests/trace/test_annotate_looks.py",
     "tests/plots",
     "tests/pictures",
     "tests/cli/test_cli_messes.py",

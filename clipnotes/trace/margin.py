@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from clipnotes.trace.letters import shape_text
@@ -20,6 +20,11 @@ MARK = "#>"  # begins the lines of a remark
 
 _GLUE = "\0"  # a space at which a line must not be broken
 _MAY_BREAK = "\1"  # before a space that is there only for a line to be broken
+
+#: Writes a tensor, given its text and its dict: a page makes an element of it.
+WriteTensor = Callable[[str, dict[str, Any]], str]
+#: First and last line, the statement if they are one, and name -> dtypes of its tensors before it.
+Part = tuple[int, int, dict[str, Any] | None, dict[str, set[str]]]
 
 
 def pieces_text(pieces: list[tuple[list[str], str]]) -> list[str]:
@@ -81,28 +86,41 @@ def blocks(notes: dict[str, Any]) -> Iterator[tuple[list[str], str]]:
     Args:
         notes: From ``Notes.to_dict``. A remark stands below its piece, as a comment.
     """
-    dtypes = {name: _dtypes(value) for name, value in notes["arguments"].items()}
     lines, letters = notes["lines"], notes["letters"]
     first, last = notes["head"]
     arguments = [
-        f"{name} {_value(value, letters, set())}" for name, value in notes["arguments"].items()
+        f"{name} {value_note(value, letters, set())}" for name, value in notes["arguments"].items()
     ]
     yield lines[first : last + 1], ", ".join(arguments)
     yield from _remark(lines[last], notes["remark"], 4)
-    done = last + 1
+    for first, last, statement, dtypes in parts(notes):
+        code = lines[first : last + 1]
+        if statement is None:
+            yield code, ""
+            continue
+        if statement["text"] and len(code) > 1:
+            code = [code[0] + " …" + code[-1].strip()[-3:]]
+        yield code, statement_note(statement, letters, dtypes)
+        yield from _remark(lines[first], statement["remark"])
+
+
+def parts(notes: dict[str, Any]) -> Iterator[Part]:
+    """Part the lines below the head into statements, and single lines that belong to none.
+
+    Args:
+        notes: From ``Notes.to_dict``.
+    """
+    dtypes = {name: _dtypes(value) for name, value in notes["arguments"].items()}
+    done = notes["head"][1] + 1
     for statement in sorted(notes["statements"], key=lambda s: s["first"]):
         if statement["first"] < done:
             continue  # on the line of another one
-        yield from (([line], "") for line in lines[done : statement["first"]])
-        code = lines[statement["first"] : statement["last"] + 1]
-        if statement["text"] and len(code) > 1:
-            code = [code[0] + " …" + code[-1].strip()[-3:]]
-        yield code, "" if statement["text"] else statement_note(statement, letters, dtypes)
-        yield from _remark(lines[statement["first"]], statement["remark"])
+        yield from ((line, line, None, dtypes) for line in range(done, statement["first"]))
+        yield statement["first"], statement["last"], statement, dtypes
         for name, value in statement.get("made", {}).items():
             dtypes[name] = _dtypes(value)
         done = statement["last"] + 1
-    yield from (([line], "") for line in lines[done:])
+    yield from ((line, line, None, dtypes) for line in range(done, len(notes["lines"])))
 
 
 def _remark(line: str, remark: str | None, more: int = 0) -> Iterator[tuple[list[str], str]]:
@@ -111,39 +129,51 @@ def _remark(line: str, remark: str | None, more: int = 0) -> Iterator[tuple[list
         yield [f"{indent}{MARK} {part}" for part in fold(remark, CODE - len(indent))], ""
 
 
+def _as_it_is(text: str, value: dict[str, Any]) -> str:
+    return text
+
+
 def statement_note(
-    statement: dict[str, Any], letters: dict[str, int], dtypes: dict[str, set[str]]
+    statement: dict[str, Any],
+    letters: dict[str, int],
+    dtypes: dict[str, set[str]],
+    tensor: WriteTensor = _as_it_is,
 ) -> str:
-    """Say in a line what became of a statement.
+    """Say in a line what became of a statement; of a text that stands for itself, nothing.
 
     Args:
         statement: Of ``Notes.to_dict``.
         letters: Letter -> size.
         dtypes: Name -> the dtypes of its tensors. One is written where it is none of those that
             the statement reads.
+        tensor: Called for each tensor.
     """
+    if statement["text"]:
+        return ""
     if not statement["ran"]:
         return "did not run"
     read = set().union(*(dtypes.get(name, set()) for name in statement["reads"]))
-    parts: list[str] = []
+    said: list[str] = []
     if statement["loop"]:
         rounds = f"{statement['times']} round{'s' * (statement['times'] != 1)}"
         several = statement["times"] > 1 and bool(statement["made"])
-        parts.append(rounds + "; the first:" * several)
+        said.append(rounds + "; the first:" * several)
     elif statement["taken"] is not None:
-        parts.append("taken" if statement["taken"] else "not taken")
-    values = {name: _value(value, letters, read) for name, value in statement["made"].items()}
+        said.append("taken" if statement["taken"] else "not taken")
+    values = {
+        name: value_note(value, letters, read, tensor) for name, value in statement["made"].items()
+    }
     for name, text in values.items():
         view = statement["shares"].get(name)
         text += f", a view of {view}" if view else ""
-        parts.append(text if len(values) == 1 and not statement["loop"] else f"{name} {text}")
+        said.append(text if len(values) == 1 and not statement["loop"] else f"{name} {text}")
     if statement["written"]:
-        parts.append(f"wrote into {', '.join(statement['written'])}")
+        said.append(f"wrote into {', '.join(statement['written'])}")
     if statement["returned"] is not None:
-        parts.append(_value(statement["returned"], letters, read))
+        said.append(value_note(statement["returned"], letters, read, tensor))
     if statement["raised"] is not None:
-        parts.append(f"raised {statement['raised']}")
-    text = ", ".join(parts)
+        said.append(f"raised {statement['raised']}")
+    text = ", ".join(said)
     return text.replace("first:,", "first:")
 
 
@@ -152,19 +182,23 @@ def _dtypes(value: dict[str, Any]) -> set[str]:
     return set().union({value["dtype"]} if value.get("dtype") else set(), *inside)
 
 
-def _value(
-    value: dict[str, Any], letters: dict[str, int], known: set[str], inside_of: str = ""
+def value_note(
+    value: dict[str, Any],
+    letters: dict[str, int],
+    known: set[str],
+    tensor: WriteTensor = _as_it_is,
+    inside_of: str = "",
 ) -> str:
     """Write a value; the dtype of a tensor only if it is none of those that are known."""
     if value.get("dtype") is not None and value["shape"] is not None:
         dtype = "" if value["dtype"] in known else f" {value['dtype']}"
-        return shape_text(value["shape"], letters) + dtype
+        return tensor(shape_text(value["shape"], letters) + dtype, value)
     name = "" if value["type"] in ("tuple", "list") else value["type"]
-    if name and inside_of:
-        return name  # an output in another one: its own notes say what is in it
     if value.get("fields"):
+        if name and inside_of:
+            return name  # an output in another one: its own notes say what is in it
         texts = {
-            key: _value(one, letters, known, inside_of or name)
+            key: value_note(one, letters, known, tensor, inside_of or name)
             for key, one in value["fields"].items()
         }
         inside = [text if key.isdigit() else f"{key}={text}" for key, text in texts.items()]

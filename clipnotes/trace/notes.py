@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clipnotes.trace.markdown import notes_markdown
+from clipnotes.trace.notes_html import notes_fragment, notes_page
 from clipnotes.trace.once import notes_text
 from clipnotes.trace.watch import Run, Watcher
 
@@ -122,6 +123,21 @@ class Notes:
     def to_markdown(self) -> str:
         """Write the source as code in Markdown, with the notes as comments behind its lines."""
         return notes_markdown(self.to_dict())
+
+    def to_html(self) -> str:
+        """Draw the source as a page, in which calls open what they called, in place.
+
+        Point at the name of a tensor, and every place that the same tensor is passed on to lights
+        up. The margin with the shapes can be hidden. The page holds its style and its script, and
+        asks for nothing.
+
+        Returns:
+            The page, from its doctype on.
+        """
+        return notes_page(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        return notes_fragment(self.to_dict())
 
     def __str__(self) -> str:
         return notes_text(self.to_dict())

@@ -110,6 +110,38 @@ def shows_its_tab(page, labels):
     assert labels.last.evaluate("(one) => one.nextElementSibling.checkVisibility()")
 
 
+def opens_what_it_called(page, buttons):
+    """Each is pressed twice, by the script: it may stand in what another one opens."""
+    turned = """(all) => all.map((one) => {
+      const states = [0, 1, 2].map((i) => {
+        if (i) one.click();
+        const ids = one.getAttribute("aria-controls").split(" ");
+        const open = ids.map((id) => document.getElementById(id).open);
+        return `${open.every(Boolean)} ${one.getAttribute("aria-expanded")}`;
+      });
+      return states.join(", ");
+    })"""
+    assert set(buttons.evaluate_all(turned)) == {"false false, true true, false false"}
+
+
+def opens_and_closes_all(page, buttons):
+    states = """(all) => all.map((one) => {
+      one.click();
+      const calls = [...one.closest(".clipnotes-notes").querySelectorAll(".cn-in")];
+      return calls.every((call) => call.open === (one.dataset.do === "open"));
+    })"""
+    assert all(buttons.evaluate_all(states))
+
+
+def keeps_a_tensor(page, names):
+    """Each is pressed twice, by the script."""
+    pressed = """(all) => all.map((one) => [0, 1].map(() => {
+      one.click();
+      return one.getAttribute("aria-pressed");
+    }).join())"""
+    assert set(names.evaluate_all(pressed)) == {"true,false"}
+
+
 @each
 def leads_to_the_top(page, button):
     button.click()
@@ -123,6 +155,9 @@ ANSWERS = {
     "button.dropdown-toggle": drops_a_menu,
     "button.btn-download-pdf-button": drops_a_menu,  # in a menu that is shut, and pressed there
     "button.copybtn": copies,
+    ".clipnotes-notes button.cn-call": opens_what_it_called,
+    ".clipnotes-notes .cn-bar button": opens_and_closes_all,
+    ".clipnotes-notes [role=button]": keeps_a_tensor,
     "summary": unfolds,
     "label.sd-tab-label": shows_its_tab,
     "button.sidebar-toggle": toggles_a_sidebar,

@@ -2,10 +2,10 @@
 
 import pytest
 
-import axe
 import built
-from browser import cannot, visit
+from browser import visit
 from buttons import ANSWERS, ANY
+from readable import unreadable
 from repository import ROOT
 
 VIEWPORTS = pytest.mark.parametrize("viewport", [built.WIDE, built.NARROW], ids=["wide", "narrow"])
@@ -22,43 +22,11 @@ UNFOLD = """() => {
 WIDTH = "document.documentElement.scrollWidth"
 # The rules that depend on the scheme.
 COLOURS = ["color-contrast", "link-in-text-block"]
-# (rule, what the element's markup holds)
-LEFT_ALONE = {
-    ("label-content-name-mismatch", "search-button-field"),  # its text also shows the keys
-    ("label-content-name-mismatch", "theme-switch-button"),  # its icons have texts
-    ("label-content-name-mismatch", 'class="cell'),  # an explorer's: its number is put in words
-    ("region", "logo__image"),  # the logo stands above the navigation
-}
-
-
-@pytest.fixture(scope="module")
-def axe_script():
-    if not axe.FILE.exists():
-        cannot(f"axe-core is not there: run {axe.__doc__.split('    ')[1].strip()}")
-    return axe.FILE.read_text(encoding="utf-8")
-
-
-def unreadable(page, script, rules=None):
-    """What axe-core finds wrong, in the page and in the frames on it: by all rules, or some."""
-    said = []
-    options = {"resultTypes": ["violations"], "iframes": False} | (
-        {"runOnly": rules} if rules else {}
-    )
-    for frame in page.frames:
-        frame.evaluate(script)
-        found = frame.evaluate("(options) => axe.run(options)", options)
-        said += [
-            f"{rule['id']}: {node['html'][:200]} {[one['message'] for one in node['any']][:1]}"
-            for rule in found["violations"]
-            for node in rule["nodes"]
-            if not any(rule["id"] == r and part in node["html"] for r, part in LEFT_ALONE)
-        ]
-    return said
 
 
 @PAGES
 @VIEWPORTS
-def test_a_page_can_be_read(browser, site, axe_script, page, viewport):
+def test_a_page_can_be_read(browser, site, page, viewport):
     with visit(browser, f"{site}/{page}", viewport=viewport) as opened:
         assert opened.evaluate(WIDTH) == viewport["width"], "folded"
         opened.evaluate(UNFOLD)
@@ -68,7 +36,7 @@ def test_a_page_can_be_read(browser, site, axe_script, page, viewport):
             assert opened.evaluate(WIDTH) == viewport["width"], scheme
             if viewport == built.WIDE:  # colours and texts are the same in both
                 rules = COLOURS if scheme == "dark" else None  # texts are the same in both
-                assert unreadable(opened, axe_script, rules) == [], scheme
+                assert unreadable(opened, rules) == [], scheme
 
 
 @PAGES

@@ -161,6 +161,21 @@ def test_the_letters_are_the_callers_first():
             annotate(reshape, torch.zeros(2, 12), names=names)
 
 
+def test_small_values_inside_of_named_ones_are_written_out(tiny):
+    """Only outputs inside of outputs are left to their own notes."""
+
+    def sizes(x):
+        size = x.shape
+        output = tiny.vision_model(x, output_hidden_states=True)
+        both = {"output": output}
+        return size
+
+    pixels = clip_inputs(tiny)["pixel_values"]
+    text = str(annotate(sizes, pixels, names={"B": 2}))
+    assert f"Size({', '.join(map(str, pixels.shape))})" in text
+    assert "output=BaseModelOutputWithPooling)" in text
+
+
 def test_what_wraps_a_forward_is_named():
     def twice(function):
         @functools.wraps(function)
