@@ -80,8 +80,9 @@ class Folder:
                 more = sorted(set(theirs) - set(self.names))
                 less = sorted(set(self.names) - set(theirs))
                 raise ValueError(
-                    f"the classes in {test} are not those in {folder}: {len(more)} too many {more[:3]}, "
-                    f"{len(less)} missing {less[:3]}; give a folder with the same sub-folders"
+                    f"the classes in {test} are not those in {folder}: {len(more)} too many "
+                    f"{more[:3]}, {len(less)} missing {less[:3]}; give a folder with the same "
+                    "sub-folders"
                 )
 
     def read(
