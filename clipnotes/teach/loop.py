@@ -289,8 +289,7 @@ def compare(
                 table.notes.append(f"{name} is left out: with seed {lesson.seed}, {error}")
                 continue
             _add(table, name, trained, scores)
-            accuracy = percent([scores.accuracy]).strip()
-            say(f"  {name}: {accuracy} after {trained.seconds:.1f} s")
+            say(f"  {name}: {percent([scores.accuracy]).strip()} after {trained.seconds:.1f} s")
     return table
 
 
