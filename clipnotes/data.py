@@ -7,7 +7,6 @@ The pictures, their facts and their licences lie in ``clipnotes/emoji/`` and wer
 from __future__ import annotations
 
 import functools
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipnotes.pictures.composite import composite
+from clipnotes.pictures.shots import check_draw, draw
 
 __all__ = ["composite", "few_shot", "load_emoji"]
 
@@ -141,7 +141,7 @@ def few_shot(
         raise ValueError(
             f"no column {label!r}; this data set has {', '.join(dataset.column_names)}"
         )
-    _check_draw(shots, seed)
+    check_draw(shots, seed)
     rows: dict[str | int, list[int]] = {}
     for i, value in enumerate(dataset[label]):
         rows.setdefault(value, []).append(i)
@@ -156,16 +156,3 @@ def few_shot(
             )
         chosen += draw(indices, shots, seed, value)
     return dataset.select(chosen)
-
-
-def draw(rows: Sequence[int], shots: int, seed: int, label: str | int) -> list[int]:
-    """Draw `shots` rows out of all those of one class, as ``few_shot`` does."""
-    _check_draw(shots, seed)
-    return random.Random(f"{seed} {label}").sample(rows, shots)
-
-
-def _check_draw(shots: int, seed: int) -> None:
-    if not isinstance(shots, int) or not isinstance(seed, int):
-        raise TypeError(f"shots is {shots!r} and seed is {seed!r}; both must be whole numbers")
-    if shots < 1:
-        raise ValueError(f"shots is {shots}; it must be at least 1")

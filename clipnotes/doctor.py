@@ -1,4 +1,4 @@
-"""Look at the installation: what is there, what is missing, and the command that mends it."""
+"""Look at the installation: what is there, what is missing, and the command that fixes it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ NEEDED: tuple[tuple[tuple[str, ...], ...], ...] = (
 # Of the JSON files beside a model, those that transformers reads. Others may hold what they like.
 READ = {name for line in NEEDED for files in line for name in files if name.endswith(".json")}
 READ |= {"added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"}
-FILES = "; ".join(" or ".join(" and ".join(files) for files in line) for line in NEEDED)
+FILES = ", ".join(" or ".join(" and ".join(files) for files in line) for line in NEEDED)
 SUM = re.compile(r"([0-9a-f]{64}) [ *]([^/\\]+)")
 
 

@@ -30,7 +30,7 @@ def main() -> int:
     """Start the program that the first word names."""
     known = programs()
     if len(sys.argv) < 2 or sys.argv[1] not in known:
-        print(__doc__)
+        print(f"no program {sys.argv[1]!r}\n" if len(sys.argv) > 1 else __doc__)
         for name, first_line in known.items():
             print(f"  {name:18} {first_line}")
         return len(sys.argv) > 1

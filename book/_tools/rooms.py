@@ -44,7 +44,9 @@ def modules(folder: Path = ROOT) -> dict[str, str]:
 def imported(source: str, known: dict[str, str]) -> Iterator[str]:
     """Yield what a module imports, also inside of its functions; of packages, the module itself."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module:
+        if isinstance(node, ast.ImportFrom):
+            if node.level or node.module is None:
+                raise ValueError(f"line {node.lineno} imports relatively; write the whole name")
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
                 yield whole if whole in known else node.module

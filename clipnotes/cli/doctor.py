@@ -6,7 +6,7 @@ import typer
 
 
 def doctor() -> None:
-    """Look at the installation; say what is missing and the command that mends it."""
+    """Look at the installation; say what is missing and the command that fixes it."""
     from clipnotes.doctor import examine
 
     findings = examine()

@@ -48,6 +48,9 @@ def predict(
     paths = [
         str(file) for path in images for file in (list_files(path) if path.is_dir() else [path])
     ]
+    if not paths:
+        where = ", ".join(map(str, images))
+        raise ValueError(f"no file in {where}; give pictures, or folders that have some")
     notes: list[str] = []
     logits, rows, skipped = _classify_files(learner, paths, notes.append)
     terminal.list_skipped(skipped)

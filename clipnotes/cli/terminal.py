@@ -54,7 +54,10 @@ Nested = Annotated[
 Seed = Annotated[int, typer.Option(help="Of the draw and of training.")]
 Template = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="The hand-written sentence of zero-shot, with one {}."),
+    typer.Option(
+        help="A sentence with one {}, for zero-shot and the methods that have one written by hand. "
+        "Default: one that suits the model."
+    ),
 ]
 Epochs = Annotated[
     Optional[int],  # noqa: UP045
@@ -103,8 +106,11 @@ def example(clip: Clip, text: str, n: int = 1) -> dict[str, Any]:
 
 def check_new(path: Path, force: bool) -> None:
     """Check that a file can be written, and that none is there unless ``force`` is set."""
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ValueError(f"{path} is a folder, or lies in one that is not there; give a file")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give a file")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ValueError(f"no folder {folder}; make it, or give a file in one that is there")
     if path.exists() and not force:
         raise ValueError(f"{path} is there already; give another name, or --force to replace it")
 

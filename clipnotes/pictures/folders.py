@@ -91,7 +91,7 @@ def _class_folders(path: Path) -> list[Path]:
         if _is_litter(f.name):
             continue
         if not f.exists():
-            raise ValueError(f"the link {f} leads nowhere; mend it, or remove it")
+            raise ValueError(f"the link {f} leads nowhere; correct it, or remove it")
         if not f.is_dir():
             continue
         identity = _identity(f)

@@ -74,7 +74,7 @@ class Classifier:
         """Make of images what ``logits`` takes.
 
         Args:
-            images: PIL images, none is allowed; or their features, which are checked.
+            images: PIL images, or an empty list; or their features, which are checked.
 
         Returns:
             (n, P) float32 features of unit length, on the model's device.

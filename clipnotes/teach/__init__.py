@@ -1,7 +1,6 @@
 """From a folder of images to a saved prompt, and to a table of several methods side by side."""
 
 from clipnotes.teach.loop import PICTURE, compare, learn
-from clipnotes.teach.output import check_outside
 from clipnotes.teach.plan import Plan, describe
 from clipnotes.teach.reports import Comparison, Report, Row
 
@@ -11,7 +10,6 @@ __all__ = [
     "Plan",
     "Report",
     "Row",
-    "check_outside",
     "compare",
     "describe",
     "learn",

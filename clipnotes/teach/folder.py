@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from clipnotes.checkpoints import Clip
-from clipnotes.data import draw
 from clipnotes.pictures.folders import class_files
 from clipnotes.pictures.reading import Files, Skipped, encode_files
+from clipnotes.pictures.shots import draw
 from clipnotes.prompts.classifier import Classifier
 
 
@@ -80,8 +80,9 @@ class Folder:
                 more = sorted(set(theirs) - set(self.names))
                 less = sorted(set(self.names) - set(theirs))
                 raise ValueError(
-                    f"the classes in {test} are others: {len(more)} too many {more[:3]}, "
-                    f"{len(less)} missing {less[:3]}; give a folder with the same sub-folders"
+                    f"the classes in {test} are not those in {folder}: {len(more)} too many "
+                    f"{more[:3]}, {len(less)} missing {less[:3]}; give a folder with the same "
+                    "sub-folders"
                 )
 
     def read(

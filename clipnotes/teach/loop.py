@@ -23,7 +23,7 @@ from clipnotes.prompts.saved.storage import check_folder
 from clipnotes.prompts.training.resume import digest
 from clipnotes.teach.folder import Folder, Pictures, Pool
 from clipnotes.teach.output import check_outside, draw_confusion
-from clipnotes.teach.plan import Plan, sentence
+from clipnotes.teach.plan import Plan, template_for
 from clipnotes.teach.reports import Comparison, Report, Row, percent
 
 PICTURE = "confusion.png"
@@ -44,6 +44,10 @@ class Lesson:
 
     def baselines(self) -> dict[str, Result]:
         """Test what needs no training."""
+        # Otherwise the first seed's linear probe would load it, and its seconds would say so.
+        import sklearn.linear_model
+        import sklearn.model_selection  # noqa: F401
+
         clip, names = self.zero_shot.clip, self.zero_shot.classnames
         learned_from = self.train.features, self.train.labels
         makers: dict[str, Callable[[], Classifier]] = {
@@ -112,7 +116,7 @@ def learn(
         clip: The model.
         folder: The pictures.
         out: The folder for the prompt and ``confusion.png``; not among the pictures.
-        plan: How to learn.
+        plan: The method, how many pictures and seeds, and so on. None: ``Plan()``.
         test: The pictures to test on, instead of those that are left over.
         nested: Sub-folders are classes even where they look like parts of a data set.
         force: Replace a prompt that is there.
@@ -148,7 +152,7 @@ def learn(
             check_outside(out, images)
     opened = Folder(folder, test, nested)
     untrained = plan.make(clip, opened.names, plan.seeds[0])  # what cannot be made says so now
-    zero_shot = ZeroShot(clip, opened.names, sentence(clip, plan.template))
+    zero_shot = ZeroShot(clip, opened.names, template_for(clip, plan.template))
     # The prompt and its checkpoints: what is learned, momentum, and a copy while it is replaced.
     check_writable(out, MARGIN + 4 * sum(p.nbytes for p in untrained.parameters()))
 
@@ -252,7 +256,7 @@ def compare(
             raise ValueError(f"the method {name} was given twice; give it once")
     plans = {name: Plan(name, shots, seeds, template, epochs=epochs) for name in chosen}
     opened = Folder(folder, test, nested)
-    hand_written = sentence(clip, template)
+    hand_written = template_for(clip, template)
     zero_shot = ZeroShot(clip, opened.names, hand_written)
     for plan in plans.values():
         plan.make(clip, opened.names, seeds[0])  # what cannot be made says so now
@@ -261,7 +265,16 @@ def compare(
     doubts = [doubt for plan in plans.values() for doubt in plan.doubts(clip)]
     notes = [*pool.notes, *pool.few(shots), *doubts]
     about = {"model": model_name(clip), "template": hand_written, "shots": shots}
-    table = Comparison({}, opened.names, list(seeds), 0, 0, pool.skipped, notes, about)
+    table = Comparison(
+        rows={},
+        names=opened.names,
+        seeds=list(seeds),
+        n_train=0,  # both are known once there is a draw
+        n_test=0,
+        skipped=pool.skipped,
+        notes=notes,
+        about=about,
+    )
     for lesson in lessons(pool, zero_shot, shots, seeds, say):
         table.n_train, table.n_test = len(lesson.train), len(lesson.test)
         for name, result in lesson.baselines().items():
@@ -276,8 +289,7 @@ def compare(
                 table.notes.append(f"{name} is left out: with seed {lesson.seed}, {error}")
                 continue
             _add(table, name, trained, scores)
-            accuracy = percent([scores.accuracy]).strip()
-            say(f"  {name}: {accuracy} after {trained.seconds:.1f} s")
+            say(f"  {name}: {percent([scores.accuracy]).strip()} after {trained.seconds:.1f} s")
     return table
 
 

@@ -14,6 +14,9 @@ from clipnotes.prompts.methods.published import Published, Settings
 from clipnotes.prompts.recipe import learning_rates
 from clipnotes.prompts.saved.card import EMBEDDED, model_name
 
+# Fields of a plan that are arguments of a method's class, if the method has them.
+OPTIONS = ("n_ctx", "init", "position", "per_class")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -36,15 +39,16 @@ class Plan:
         for name in self.options():
             if name not in self.published.options:
                 raise ValueError(
-                    f"the method {self.method} has no {name}; of these options it takes "
+                    f"the method {self.method} has no {name}; of {', '.join(OPTIONS)} it takes "
                     + (", ".join(self.published.options) or "none")
                 )
         if self.shots < 1:
             raise ValueError(f"shots is {self.shots}; it must be at least 1")
         if not self.seeds:
             raise ValueError("no seed was given; give at least one")
-        rate = 0.002 if self.lr is None else self.lr
-        learning_rates("constant", rate, 1 if self.epochs is None else self.epochs)
+        # `fit` checks both, but only after every image has been read. What is None is published.
+        lr, epochs = 0.002 if self.lr is None else self.lr, self.epochs
+        learning_rates("constant", lr, 1 if epochs is None else epochs)
 
     @property
     def published(self) -> Published:
@@ -53,16 +57,15 @@ class Plan:
 
     def options(self) -> dict[str, Any]:
         """Those options of the method's class that differ from the defaults."""
-        options = ("n_ctx", "init", "position", "per_class")
-        defaults = type(self).__dataclass_fields__
-        values = {name: getattr(self, name) for name in options}
-        return {name: value for name, value in values.items() if value != defaults[name].default}
+        given = {name: getattr(self, name) for name in OPTIONS}
+        # The attribute of the class itself is the field's default.
+        return {name: value for name, value in given.items() if value != getattr(Plan, name)}
 
     def settings(self, clip: Clip, seed: int) -> Settings:
         """What the method is told, with this model and one of the seeds."""
         recipe = {"epochs": self.epochs, "lr": self.lr}
         recipe = {name: value for name, value in recipe.items() if value is not None}
-        return Settings(sentence(clip, self.template), seed, self.options(), recipe)
+        return Settings(template_for(clip, self.template), seed, self.options(), recipe)
 
     def make(self, clip: Clip, names: Sequence[str], seed: int) -> Learner:
         """Make an untrained learner of the method, or say why the model cannot carry it."""
@@ -73,8 +76,8 @@ class Plan:
         return self.published.doubts(clip, self.settings(clip, self.seeds[0]))
 
 
-def sentence(clip: Clip, template: str | None) -> str:
-    """Give the template, or if there is none, one that suits the model."""
+def template_for(clip: Clip, template: str | None) -> str:
+    """Give the template that was given, and if none was, one that suits the model."""
     if template is not None:
         return template
     return "an emoji of a {}" if model_name(clip) == EMBEDDED else "a photo of a {}"

@@ -192,6 +192,8 @@ def test_predict_refuses(folder, prompt, tmp_path, monkeypatch):
     picture = folder / "fruit" / "0.png"
     result = refused("none of 1 files", "predict", out, "nowhere.png")
     assert "nowhere.png: No such file" in result.stderr
+    (tmp_path / "empty").mkdir()
+    refused("no file in .*empty; give pictures", "predict", out, tmp_path / "empty")
     refused("no folder", "predict", tmp_path / "nowhere", picture)
     refused("prompt.safetensors is missing", "predict", folder, picture)
     other = tmp_path / "other"
@@ -231,8 +233,8 @@ def test_trace_writes_a_page(tmp_path):
     refused("is there already", "trace", "--html", page)
     assert page.read_text(encoding="utf-8") == "mine"
     assert run("trace", "--html", page, "--force").exit_code == 0
-    refused("give a file", "trace", "--html", tmp_path)
-    refused("give a file", "trace", "--html", tmp_path / "nowhere" / "a.html")
+    refused("is a folder; give a file", "trace", "--html", tmp_path)
+    refused("no folder .*nowhere; make it", "trace", "--html", tmp_path / "nowhere" / "a.html")
     refused("no CLIP model", "trace", "nowhere")
 
 

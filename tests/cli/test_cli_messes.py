@@ -13,7 +13,8 @@ from PIL import Image
 from clipnotes.cli.terminal import shown
 from clipnotes.data import composite, load_emoji
 from clipnotes.prompts import VPT, CoCoOp, MaPLe, PromptLearner, TipAdapter
-from clipnotes.teach import Plan, check_outside, learn
+from clipnotes.teach import Plan, learn
+from clipnotes.teach.output import check_outside
 from command_line import command, refused, run
 from some_folders import make_folders
 

@@ -44,8 +44,7 @@ def test_learn_then_predict(folder, tmp_path, clip, name):
     learner = load_prompt(tmp_path / "o", clip)
     assert learner.classnames == NAMES
     pictures = [read_picture(file) for file in files]
-    encode = learner.inputs if hasattr(learner, "inputs") else clip.encode_image
-    expected = learner.logits(encode(pictures)).softmax(dim=-1)
+    expected = learner.logits(learner.inputs(pictures)).softmax(dim=-1)
     found = [{one["name"]: one["probability"] for one in line["classes"]} for line in said]
     found = torch.tensor([[line[name] for name in NAMES] for line in found])
     assert found.shape == (12, 3) and torch.allclose(found, expected, atol=1e-5)
@@ -55,7 +54,8 @@ def test_learn_refuses_before_anything_is_read(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("clipnotes.teach.folder.encode_files", lambda *_: pytest.fail("too late"))
     for words, *options in (
         ("no method 'nope'; there are coop", "--method", "nope"),
-        ("vpt has no position", "--method", "vpt", "--position", "front"),
+        ("vpt has no position; of .* it takes n_ctx", "--method", "vpt", "--position", "front"),
+        ("no per_class; of .*per_class it takes none", "--method", "tip", "--per-class"),
         ("cocoop: .* n_ctx is 40", "--method", "cocoop", "--n-ctx", 40),
         ("tip: .*it needs one", "--method", "tip", "--template", "a photo"),
         (r"lr is 0\.0", "--lr", 0),

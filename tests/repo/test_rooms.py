@@ -39,6 +39,9 @@ def test_imports_point_downwards():
     assert imports == {"data": {"plots"}, "plots": set()}
     assert upwards(imports, {"data": 1, "plots": 1}) == ["data imports plots"]
     assert upwards(imports, {"data": 1, "plots": 0}) == []
+    for hidden in ("from . import plots", "from ..plots import heat"):
+        with pytest.raises(ValueError, match="line 1 imports relatively"):
+            rooms.imports({"clipnotes.data": hidden})
 
 
 def test_no_module_imports_itself_by_way_of_others():

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import sys
 
 import pytest
 import torch
@@ -115,6 +116,22 @@ def test_each_is_measured_on_what_it_did_not_learn(clip, folder, monkeypatch):
     assert (len(learnt), len(tested)) == (1, 4)
     for seen, expected in [(learnt[0], given), *((one, asked) for one in tested)]:
         assert agree(seen[0], expected.features) and torch.equal(seen[1], expected.labels)
+
+
+def test_the_seconds_of_a_probe_are_not_those_of_its_library(clip, folder, monkeypatch):
+    """Loading scikit-learn takes longer than a probe, and only the first seed would pay it."""
+    libraries = {"sklearn.linear_model", "sklearn.model_selection"}
+    for name in libraries:
+        monkeypatch.delitem(sys.modules, name, raising=False)  # as in a process that just began
+    loaded = []
+
+    def probe(*given):
+        loaded.append(libraries <= {*sys.modules})
+        return LinearProbe(*given)
+
+    monkeypatch.setattr(module, "LinearProbe", probe)
+    compare(clip, folder, ["tip"], shots=2, seeds=[0], epochs=1)
+    assert loaded == [True]
 
 
 @pytest.mark.parametrize(

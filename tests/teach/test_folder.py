@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -44,6 +46,13 @@ def test_the_same_seed_draws_the_same_rows_for_ever():
     assert few_shot(rows, 3, 5)["style"][:9] == [8, 10, 5, 7, 6, 5, 7, 3, 0]
     drawn = few_shot(rows, 2, 3, label="style")["codepoint"][:6]
     assert drawn == ["1F350", "1F352", "1F34E", "1F352", "1F353", "1F351"]
+
+
+def test_learning_from_a_folder_loads_no_data_set(root):
+    """The emoji, and the libraries that read them, would cost a second at each start."""
+    code = "import clipnotes.teach, sys; print({'clipnotes.data', 'datasets'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert done.stdout == "set()\n", done.stdout + done.stderr
 
 
 def test_a_picture_keeps_its_label_and_its_features(clip, folder, tmp_path):

@@ -30,8 +30,8 @@ class MaPLe(VisualLearner):
     The defaults are those of the authors' program: the prompt is "a photo of a NAME.", of which
     "a photo" is the start of what is learned and "of a" stays as it is.
 
-    Every class is encoded in every step, by the model's own tower and without a memory budget: with
-    vectors that are replaced, the fast way of ``PromptLearner`` is none.
+    Every class is encoded in every step, by the model's own tower and without a memory budget: the
+    fast way of ``PromptLearner`` cannot replace vectors between layers.
 
     Args:
         clip: Model and tokenizer, as ``clipnotes.load`` gives them.

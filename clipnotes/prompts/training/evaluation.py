@@ -87,7 +87,10 @@ def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
     logits = own.logits_of(checked).cpu()
     if not logits.isfinite().all():
         i = int((~logits.isfinite()).nonzero()[0, 0])
-        raise FloatingPointError(f"a logit of picture {i} is not finite; nothing can be measured")
+        raise FloatingPointError(
+            f"a logit of picture {i} is not finite, so nothing can be measured; if this comes "
+            "after a training, try a smaller lr"
+        )
     said = logits.argmax(dim=-1)
     # Every pair (truth, said) is one number, and bincount counts them.
     pairs = torch.bincount(truth * n_classes + said, minlength=n_classes**2)

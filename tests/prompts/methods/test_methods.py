@@ -5,6 +5,7 @@ import inspect
 import pytest
 import torch
 
+from clipnotes import prompts
 from clipnotes.compat import vision_tower
 from clipnotes.prompts import METHODS, PromptLearner, load_prompt
 from clipnotes.prompts.saved.identity import vision_tower_digest
@@ -30,6 +31,7 @@ def test_each_method_goes_by_its_name_and_takes_its_options():
     for name, kind in METHODS.items():
         assert kind.method == name
         assert set(kind.OPTIONS) <= set(inspect.signature(kind).parameters)
+        assert kind.__name__ in prompts.__all__ and getattr(prompts, kind.__name__) is kind
 
 
 def test_what_depends_on_the_vision_tower_says_so(clip, tmp_path, monkeypatch):
