@@ -44,6 +44,7 @@ def annotate(
         *args: Passed to it.
         names: Letters for sizes, such as ``{"B": 2, "N": 65}``. Those that the module's
             configuration and its first argument tell (``B``, ``D``, ``N``, ...) come behind them.
+            ``B`` stands for first sizes only.
         deep: Annotate also what it calls, down to the bottom: the ``forward`` of each module in it,
             the functions written in the same files, and transformers' attention function. Layers
             that ran alike have their notes once.

@@ -63,10 +63,14 @@ def letters_for(
 def shape_text(shape: list[int] | tuple[int, ...], letters: Mapping[str, int]) -> str:
     """Write a shape with letters.
 
+    ``B``, the batch, stands for a first size only: a batch of three would otherwise make a letter
+    of the three channels, and one of twelve a letter of the heads.
+
     Example:
-        >>> shape_text((2, 65, 128), {"B": 2, "D": 128})
-        '(B, 65, D)'
+        >>> shape_text((3, 3, 64, 128), {"B": 3, "D": 128})
+        '(B, 3, 64, D)'
     """
     of_size = {size: letter for letter, size in letters.items()}
     sizes = [of_size.get(size, str(size)) for size in shape]
+    sizes[1:] = [str(letters["B"]) if size == "B" else size for size in sizes[1:]]
     return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
