@@ -43,7 +43,7 @@ class Outer(nn.Module):
             raise ValueError(f"<b>{words}</b> & never")
         kept, total = hidden, 0.5
         # é: two bytes before a name
-        parts = {"é": kept, "sums": [row.sum() for row in kept]}
+        parts = {"é": kept, "sums": [kept.sum() for kept in kept]}
         hidden = self.norm(kept, scale=total)
         return hidden, parts
 
