@@ -44,7 +44,10 @@ class Outer(nn.Module):
         kept, total = hidden, 0.5
         # é: two bytes before a name
         parts = {"é": kept, "sums": [kept.sum() for kept in kept]}
-        hidden = self.norm(kept, scale=total)
+        hidden = self.norm(
+            kept,
+            scale=total,
+        )
         return hidden, parts
 
 

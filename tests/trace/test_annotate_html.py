@@ -65,7 +65,7 @@ def test_the_code_is_the_source_to_the_letter(small, page):
     layer = small["inside"][0]["lines"]
     at = small["inside"][0]["statement"] + 1
     whole = [*small["lines"][:at], *layer, *small["lines"][at:]]
-    at = whole.index("    hidden = self.norm(kept, scale=total)") + 1
+    at = whole.index("    hidden = self.norm(") + 4
     assert lines == [*whole[:at], *layer, *whole[at:]]
 
 
@@ -107,8 +107,8 @@ def test_a_call_that_nobody_can_place_is_named_behind_its_row(small):
 
 
 def test_of_calls_in_each_other_the_inner_one_stands_in_the_code(small):
-    line = small["lines"].index("    hidden = self.norm(kept, scale=total)")
-    outer = {**small["inside"][1], "callee": [line, 13, line, 29]}
+    line = small["lines"].index("    hidden = self.norm(")
+    outer = {**small["inside"][1], "callee": [line, 13, line + 3, 5]}
     inner = {**small["inside"][1], "title": "Inner.forward"}
     again = {**small["inside"][1], "title": "Again.forward"}
     page = Page(notes_page({**small, "inside": [outer, inner, again]}))
