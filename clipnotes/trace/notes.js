@@ -149,7 +149,7 @@
     if (name) {
       for (const other of own(name.closest(".cn-fn"))) other.tabIndex = other === name ? 0 : -1;
     }
-    if (name && name.matches(":focus-visible")) set(name.closest(ROOT), { focused: name });
+    if (name) set(name.closest(ROOT), { focused: name });
     else if (lit.focused) set(lit.root, { focused: null });
   });
   document.addEventListener("focusout", () => {

@@ -172,9 +172,8 @@ def _arguments(definition: ast.FunctionDef | ast.AsyncFunctionDef | None) -> lis
 
 
 def _at(statements: list[dict[str, Any]], line: int) -> dict[str, Any]:
-    """The statement that a line belongs to; of several, the innermost."""
-    around = (one for one in statements if one["first"] <= line <= one["last"])
-    return max(around, key=lambda one: one["first"], default={})
+    """The statement that a line belongs to; two on one line are the first of them."""
+    return next((one for one in statements if one["first"] <= line <= one["last"]), {})
 
 
 def _names(nodes: Iterable[ast.AST], hidden: frozenset[str] = frozenset()) -> Iterator[ast.Name]:

@@ -196,12 +196,17 @@ def _calls_in_code(lines: list[str], openings: list[_Opening]) -> Iterator[Span]
     """Give the spans of what is called; one around another one goes to the end of the row."""
     taken: list[tuple[int, int, int]] = []
     known = [(opening, opening.callee) for opening in openings if opening.callee]
-    for opening, (line, start, last, end) in sorted(known, key=lambda one: one[1][3] - one[1][1]):
+    for opening, (line, start, last, end) in sorted(known, key=_length):
         end = end if last == line else len(lines[line])
         if all(line != other or end <= s or e <= start for other, s, e in taken):
             taken.append((line, start, end))
             opening.in_code = True
             yield Span(line, start, end, f'class="cn-call" data-o="{opening.number}"')
+
+
+def _length(known: tuple[_Opening, list[int]]) -> tuple[int, int]:
+    _, (line, start, last, end) = known
+    return last - line, end - start
 
 
 def _at_end(openings: list[_Opening]) -> str:

@@ -43,8 +43,11 @@ class Outer(nn.Module):
             raise ValueError(f"<b>{words}</b> & never")
         kept, total = hidden, 0.5
         # é: two bytes before a name
-        parts = {"é": kept, "sums": [row.sum() for row in kept]}
-        hidden = self.norm(kept, scale=total)
+        parts = {"é": kept, "sums": [kept.sum() for kept in kept]}
+        hidden = self.norm(
+            kept,
+            scale=total,
+        )
         return hidden, parts
 
 

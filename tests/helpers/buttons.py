@@ -121,7 +121,9 @@ def opens_what_it_called(page, buttons):
       });
       return states.join(", ");
     })"""
-    assert set(buttons.evaluate_all(turned)) == {"false false, true true, false false"}
+    closed = "false false, true true, false false"
+    opened = "true true, false false, true true"
+    assert set(buttons.evaluate_all(turned)) <= {closed, opened}
 
 
 def opens_and_closes_all(page, buttons):

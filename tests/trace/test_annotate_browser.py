@@ -192,6 +192,12 @@ def test_a_finger_opens_and_keeps(browser, small):
         call(page, "layer").tap()
         assert shown(page) == before + 4
         name = page.locator("code [data-m]", has_text="hidden").first
+        box = name.bounding_box()
+        touch = page.context.new_cdp_session(page)
+        for kind, moved in (("touchStart", 0), ("touchMove", -60), ("touchEnd", None)):
+            points = [] if moved is None else [{"x": box["x"] + 5, "y": box["y"] + 5 + moved}]
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        assert lit(page) == [], "who scrolls points at nothing"
         name.tap()
         assert lit(page)[:2] == ["hidden", "hidden"]
         name.tap()

@@ -65,7 +65,7 @@ def test_the_code_is_the_source_to_the_letter(small, page):
     layer = small["inside"][0]["lines"]
     at = small["inside"][0]["statement"] + 1
     whole = [*small["lines"][:at], *layer, *small["lines"][at:]]
-    at = whole.index("    hidden = self.norm(kept, scale=total)") + 1
+    at = whole.index("    hidden = self.norm(") + 4
     assert lines == [*whole[:at], *layer, *whole[at:]]
 
 
@@ -107,8 +107,8 @@ def test_a_call_that_nobody_can_place_is_named_behind_its_row(small):
 
 
 def test_of_calls_in_each_other_the_inner_one_stands_in_the_code(small):
-    line = small["lines"].index("    hidden = self.norm(kept, scale=total)")
-    outer = {**small["inside"][1], "callee": [line, 13, line, 29]}
+    line = small["lines"].index("    hidden = self.norm(")
+    outer = {**small["inside"][1], "callee": [line, 13, line + 3, 5]}
     inner = {**small["inside"][1], "title": "Inner.forward"}
     again = {**small["inside"][1], "title": "Again.forward"}
     page = Page(notes_page({**small, "inside": [outer, inner, again]}))
@@ -144,9 +144,9 @@ def test_names_carry_the_mark_of_what_they_were(small, page):
     after = small["statements"][2]["made"]["hidden"]["mark"]
     assert ("hidden", after) in names and after != first
     kept = next(s for s in small["statements"] if "kept" in s.get("made", {}))
-    # Behind an é, whose two bytes Python counts; and not in the comprehension's own name.
-    assert names.count(("kept", kept["made"]["kept"]["mark"])) == 4
-    assert "row" not in dict(names) and "total" not in dict(names)
+    # Behind an é, whose two bytes Python counts; and not what a comprehension calls so.
+    assert names.count(("kept", kept["made"]["kept"]["mark"])) == 3
+    assert "total" not in dict(names)
     assert {mark for _, mark in by_name} <= shared_marks(small)
 
 
@@ -161,6 +161,20 @@ def test_a_mark_that_is_seen_once_lights_nothing():
     assert shared_marks(base) == {3}
     base["inside"] = [{"arguments": {"h": hidden}, "statements": []}]
     assert shared_marks(base) == {3, 4}
+
+
+def test_only_marks_that_are_seen_again_stand_in_the_page(small):
+    once = json.loads(json.dumps(small))
+    once["statements"][-1]["returned"]["fields"]["0"]["mark"] = 99
+    once["arguments"]["hidden"]["mark"] = None
+    marks = {e["data-m"] for e in Page(notes_page(once)).elements if "data-m" in e}
+    assert marks == {str(mark) for mark in shared_marks(once)} and "99" not in marks
+
+
+def test_letters_stand_where_they_are_new(small):
+    inside = [small["inside"][0], {**small["inside"][1], "letters": {"B": 2, "T": 3}}]
+    page = Page(notes_page({**small, "inside": inside}))
+    assert [e["text"] for e in page.of("cn-about")] == ["B = 2", "B = 2, T = 3"]
 
 
 def test_notes_without_what_came_later_are_shown_too(small):
@@ -227,6 +241,7 @@ def test_a_function_that_this_python_cannot_read_is_shown_without_names(small):
 
 
 def test_elements_cut_through_tokens():
+    assert lines_html(["a <b and c"], [])[0] == 'a &lt;b <i class="k">and</i> c'
     lines = ["a = 'b<c'  # ü"]
     spans = [Span(0, 0, 1, "x"), Span(0, 5, 8, "y"), Span(0, 6, 7, "overlaps"), Span(0, 8, 14, "z")]
     (html,) = lines_html(lines, spans)
