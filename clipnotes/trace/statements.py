@@ -130,6 +130,7 @@ def source_lines(code: CodeType) -> Source:
     """
     lines, first = inspect.getsourcelines(code)
     text = textwrap.dedent("".join(lines))
+    text_lines = text.splitlines()
     tree = ast.parse(text)
     ast.increment_lineno(tree, first - 1)
     definition = next(
@@ -137,13 +138,24 @@ def source_lines(code: CodeType) -> Source:
         for node in ast.walk(tree)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == code.co_name
     )
+    statements, end = list(_statements(definition.body)), _head_end(definition)
+
+    def closed(last: int, body: int) -> int:
+        """The line of the bracket behind which the colon stands."""
+        while last + 1 < body and text_lines[last + 1 - first].lstrip()[:1] in (")", "]", "}"):
+            last += 1
+        return last
+
+    for statement in statements:
+        if statement.body:
+            statement.last = closed(statement.last, statement.body[0])
     return Source(
-        lines=text.splitlines(),
+        lines=text_lines,
         first=first,
         decorators=[ast.unparse(one) for one in definition.decorator_list],
-        statements=list(_statements(definition.body)),
-        head=(definition.lineno, _head_end(definition)),
-        indent=len(lines[0]) - len(text.splitlines(keepends=True)[0]),
+        statements=statements,
+        head=(definition.lineno, closed(end, definition.body[0].lineno)),
+        indent=len(lines[0].rstrip()) - len(text_lines[0].rstrip()),
     )
 
 

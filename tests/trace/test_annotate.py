@@ -144,6 +144,26 @@ def test_all_kinds_of_statements():
     assert "float16" in text and "4 rounds" in text
 
 
+def test_a_head_ends_at_its_colon():
+    def over_lines(
+        x,
+        y=2,
+    ):
+        # a comment of the body
+        if (
+            y
+            > 1
+        ):  # fmt: skip
+            x = x + 1
+        return x
+
+    notes = annotate(over_lines, torch.ones(2)).to_dict()
+    first, last = notes["head"]
+    assert notes["lines"][last] == "):" and last - first == 3
+    branch = of(annotate(over_lines, torch.ones(2)), "if (")
+    assert notes["lines"][branch["last"]].startswith("    ):") and branch["taken"] is True
+
+
 def test_the_letters_are_the_callers_first():
     def reshape(x):
         y = x.view(2, 3, 4)

@@ -66,9 +66,11 @@ def test_training_stays_nearer_to_the_template(clip):
         learner = PromptLearner(clip, CLASSES, init="an emoji of a")
         penalty = KgCoOp(learner, weight, TEMPLATE)
         assert penalty(learner()).abs() < 1e-5, "it starts there"
-        fit(learner, features, labels, epochs=20, penalty=penalty, progress=False)
+        fit(learner, features, labels, epochs=20, lr=10.0, penalty=penalty, progress=False)
         far[weight] = (1 - (learner() * penalty.anchors).sum(-1)).mean().item()
-    assert far[8.0] < far[0.0] / 2
+    # With the usual learning rate both stay where they were, up to the last bit.
+    assert far[0.0] > 0.1
+    assert far[8.0] < far[0.0] / 3
 
 
 def test_the_default_is_the_paper_s(clip):
