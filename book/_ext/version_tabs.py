@@ -1,8 +1,10 @@
 """Sphinx extension: the output of a cell tagged `by-version` in a tab for each version.
 
 `_tools/versions/tabs.py` has the outputs. sphinx-design switches all tabs of a group together.
+Annotated source is recorded as its plain dict, and drawn here.
 """
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -12,15 +14,20 @@ from sphinx_design.shared import create_component
 
 from _tools.failed import failure
 from _tools.versions.tabs import TAG, Outputs, recorded
+from clipnotes.trace.notes import MIME
+from clipnotes.trace.notes_html import notes_fragment
 
 GROUP = "transformers"
+LICENCE = "https://github.com/huggingface/transformers/blob/main/LICENSE"
 
 
 def shown(outputs: Outputs) -> list[nodes.Node]:
     """Make the nodes that MyST-NB would have made of a cell's outputs."""
     made: list[nodes.Node] = []
     for kind, text in outputs:
-        if kind == "text/html":
+        if kind == MIME:
+            made.append(nodes.raw("", notes_fragment(text), format="html", classes=["output"]))
+        elif kind == "text/html":
             made.append(nodes.raw("", text, format="html", classes=["output", "text_html"]))
         else:
             classes = ["output", "stream" if kind == "stream" else "text_plain"]
@@ -44,7 +51,35 @@ def tabs(outputs: dict[str, Outputs]) -> list[nodes.Node]:
         tab(version, given, version == list(outputs)[-1]) for version, given in outputs.items()
     ]
     says = nodes.paragraph("", "With transformers", classes=["by-version"])
-    return [says, create_component("tab-set", ["sd-tab-set"], children=items)]
+    made = [says, create_component("tab-set", ["sd-tab-set"], children=items)]
+    annotated = any(kind == MIME for given in outputs.values() for kind, _ in given)
+    return [*made, licence()] if annotated else made
+
+
+def licence() -> nodes.Node:
+    """Say whose the source is that has just been shown, and whose the rest."""
+    whose = "The code is that of transformers, © The OpenAI Team Authors and The HuggingFace Team"
+    ours = "The remarks, and what stands in the margin, are this book's."
+    name = nodes.reference("", "Apache License 2.0", refuri=LICENCE, internal=False)
+    parts = nodes.Text(f"{whose}, under the "), name, nodes.Text(f". {ours}")
+    return nodes.paragraph("", "", *parts, classes=["source-licence"])
+
+
+def once(document: nodes.document) -> None:
+    """Leave style and script in the first piece of annotated source of a page: they serve all.
+
+    The script has made a function that the other pieces call.
+    """
+    kept = False
+    for node in list(document.findall(nodes.raw)):
+        if 'class="clipnotes-notes"' not in node.astext():
+            continue
+        if kept:
+            text = re.sub(r"<style>.*?</style>", "", node.astext(), flags=re.DOTALL)
+            call = "<script>clipnotesNotes()</script>"
+            text = re.sub(r"<script>.*?</script>", call, text, flags=re.DOTALL)
+            node.children, node.rawsource = [nodes.Text(text)], ""
+        kept = True
 
 
 class VersionTabs(SphinxTransform):
@@ -72,6 +107,7 @@ class VersionTabs(SphinxTransform):
             (output,) = (n for n in cell.children if n.get("nb_element") == "cell_code_output")
             output.children.clear()
             output += tabs({v: pages[stem][number]["outputs"] for v, pages in known.items()})
+        once(self.document)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

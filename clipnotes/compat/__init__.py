@@ -10,11 +10,13 @@ tested with 4.49, 4.57, 5.5, 5.18 and 5.24, which differ in this:
 - ``output_attentions=True`` under SDPA returns the weights with a warning in 4.49, a tuple of
   ``None`` in 4.57, and an empty tuple since 5.5.
 - Gradient checkpointing is called activation checkpointing in 5.24.
+- The causal mask is made by other functions since 5.5, and the loss has another name since 5.18.
 
 Below, B is the batch size, N the number of tokens, D the width of a tower and P the width of the
 space that both towers are projected into.
 """
 
+from clipnotes.compat.functions import loss_function, mask_functions
 from clipnotes.compat.states import TowerStates, eager_attention, text_states, vision_states
 from clipnotes.compat.towers import (
     image_features,
@@ -39,6 +41,8 @@ __all__ = [
     "eager_attention",
     "image_features",
     "image_processor_class",
+    "loss_function",
+    "mask_functions",
     "recorded",
     "source_url",
     "text_features",

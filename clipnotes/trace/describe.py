@@ -117,7 +117,9 @@ def _contents(value: Any) -> dict[str, Any] | None:
         return value._asdict()
     if isinstance(value, (tuple, list)):
         return {str(i): item for i, item in enumerate(value)}
-    if is_dataclass(value) and not isinstance(value, type):
+    # Transformers' configurations have become dataclasses, with forty fields.
+    is_config = hasattr(type(value), "model_type")
+    if is_dataclass(value) and not isinstance(value, type) and not is_config:
         return {f.name: getattr(value, f.name, None) for f in fields(value)}
     return None
 

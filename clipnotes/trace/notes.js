@@ -8,7 +8,10 @@
   const lit = { root: null, hovered: null, focused: null, pinned: null };
 
   const inside = (event, selector) => event.target.closest?.(ROOT) && event.target.closest(selector);
-  const own = (part) => [...part.querySelectorAll(`:scope > .cn-row ${NAME}`)];
+  // Of this function, and not of one that it called.
+  const own = (part) => [
+    ...part.querySelectorAll(`:scope > .cn-row ${NAME}, :scope > .cn-fold > .cn-row ${NAME}`),
+  ];
   const calls = (button) => [
     ...button.closest(ROOT).querySelectorAll(`.cn-in[data-o="${button.dataset.o}"]`),
   ];
@@ -72,7 +75,10 @@
     }
     const all = inside(event, ".cn-bar button");
     if (all) {
-      turn(all.closest(ROOT).querySelectorAll(".cn-in"), all.dataset.do === "open");
+      const root = all.closest(ROOT), open = all.dataset.do === "open";
+      turn(root.querySelectorAll(".cn-in"), open);
+      // A call can be in what is folded.
+      for (const fold of open ? root.querySelectorAll(".cn-fold") : []) fold.open = true;
     }
     const title = inside(event, ".cn-in[open] > summary");
     if (title) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,9 @@ from clipnotes.trace.markdown import notes_markdown
 from clipnotes.trace.notes_html import notes_fragment, notes_page
 from clipnotes.trace.once import notes_text
 from clipnotes.trace.watch import Run, Watcher
+
+#: The plain dict as a notebook's output: a text, since notebooks sort what is stored as JSON.
+MIME = "application/vnd.clipnotes.notes"
 
 
 @dataclass(eq=False)
@@ -141,6 +145,10 @@ class Notes:
 
     def __str__(self) -> str:
         return notes_text(self.to_dict())
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        # The book records the dict, and draws the page of each version from it.
+        return {MIME: json.dumps(self.to_dict(), ensure_ascii=False), "text/plain": str(self)}
 
 
 def _run(run: Run) -> dict[str, Any]:

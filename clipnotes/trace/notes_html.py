@@ -12,9 +12,17 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from clipnotes.trace.notes_rows import Tree, function_html, more, place, shared_marks
+from clipnotes.trace.notes_rows import (
+    Tree,
+    function_html,
+    lines_at_first,
+    more,
+    place,
+    shared_marks,
+)
 
-FOLDED = 25  # lines; a piece of a page begins folded where its function is longer
+#: Lines. In a piece of a page, a function that is longer is folded below its first lines.
+LONGEST, FIRST = 25, 20
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _SHAPES = (
@@ -44,24 +52,22 @@ def notes_page(notes: dict[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>{escape(title)}</title></head>\n<body><main>"
-        f"{_drawn(notes, 'h1', folded=False)}</main></body></html>\n"
+        f"{_drawn(notes, 'h1', None)}</main></body></html>\n"
     )
 
 
 def notes_fragment(notes: dict[str, Any]) -> str:
-    """Draw annotated source as HTML to put into a page, folded if it is long.
+    """Draw annotated source as HTML to put into a page, the end of it folded if it is long.
 
     Args:
         notes: From ``Notes.to_dict``.
     """
-    hidden = (s["last"] - s["first"] for s in notes["statements"] if s["text"])
-    shown = len(notes["lines"]) - notes["head"][0] - sum(hidden)
-    return _drawn(notes, "b", folded=shown > FOLDED)
+    return _drawn(notes, "b", FIRST if lines_at_first(notes) > LONGEST else None)
 
 
-def _drawn(notes: dict[str, Any], heading: str, folded: bool) -> str:
+def _drawn(notes: dict[str, Any], heading: str, first_lines: int | None) -> str:
     tree = Tree(shared_marks(notes))
-    body = "".join(function_html(notes, None, tree))
+    body = "".join(function_html(notes, None, tree, first_lines))
     title = f"<{heading}>{escape(notes['title'])}</{heading}> "
     openers = _OPENERS if notes.get("inside") else ""
     bar = f'<div class="cn-bar">{openers}{_SHAPES}</div>'
@@ -70,11 +76,7 @@ def _drawn(notes: dict[str, Any], heading: str, folded: bool) -> str:
         help_text = f"<details><summary>How to read this</summary>{help_text}</details>"
     if help_text:
         body = f'<div class="cn-help">{help_text}</div>{body}'
-    if folded:
-        title += more(" · ".join([place(notes), f"{len(notes['lines'])} lines"]))
-        body = f'<details class="cn-fold"><summary>{title}</summary>{bar}{body}</details>'
-    else:
-        body = f'<div class="cn-top"><div>{title}{more(place(notes))}</div>{bar}</div>{body}'
+    body = f'<div class="cn-top"><div>{title}{more(place(notes))}</div>{bar}</div>{body}'
     return (
         f'<div class="clipnotes-notes"><style>{_file("notes.css")}</style>'
         f'<div class="cn-body">{body}</div><p class="cn-said" role="status"></p>'

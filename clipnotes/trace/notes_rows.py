@@ -87,8 +87,17 @@ class _Opening:
     in_code: bool = False
 
 
-def function_html(notes: dict[str, Any], above: dict[str, Any] | None, tree: Tree) -> Iterator[str]:
-    """Draw a function and all that it called; ``above`` is the one that it was called by."""
+def function_html(
+    notes: dict[str, Any], above: dict[str, Any] | None, tree: Tree, first_lines: int | None = None
+) -> Iterator[str]:
+    """Draw a function and all that it called.
+
+    Args:
+        notes: From ``Notes.to_dict``.
+        above: Those of the function that it was called by.
+        tree: Of the page.
+        first_lines: How many lines are to be seen at first; the others are folded.
+    """
     about = head_text(notes)
     if above is not None and above["letters"] == notes["letters"]:
         about = about[bool(notes["letters"]) :]
@@ -99,7 +108,12 @@ def function_html(notes: dict[str, Any], above: dict[str, Any] | None, tree: Tre
     yield from (f'<p class="cn-about">{escape(line)}</p>' for line in about)
     yield from _head(notes, code, tree)
     yield from _below(notes, notes.get("remark"), notes["head"][0], openings, tree)
+    drawn, folded, total = notes["head"][1] - notes["head"][0] + 1, False, lines_at_first(notes)
     for first, last, statement, dtypes in parts(notes):
+        if first_lines is not None and drawn >= first_lines and not folded:
+            folded = True
+            yield f'<details class="cn-fold"><summary>{total - drawn} more lines</summary>'
+        drawn += 1 if statement is not None and statement["text"] else last - first + 1
         if statement is None:
             yield _row(notes, code, first, last)
         elif statement["text"]:
@@ -112,7 +126,13 @@ def function_html(notes: dict[str, Any], above: dict[str, Any] | None, tree: Tre
             at_end = [one for one in openings if one.statement == first and not one.in_code]
             yield _row(notes, code, first, last, note, kind, at_end)
             yield from _below(notes, statement.get("remark"), first, openings, tree)
-    yield "</div>"
+    yield "</details></div>" if folded else "</div>"
+
+
+def lines_at_first(notes: dict[str, Any]) -> int:
+    """Count the lines of a function that are to be seen before anybody opens a docstring."""
+    hidden = (s["last"] - s["first"] for s in notes["statements"] if s["text"])
+    return len(notes["lines"]) - notes["head"][0] - sum(hidden)
 
 
 def _head(notes: dict[str, Any], code: list[str], tree: Tree) -> Iterator[str]:

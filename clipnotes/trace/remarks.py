@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clipnotes.trace.notes import Notes
+from clipnotes.trace.statements import Source
 
 #: Title of a function -> beginning of a statement -> remark, or one for each such statement.
 Remarks = Mapping[str, Mapping[str, str | list[str]]]
@@ -52,17 +53,9 @@ def attach(top: Notes, remarks: Remarks) -> None:
 
 def _places(notes: Notes, remarks: Mapping[str, str | list[str]]) -> dict[int, str]:
     """Find the first line of each statement that a remark is about, counted from 0."""
-    source = notes._record.source
-    firsts = [(source.head[0], source.head[1]), *((s.first, s.last) for s in source.statements)]
-    statements = {
-        first - source.first: _plain(
-            "\n".join(source.lines[first - source.first : last - source.first + 1])
-        )
-        for first, last in firsts
-    }
     found: dict[int, str] = {}
     for beginning, text in remarks.items():
-        lines = [n for n, code in statements.items() if code.startswith(_plain(beginning))]
+        lines = begin_so(notes._record.source, beginning)
         texts = text if isinstance(text, list) else [text]
         if len(lines) != len(texts):
             raise ValueError(
@@ -71,6 +64,16 @@ def _places(notes: Notes, remarks: Mapping[str, str | list[str]]) -> dict[int, s
                 "statement, or a list with a remark for each"
             )
         found.update(zip(lines, texts, strict=True))
+    return found
+
+
+def begin_so(source: Source, beginning: str) -> list[int]:
+    """Find the statements that begin so, and the head: the first line of each, counted from 0."""
+    found = []
+    for first, last in (source.head, *((one.first, one.last) for one in source.statements)):
+        code = "\n".join(source.lines[first - source.first : last - source.first + 1])
+        if _plain(code).startswith(_plain(beginning)):
+            found.append(first - source.first)
     return found
 
 

@@ -4,6 +4,7 @@ import json
 from importlib.metadata import version
 
 import pytest
+import torch
 from docutils import nodes
 from docutils.frontend import get_default_settings
 from docutils.utils import new_document
@@ -14,6 +15,8 @@ from _ext import status_page, version_tabs
 from _tools import chapters, execute
 from _tools.versions import pins, tabs
 from _tools.versions import records as recorder
+from clipnotes.trace.annotation import annotate
+from clipnotes.trace.notes import MIME
 
 HERE = version("transformers")
 TAGGED = {
@@ -101,6 +104,7 @@ def test_an_executed_notebook_is_compared_with_its_record(records, monkeypatch):
     notebook.cells[0].outputs[0].text = "3\n"
     (said,) = tabs.differences("a", notebook)
     assert "1\\n" in said and "3\\n" in said and "make record" in said
+    assert "2\\n" not in said
     monkeypatch.setenv("CLIPNOTES_MODEL", "another")  # it prints other sizes
     assert tabs.differences("a", notebook) == []
 
@@ -180,6 +184,68 @@ def test_nothing_is_recorded_when_a_notebook_fails(records, monkeypatch):
     monkeypatch.setattr(recorder, "record_facts", lambda: None)
     assert recorder.main() == 1
     assert list(records.iterdir()) == []
+
+
+# Annotated source
+
+
+def double(x):
+    y = x * 2
+    return y
+
+
+@pytest.fixture
+def annotated():
+    """A cell that shows annotated source, and its notes."""
+    notes = annotate(double, torch.ones(2, 3), notes={"double": {"y =": "<twice>"}})
+    data = {**notes._repr_mimebundle_(), "text/html": notes._repr_html_()}
+    return cell(new_output("execute_result", data=data, execution_count=1)), notes.to_dict()
+
+
+def test_annotated_source_is_recorded_as_its_dict_in_the_order_of_its_names(annotated):
+    ((kind, given),) = tabs.outputs_of(annotated[0])
+    assert (kind, given) == (MIME, annotated[1])
+    assert list(given) == list(annotated[1])  # a notebook would sort what is JSON
+
+
+def test_a_record_is_laid_out_for_people_and_is_the_same(annotated):
+    value = {"a": tabs.outputs_of(annotated[0]), "ä": [], "long": ["word " * 30, {}]}
+    text = tabs.laid_out(value)
+    assert json.loads(text) == value and "ä" in text
+    lines = text.splitlines()
+    assert any('"returned"' in line for line in lines) and len(lines) > 10
+    assert all(len(line) <= tabs.WIDTH + 20 for line in lines if "word" not in line)
+
+
+def test_what_torch_and_python_decide_is_no_difference(annotated):
+    given = annotated[1]
+    of_torch = {**given, "file": "torch/nn/functional.py", "callee": None}
+    before = [
+        [MIME, {**given, "callee": [1, 2, 1, 3], "inside": [{**given, "inside": [of_torch]}]}]
+    ]
+    now = [[MIME, {**given, "callee": None, "inside": [given]}]]
+    assert tabs.difference(before, now) == ""
+    changed = [[MIME, {**given, "inside": [{**given, "times": 2}]}]]
+    assert '"times": 2' in tabs.difference(before, changed)
+    assert tabs.difference([["stream", "a"]], [["stream", "b"]])
+
+
+def test_a_tab_draws_annotated_source_and_names_its_licence(records, annotated):
+    notes, plain = annotated[1], [["stream", "x"]]
+    for name in ("1.9.0", "1.10.0"):
+        outputs = [{"outputs": [[MIME, notes]]}, {"outputs": plain}]
+        (records / f"{name}.json").write_text(json.dumps({"a": outputs}))
+    document, transform = page(*[["cell", f"tag_{tabs.TAG}"]] * 2)
+    transform.apply()
+    drawn = [node.astext() for node in document.findall(nodes.raw)]
+    assert len(drawn) == 2 and all("&lt;twice&gt;" in text for text in drawn)
+    # One style and one script serve all of a page.
+    assert ["<style>" in text for text in drawn] == [True, False]
+    assert ["window.clipnotesNotes ??=" in text for text in drawn] == [True, False]
+    assert [text.count("<script>") for text in drawn] == [1, 1]
+    licences = [n for n in document.findall(nodes.paragraph) if "source-licence" in n["classes"]]
+    assert len(licences) == 1 and "Apache License 2.0" in licences[0].astext()
+    assert [n["refuri"] for n in document.findall(nodes.reference)] == [version_tabs.LICENCE]
 
 
 # The tabs

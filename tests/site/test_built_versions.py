@@ -34,3 +34,18 @@ def test_a_version_is_chosen_once_for_all_pages(browser, site):
         assert shown(page, 1).inner_text().strip() == printed.strip()
         page.locator(".sd-tab-set label", has_text=newest).first.click()
         assert set(opened(page)) == {newest}
+
+
+def test_annotated_source_works_in_every_tab(browser, site):
+    records = tabs.recorded()
+    with visit(browser, f"{site}/book/chapters/03-inside-an-encoder-layer.html") as page:
+        assert page.locator(".clipnotes-notes").count() == 3 * len(records)
+        assert page.locator(".clipnotes-notes:not(.cn-js)").count() == 0, "one script serves all"
+        assert page.locator("p.source-licence").count() == 3
+        for name in records:
+            page.locator(".sd-tab-set label", has_text=name).first.click()
+            piece = page.locator(".clipnotes-notes:visible").first
+            assert piece.locator(".cn-remark:visible").count() > 2
+            piece.get_by_role("button", name="Open all calls").click()
+            assert piece.locator(".cn-in[open]").count() > 3
+            assert piece.locator(".cn-fold[open]").count() == 1

@@ -196,7 +196,10 @@ def test_a_long_function_is_folded_in_a_page_of_somebody_else(small):
     assert Page(notes_fragment(small)).of("cn-fold") == []
     padded = {**small, "lines": [*small["lines"], *["    # more"] * 20]}
     (fold,) = Page(notes_fragment(padded)).of("cn-fold")
-    assert f"{len(padded['lines'])} lines" in fold["text"] and "open" not in fold
+    seen = len(padded["lines"]) - int(re.match(r"\s*(\d+) more lines", fold["text"])[1])
+    docstring = small["statements"][0]
+    assert 20 <= seen - docstring["last"] + docstring["first"] <= 22 and "open" not in fold
+    assert padded["lines"][0].strip() not in fold["text"], "the first lines are seen at once"
     assert Page(notes_page(padded)).of("cn-fold") == []
     # A docstring is one line as long as nobody opens it.
     text = small["statements"][0]

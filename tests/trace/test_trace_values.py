@@ -19,6 +19,11 @@ class Config:
     later: int = dataclasses.field(init=False)  # nobody sets it
 
 
+@dataclasses.dataclass
+class OfAModel(Config):
+    model_type = "clip"
+
+
 def described(value):
     return trace(nn.Identity().eval(), value).arguments["input"]
 
@@ -36,6 +41,7 @@ def described(value):
         ("a" * 39, "str", "'" + "a" * 38 + "…"),
         (torch.Generator(), "Generator", None),
         (Config, "type", None),
+        (OfAModel(), "OfAModel", None),  # it has forty fields, and none of them is a tensor
     ],
 )
 def test_a_value_has_its_class_and_a_short_text(value, kind, text):

@@ -17,6 +17,8 @@ PAGES = [*chapters.chapters(), ROOT / "README.md", ROOT / "book" / "index.md"]
 #: Names that not every version has, and those of the tested versions that have them.
 HISTORY = {
     "CLIPVisionTransformer": ("4.49.0", "4.57.6", "5.5.4"),
+    "CLIPTextTransformer": ("4.49.0", "4.57.6", "5.5.4"),
+    "clip_loss": ("4.49.0", "4.57.6", "5.5.4"),
     "causal_attention_mask": ("4.49.0", "4.57.6"),
     "model.encoder": ("5.18.0", "5.24.0"),
     "activation_checkpointing_enable": ("5.24.0",),

@@ -41,7 +41,7 @@ def record_outputs() -> int:
         return code
     outputs = {stem: tabs.seen(executed[stem]) for stem in sorted(executed)}
     path = tabs.RECORDED / f"{version('transformers')}.json"
-    path.write_text(json.dumps(outputs, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(tabs.laid_out(outputs) + "\n", encoding="utf-8")
     print(f"wrote {path}")
     return 0
 

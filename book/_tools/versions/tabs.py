@@ -3,6 +3,7 @@
 The built book shows it as tabs. `records.py` records it, and each run is compared with the record.
 """
 
+import difflib
 import json
 import os
 from importlib.metadata import version
@@ -12,12 +13,16 @@ from nbformat import NotebookNode
 
 from _tools import ROOT
 from _tools.chapters import tags
+from clipnotes.trace.notes import MIME
 
 TAG = "by-version"
 RECORDED = ROOT / "book" / "recorded"
+KINDS = (MIME, "text/html", "text/plain")  # the richest first
+WIDTH = 100  # columns of a record
 
-#: What a cell gave: kind and text. The kind is `stream` or a MIME type.
-Outputs = list[list[str]]
+#: What a cell gave: kind and text, or the dict of annotated source. The kind is `stream` or a MIME
+#: type.
+Outputs = list[list[Any]]
 
 
 def tagged(notebook: NotebookNode) -> list[NotebookNode]:
@@ -36,13 +41,13 @@ def outputs_of(cell: NotebookNode) -> Outputs:
                 found.append(["stream", output.text])
             continue
         data = output.get("data", {})
-        kind = next((kind for kind in ("text/html", "text/plain") if kind in data), None)
+        kind = next((kind for kind in KINDS if kind in data), None)
         if kind is None:
             raise ValueError(
                 f"a cell tagged {TAG} gives {output.output_type} {sorted(data)}; it can print, and "
                 f"show text or HTML: {cell.source[:60]!r}"
             )
-        found.append([kind, data[kind]])
+        found.append([kind, json.loads(data[kind]) if kind == MIME else data[kind]])
     return found
 
 
@@ -68,7 +73,42 @@ def differences(stem: str, notebook: NotebookNode) -> list[str]:
     if [cell["source"] for cell in before] != [cell["source"] for cell in now]:
         return [f"{stem}: its cells tagged {TAG} are not those in the record: run `make record`"]
     return [
-        f"{stem}: recorded {old['outputs']}, gives {new['outputs']}: run `make record`"
+        f"{stem}: not what is recorded, run `make record`:\n{said}"
         for old, new in zip(before, now, strict=True)
-        if old["outputs"] != new["outputs"]
+        if (said := difference(old["outputs"], new["outputs"]))
     ]
+
+
+def difference(before: Outputs, now: Outputs) -> str:
+    """Say in which lines of a record two outputs of a cell differ; nothing if they do not."""
+    old, new = (laid_out(_everywhere(outputs)).splitlines() for outputs in (before, now))
+    return "\n".join(difflib.unified_diff(old, new, "recorded", "now", lineterm="", n=0))
+
+
+def _everywhere(value: Any) -> Any:
+    """Leave out of annotated source what depends on the version of torch, and on Python's."""
+    if isinstance(value, dict):
+        return {key: _everywhere(one) for key, one in value.items() if key != "callee"}
+    if isinstance(value, list):
+        return [_everywhere(one) for one in value if not _of_torch(one)]
+    return value
+
+
+def _of_torch(value: Any) -> bool:
+    return isinstance(value, dict) and str(value.get("file")).startswith("torch/")
+
+
+def laid_out(value: Any, indent: int = 0) -> str:
+    """Write JSON so that a person can compare two of them: on one line what fits into it."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, (dict, list)) or indent + len(flat) <= WIDTH:
+        return flat
+    space = " " * (indent + 1)
+    if isinstance(value, dict):
+        names = {json.dumps(name, ensure_ascii=False): one for name, one in value.items()}
+        parts = [f"{name}: {laid_out(one, indent + 1)}" for name, one in names.items()]
+    else:
+        parts = [laid_out(one, indent + 1) for one in value]
+    inside = ",\n".join(space + part for part in parts)
+    begin, end = "{}" if isinstance(value, dict) else "[]"
+    return f"{begin}\n{inside}\n{' ' * indent}{end}"
