@@ -29,11 +29,11 @@ class Box(NamedTuple):
     note: str = ""
     steps: int = 1
     lanes: int = 1
-    frame: int = 0  # how many frames would fit inside this one, counting itself; 0 for a box
+    frame: int = 0  # 0 for a box, 1 for a frame around boxes, 2 for one around frames
 
 
 class Arrow(NamedTuple):
-    """An arrow between two boxes; a dashed one is no part of CLIP's own forward."""
+    """An arrow between two boxes; a dashed one is no part of every forward."""
 
     start: str
     end: str

@@ -76,6 +76,7 @@ def test_no_box_covers_another_or_leaves_the_drawing(layout):
         (x0, y0), (x1, y1) = (layout.xy(*corner) for corner in zip(*place, strict=True))
         assert 0 < x0 < x1 < width
         assert 0 < y0 < y1 < height
+    assert not meet(places["layers"], places["text layers"])
     for frame in (box for box in clip_map.BOXES if box.frame):
         inside = [box for box in PLAIN if meet(places[box.key], places[frame.key])]
         assert inside
