@@ -33,7 +33,7 @@ class Box(NamedTuple):
 
 
 class Arrow(NamedTuple):
-    """An arrow between two boxes; a dashed one is no part of every forward."""
+    """An arrow between two boxes; a dashed one is what a later chapter adds."""
 
     start: str
     end: str
