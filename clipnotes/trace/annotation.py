@@ -13,6 +13,7 @@ from clipnotes.compat.attention import attention_functions
 from clipnotes.trace.describe import forward_function
 from clipnotes.trace.follow import LATER, Follower, following
 from clipnotes.trace.inside import Builder
+from clipnotes.trace.letters import check_names
 from clipnotes.trace.notes import Notes
 from clipnotes.trace.record import check_runs
 from clipnotes.trace.remarks import Remarks, attach, check_remarks
@@ -59,9 +60,11 @@ def annotate(
         ``notes``, up to where it happened.
 
     Raises:
-        TypeError: ``module`` is neither, or does not take these arguments.
-        ValueError: It is compiled, has no source in Python, or is a generator; or a remark belongs
-            to no statement, so that you notice when a version has moved the line.
+        TypeError: ``module`` is neither, or does not take these arguments; or ``names``,
+            ``functions`` or ``notes`` are of another form than this.
+        ValueError: It is compiled, has no source in Python, or is a generator; two letters have one
+            size; or a remark belongs to no statement, so that you notice when a version has moved
+            the line.
         RuntimeError: What wraps the ``forward`` did not call it.
 
     Example:
@@ -77,15 +80,16 @@ def annotate(
             hidden_states = self.fc2(hidden_states)                      (B, N, D)
             return hidden_states                                         (B, N, D)
     """
-    if isinstance(module, nn.Module) or not inspect.isroutine(module):
+    if isinstance(module, nn.Module):
         check_runs(module, args, kwargs, "annotate")
-        function = forward_function(module)  # type: ignore[arg-type]
+        function = forward_function(module)
         title = f"{type(module).__name__}.forward"
     else:
-        function = _unwrapped(module)
+        function = _plain_function(module)
         title = function.__qualname__.split("<locals>.")[-1]
     check_remarks(notes or {})
-    more = [_code(_unwrapped(one), getattr(one, "__name__", repr(one))) for one in functions]
+    check_names(names)
+    more = _more(functions)
     if more and not deep:
         raise ValueError(
             "functions are looked for inside of what is annotated: give deep=True, too"
@@ -107,6 +111,32 @@ def annotate(
     made = builder.top(follower.first, title, output)
     attach(made, notes or {})
     return made
+
+
+def _plain_function(given: Any) -> Any:
+    """Find what was written as a function; refuse what is none, and what is compiled."""
+    if not inspect.isroutine(given):
+        got, hint = f"a {type(given).__name__}", "Give a module, or a function that calls it."
+        if isinstance(given, type):
+            got, hint = f"the class {given.__name__}", "Make an instance of it."
+        if isinstance(getattr(given, "model", None), nn.Module):
+            hint = "Give its attribute `model`."
+        raise TypeError(f"annotate runs a torch.nn.Module or a function, not {got}. {hint}")
+    if hasattr(given, "_torchdynamo_orig_callable"):
+        raise ValueError(
+            f"{given.__qualname__} is compiled, and compiled code does not run line by line. "
+            "Annotate the function that torch.compile was given."
+        )
+    return _unwrapped(given)
+
+
+def _more(functions: Any) -> list[CodeType]:
+    given = list(functions) if isinstance(functions, Iterable) else [None]
+    if not all(map(inspect.isroutine, given)):
+        raise TypeError(
+            f"functions must be a list of functions, as [build_mask], not {functions!r}"
+        )
+    return [_code(_unwrapped(one), one.__name__) for one in given]
 
 
 def _unwrapped(function: Any) -> Any:
@@ -144,6 +174,8 @@ def _code(function: Callable[..., Any], title: str) -> CodeType:
 
 
 def _source(code: CodeType, title: str) -> Source:
+    if code.co_name == "<lambda>":
+        raise ValueError(f"{title} is a lambda, which has no lines. Write it with def")
     try:
         return source_lines(code)
     except (OSError, TypeError, SyntaxError, StopIteration) as error:

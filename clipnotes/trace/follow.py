@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import sys
 import threading
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from clipnotes.trace.describe import Describer
@@ -117,6 +119,8 @@ def _weights(owner: Any) -> dict[str, Tensor]:
 def following(follower: Follower) -> Iterator[None]:
     """Let a follower see what runs in this thread.
 
+    Looking at a tensor of a class of its own must not call that class, which may count its calls.
+
     Python tells one function in a thread about lines. If somebody has one there, a debugger or
     coverage, every event is handed on to it, and afterwards it is in its place again.
     """
@@ -127,9 +131,11 @@ def following(follower: Follower) -> Iterator[None]:
         theirs = previous(frame, event, argument) if previous else None
         if previous is not None and sys.gettrace() is not called:
             sys.settrace(called)  # coverage's puts itself back as soon as it is called
-        if threading.get_ident() != thread or (record := follower.enter(frame)) is None:
+        if threading.get_ident() != thread:
             return theirs
-        return _local(follower, record, theirs)
+        with torch._C.DisableTorchFunction():
+            record = follower.enter(frame)
+        return theirs if record is None else _local(follower, record, theirs)
 
     sys.settrace(called)
     try:
@@ -143,15 +149,23 @@ def _local(
 ) -> Callable[..., Any]:
     def local(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal theirs
-        if event == "line":
-            record.line(frame)
-        elif event == "exception":
-            record.error(argument[1] if isinstance(argument[1], BaseException) else argument[0]())
-        elif event == "return":
-            record.end(frame, argument)
-            follower.leave(frame)
+        with torch._C.DisableTorchFunction():
+            if event == "line":
+                record.line(frame)
+            elif event == "exception" and not _ends_a_loop(frame, argument[0]):
+                given = argument[1]
+                record.error(given if isinstance(given, BaseException) else argument[0]())
+            elif event == "return":
+                record.end(frame, argument)
+                follower.leave(frame)
         if theirs is not None:
             theirs = theirs(frame, event, argument)
         return local
 
     return local
+
+
+def _ends_a_loop(frame: FrameType, error: type[BaseException]) -> bool:
+    """Whether an iterator written in Python only says so that it has come to its end."""
+    at_loop = frame.f_code.co_code[frame.f_lasti] == dis.opmap["FOR_ITER"]
+    return at_loop and issubclass(error, StopIteration)

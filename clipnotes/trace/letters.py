@@ -25,23 +25,13 @@ def letters_for(
         Letter -> size. No two letters have the same size: of two, the first one counts.
 
     Raises:
-        TypeError: A letter that is no text, or a size that is no whole number.
-        ValueError: A size below 1, or one that two letters are given for.
+        TypeError, ValueError: As :func:`check_names` does.
 
     Example:
         >>> letters_for({"T": 7}, None, {})
         {'T': 7}
     """
-    letters: dict[str, int] = {}
-    for letter, size in (names or {}).items():
-        if not isinstance(letter, str) or not isinstance(size, int) or isinstance(size, bool):
-            raise TypeError(f"names has {letter!r}: {size!r}; give letters and whole numbers")
-        if size < 1 or size in letters.values():
-            raise ValueError(
-                f"names gives {letter!r} the size {size}; sizes are 1 or more, and each has one "
-                "letter"
-            )
-        letters[letter] = size
+    letters = check_names(names)
 
     def add(letter: str, size: Any) -> None:
         # A size of 1 is everywhere, and would make of every 1 a letter.
@@ -57,6 +47,31 @@ def letters_for(
         if value.shape:
             add("B", value.shape[0])
             break
+    return letters
+
+
+def check_names(names: Any) -> dict[str, int]:
+    """Refuse what cannot be letters for sizes.
+
+    Raises:
+        TypeError: No dict, a letter that is no text, or a size that is no whole number.
+        ValueError: A size below 1, or one that two letters are given for.
+    """
+    if names is not None and not isinstance(names, Mapping):
+        raise TypeError(f'names must be a dict of letters and sizes, as {{"T": 7}}, not {names!r}')
+    letters: dict[str, int] = {}
+    for letter, size in (names or {}).items():
+        if not isinstance(letter, str) or not isinstance(size, int) or isinstance(size, bool):
+            raise TypeError(f"names has {letter!r}: {size!r}; give letters and whole numbers")
+        if size < 1:
+            raise ValueError(f"names gives {letter!r} the size {size}; give sizes from 1 on")
+        if size in letters.values():
+            other = next(one for one, known in letters.items() if known == size)
+            raise ValueError(
+                f"names gives {other!r} and {letter!r} the same size, {size}, and a shape does not "
+                "tell which is meant; leave one of them out"
+            )
+        letters[letter] = size
     return letters
 
 

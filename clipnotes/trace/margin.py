@@ -86,7 +86,7 @@ def blocks(notes: dict[str, Any]) -> Iterator[tuple[list[str], str]]:
     Args:
         notes: From ``Notes.to_dict``. A remark stands below its piece, as a comment.
     """
-    lines, letters = notes["lines"], notes["letters"]
+    lines, letters = [line.expandtabs(4) for line in notes["lines"]], notes["letters"]
     first, last = notes["head"]
     arguments = [
         f"{name} {value_note(value, letters, set())}" for name, value in notes["arguments"].items()
@@ -190,9 +190,10 @@ def value_note(
     inside_of: str = "",
 ) -> str:
     """Write a value; the dtype of a tensor only if it is none of those that are known."""
-    if value.get("dtype") is not None and value["shape"] is not None:
+    if value.get("dtype") is not None:
+        shape = "nested" if value["shape"] is None else shape_text(value["shape"], letters)
         dtype = "" if value["dtype"] in known else f" {value['dtype']}"
-        return tensor(shape_text(value["shape"], letters) + dtype, value)
+        return tensor(shape + dtype, value)
     name = "" if value["type"] in ("tuple", "list") else value["type"]
     if value.get("fields"):
         if name and inside_of:
@@ -202,8 +203,8 @@ def value_note(
             for key, one in value["fields"].items()
         }
         inside = [text if key.isdigit() else f"{key}={text}" for key, text in texts.items()]
-        # What has names has few of them; a list can be long.
-        if len(inside) > 6 and not name:
+        # An output has few fields, and each has a name; a list or a dict can be long.
+        if len(inside) > (12 if name else 6):
             inside = [*inside[:5], f"… ({len(inside)})"]
         return f"{name}({', '.join(inside)}{',' * (len(inside) == 1 and not name)})"
     return value_text(value)

@@ -24,7 +24,8 @@ def check_remarks(remarks: Any) -> None:
     for title, inside in remarks.items():
         for beginning, text in inside.items():
             texts = text if isinstance(text, list) else [text]
-            if not beginning.split() or not all(isinstance(one, str) for one in texts):
+            begins = isinstance(beginning, str) and bool(beginning.split())
+            if not begins or not all(isinstance(one, str) for one in texts):
                 raise TypeError(
                     f"notes[{title!r}][{beginning!r}] is {text!r}; give a text, or a list of "
                     "texts, under the beginning of a statement"
@@ -48,7 +49,9 @@ def attach(top: Notes, remarks: Remarks) -> None:
             raise ValueError(f"notes has remarks on {title!r}, but what is annotated is {titles}")
         found = _places(about[0], inside)
         for notes in about:
-            notes._remarks = found
+            # Two classes can have one name, and then their lines are not the same.
+            if notes._record.code is about[0]._record.code:
+                notes._remarks = found
 
 
 def _places(notes: Notes, remarks: Mapping[str, str | list[str]]) -> dict[int, str]:
@@ -57,14 +60,24 @@ def _places(notes: Notes, remarks: Mapping[str, str | list[str]]) -> dict[int, s
     for beginning, text in remarks.items():
         lines = begin_so(notes._record.source, beginning)
         texts = text if isinstance(text, list) else [text]
+        where = f"{notes.title} ({notes.file}:{notes.line})"
+        if not lines:
+            raise ValueError(
+                f"no statement of {where} begins with {beginning!r}. Look up in its source how "
+                "the statement reads in this version"
+            )
         if len(lines) != len(texts):
             raise ValueError(
-                f"{len(lines)} statements of {notes.title} ({notes.file}:{notes.line}) begin with "
-                f"{beginning!r}, and there are {len(texts)} remarks for them. Write more of the "
+                f"{where} has {_count(len(lines), 'statement')} with the beginning {beginning!r}, "
+                f"and notes has {_count(len(texts), 'remark')} for that. Write more of the "
                 "statement, or a list with a remark for each"
             )
         found.update(zip(lines, texts, strict=True))
     return found
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def begin_so(source: Source, beginning: str) -> list[int]:

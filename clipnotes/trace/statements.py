@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import CodeType
@@ -126,12 +125,11 @@ def source_lines(code: CodeType) -> Source:
     Example:
         >>> source = source_lines(source_lines.__code__)
         >>> [statement.binds for statement in source.statements[1:3]]
-        [['lines', 'first'], ['text']]
+        [['lines', 'first'], ['text_lines', 'indent']]
     """
     lines, first = inspect.getsourcelines(code)
-    text = textwrap.dedent("".join(lines))
-    text_lines = text.splitlines()
-    tree = ast.parse(text)
+    text_lines, indent = _dedented(lines)
+    tree = ast.parse("\n".join(text_lines))
     ast.increment_lineno(tree, first - 1)
     definition = next(
         node
@@ -155,8 +153,18 @@ def source_lines(code: CodeType) -> Source:
         decorators=[ast.unparse(one) for one in definition.decorator_list],
         statements=statements,
         head=(definition.lineno, closed(end, definition.body[0].lineno)),
-        indent=len(lines[0].rstrip()) - len(text_lines[0].rstrip()),
+        indent=indent,
     )
+
+
+def _dedented(lines: list[str]) -> tuple[list[str], int]:
+    """Take away the indentation of the first line, and say how much that was.
+
+    A comment, or a line of a text, may stand further left than the function that it is in.
+    """
+    margin = lines[0][: len(lines[0]) - len(lines[0].lstrip())]
+    kept = [line.rstrip("\n").removeprefix(margin) if line.strip() else "" for line in lines]
+    return kept, len(margin)
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[Statement]:
