@@ -131,7 +131,7 @@ def _plain_function(given: Any) -> Any:
 
 
 def _more(functions: Any) -> list[CodeType]:
-    given = list(functions) if isinstance(functions, Iterable) else [None]
+    given: list[Any] = list(functions) if isinstance(functions, Iterable) else [None]
     if not all(map(inspect.isroutine, given)):
         raise TypeError(
             f"functions must be a list of functions, as [build_mask], not {functions!r}"

@@ -64,7 +64,13 @@ class Describer:
         return {name: self.value(value) for name, value in passed.items()}, unset
 
     def value(self, value: Any, depth: int = 0) -> Value:
-        """Describe an argument or an output."""
+        """Describe an argument or an output; of one that cannot be looked at, its class."""
+        try:
+            return self._value(value, depth)
+        except Exception:
+            return Value(type(value).__name__)
+
+    def _value(self, value: Any, depth: int) -> Value:
         name = type(value).__name__
         if isinstance(value, Tensor):
             shape = None if value.is_nested else tuple(value.shape)

@@ -170,6 +170,8 @@ def _dedented(lines: list[str]) -> tuple[list[str], int]:
 def _statements(body: list[ast.stmt]) -> Iterator[Statement]:
     """Walk over statements, each before those below it; not into functions of their own."""
     for node in body:
+        if _is_declaration(node):
+            continue
         inner = [] if isinstance(node, _FUNCTIONS) else _bodies(node)
         if not inner:
             yield _statement(node, node.end_lineno or node.lineno, None)
@@ -178,6 +180,12 @@ def _statements(body: list[ast.stmt]) -> Iterator[Statement]:
         yield _statement(node, _head_end(node), lines)
         for block in inner:
             yield from _statements(block)
+
+
+def _is_declaration(node: ast.stmt) -> bool:
+    """Whether it only tells Python something: nothing runs there, and nothing is left out."""
+    typed = isinstance(node, ast.AnnAssign) and node.value is None and bool(node.simple)
+    return typed or isinstance(node, (ast.Global, ast.Nonlocal))
 
 
 def _statement(node: ast.stmt, last: int, body: tuple[int, int] | None) -> Statement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FrameType
@@ -71,6 +72,7 @@ class Watcher:
         self._before: dict[str, Any] = {}
         self._versions: dict[str, int] = {}
         self._raising: BaseException | None = None
+        self._returning: Statement | None = None
 
     def begin(self, frame: FrameType) -> None:
         """Write down the arguments."""
@@ -96,6 +98,8 @@ class Watcher:
         before = self._current
         if statement is None or statement is before:
             return  # another line of the same statement
+        if before is not None and isinstance(before.node, ast.Return) and self._raising is None:
+            self._returning = before  # from inside a `with`, or a `try` that has a `finally`
         self._finish(frame, statement)
         self._enter(statement, before)
         self._current = statement
@@ -107,7 +111,10 @@ class Watcher:
             return
         self._finish(frame, None)
         if self._raising is None:
-            run = self.runs[self._current.first]
+            last = self._current
+            if self._returning is not None and not isinstance(last.node, ast.Return):
+                last = self._returning
+            run = self.runs[last.first]
             if run.returned is None:
                 run.returned = self.describe.value(value)
         self._before = {}  # what was a local goes with its function

@@ -1,4 +1,5 @@
 """Code and tensors that are written or made in unusual ways are annotated, too."""
+# ruff: noqa: F841
 
 import re
 
@@ -94,6 +95,63 @@ def test_looking_at_a_tensor_does_not_call_its_class():
     notes = annotate(adds, x)
     assert Counts.calls == alone == 2
     assert of(notes, "y =")["made"]["y"]["type"] == "Counts"
+
+
+def test_a_declaration_does_not_run_and_is_not_said_to():
+    def declares(x):
+        y: torch.Tensor
+        global NOWHERE
+
+        def inner():
+            nonlocal x
+            return x
+
+        y = inner()
+        return y
+
+    notes = annotate(declares, torch.ones(2))
+    assert all(one["ran"] for one in notes.to_dict()["statements"])
+    assert "did not run" not in str(notes)
+
+
+def test_what_is_returned_stands_at_its_return():
+    def returns(x, which):
+        try:
+            with torch.no_grad():
+                if which:
+                    return x + 1
+            with pytest.raises(ValueError, match="no"):
+                return refuses(x)
+        finally:
+            seen = x
+        return seen
+
+    def refuses(x):
+        raise ValueError("no")
+
+    notes = annotate(returns, torch.ones(2), True)
+    assert of(notes, "return x + 1")["returned"]["shape"] == [2]
+    assert of(notes, "with torch")["returned"] is of(notes, "seen")["returned"] is None
+    # A `with` may catch the error of what was to be returned.
+    notes = annotate(returns, torch.ones(2), False)
+    assert of(notes, "return refuses")["returned"] is None
+    assert of(notes, "return seen")["returned"]["shape"] == [2]
+
+
+def test_a_value_that_refuses_to_be_looked_at_is_named():
+    class Refuses(str):
+        def __repr__(self):
+            raise RuntimeError("no")
+
+    def makes(x):
+        y = Refuses("a")
+        z = nn.UninitializedParameter()
+        return x
+
+    notes = annotate(makes, torch.ones(2))
+    assert of(notes, "y")["made"]["y"] == {"type": "Refuses"}
+    assert of(notes, "z")["made"]["z"]["type"] == "UninitializedParameter"
+    assert of(notes, "return")["returned"]["shape"] == [2]
 
 
 def test_a_nested_tensor_has_no_shape_to_show():
