@@ -15,8 +15,8 @@ MLP: list[Remark] = [
     ),
     at(
         "CLIPMLP.forward: hidden_states = self.fc2",
-        "It goes back to the width of the stream, so that the layer can add it. Up to here no "
-        "token has heard of any other one.",
+        "It goes back to the width of the stream, so that the layer can add it. In all of the MLP "
+        "no token hears of another.",
     ),
 ]
 
@@ -26,8 +26,9 @@ _CLASS = "CLIPAttention.forward: "
 ATTENTION: list[Remark] = [
     at(
         _CLASS + "def forward",
-        "This is the eager way, which forms the attention weights so that we can look at them. The "
-        "default is SDPA: one kernel that computes the same and never holds the weights.",
+        "Attention can run in several ways. The eager way forms the attention weights, so that we "
+        "can look at them. The default is SDPA: one kernel that computes the same and never holds "
+        "the weights.",
     ),
     either(
         _CLASS + "queries = self.q_proj",
@@ -105,7 +106,7 @@ LAYER: list[Remark] = [
     at(
         _LAYER + "return",
         "In version 4 this is a tuple, in version 5 a tensor. Code that takes `[0]` of it works "
-        "with the one, and takes the first image of the batch from the other.",
+        "in version 4. In version 5 it takes the first image of the batch.",
     ),
 ]
 

@@ -8,7 +8,7 @@ EMBEDDINGS: list[Remark] = [
     at(
         _HERE + "if not interpolate_pos_encoding",
         "There is one position vector for each patch of an image of the right size, and none to "
-        "spare. An image of another size is refused here, unless you ask for the table to be "
+        "spare. An image of a different size is refused here, unless you ask for the table to be "
         "stretched.",
     ),
     at(
@@ -64,7 +64,7 @@ TOWER: list[Remark] = [
     ),
     _tower(
         "pooled_output = last_hidden_state",
-        "The class token has been in front all the time. Taking its row computes nothing, it is a "
+        "The class token has been in front all the time. Taking its row computes nothing: it is a "
         "view.",
     ),
     _tower(
