@@ -38,7 +38,8 @@ def annotate(
     marked. The module computes what it always computes; only these functions are watched, and
     a debugger or coverage that watches, too, goes on to see everything.
 
-    Two statements on one line are one statement here.
+    Two statements on one line are one statement here. What runs in other threads is not seen, and
+    in ``torch.inference_mode`` torch does not count writes, so none are shown.
 
     Args:
         module: A module, or a function that is written in Python.
