@@ -7,7 +7,7 @@ from typing import Any
 
 
 def mask_functions() -> list[Callable[..., Any]]:
-    """Find the functions that make the text tower's causal mask, the one that it calls first.
+    """Find the functions that make the text tower's causal mask, from the one that it calls on.
 
     Up to 4.57 the mask has a helper of its own; since 5.5 CLIP takes the one that all language
     models share.

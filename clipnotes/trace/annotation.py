@@ -32,7 +32,7 @@ def annotate(
 ) -> Notes:
     """Run a module once, and return the source of its ``forward`` with notes beside it.
 
-    Behind each statement stands what it made: shapes, the dtype where it changes, small values as
+    Beside each statement stands what it made: shapes, the dtype where it changes, small values as
     they are, which tensors it wrote into, what shares memory with what, which way a branch went,
     how often a loop ran (its first round is shown), and what is returned. What did not run is
     marked. The module computes what it always computes; only these functions are watched, and
@@ -45,7 +45,7 @@ def annotate(
         module: A module, or a function that is written in Python.
         *args: Passed to it.
         names: Letters for sizes, such as ``{"B": 2, "N": 65}``. Those that the module's
-            configuration and its first argument tell (``B``, ``D``, ``N``, ...) come behind them.
+            configuration and its first argument tell (``B``, ``D``, ``N``, ...) come after them.
             ``B`` stands for first sizes only.
         deep: Annotate also what it calls, down to the bottom: the ``forward`` of each module in it,
             the functions written in the same files, and transformers' attention function. Layers

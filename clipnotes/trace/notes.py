@@ -66,8 +66,9 @@ class Notes:
             LookupError: There are none. The message lists the titles that there are.
         """
         for notes in self.walk():
-            titles = (notes.title, notes.title.removesuffix(".forward"))
-            if name in titles or (name and f".{notes.path}".endswith(f".{name}")):
+            owner, _, function = notes.title.rpartition(".")
+            titles = (notes.title, function, owner if function == "forward" else "")
+            if name and (name in titles or f".{notes.path}".endswith(f".{name}")):
                 return notes
         titles = ", ".join(dict.fromkeys(notes.title for notes in self.walk()))  # type: ignore
         raise LookupError(f"no notes of {name!r}. There are {titles}, and paths of modules.")

@@ -38,7 +38,9 @@ def test_lines_may_stand_further_left_than_their_function():
         "#       y = y + 1",
     ]
     assert of(notes, "y =")["made"]["y"]["shape"] == [3]
-    assert notes.find("FarLeft.twice").to_dict()["line"] > notes.line
+    assert notes.find("FarLeft.twice").line > notes.line
+    assert notes.find("twice") is notes.find("FarLeft.twice")
+    assert notes.find("FarLeft") is notes.find("forward") is notes
     assert notes.to_dict()["inside"][0]["callee"] == [4, 8, 4, 18]
 
 
