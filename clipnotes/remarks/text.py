@@ -96,7 +96,7 @@ MASK: list[Remark] = [
     },
     {
         "sdpa_mask: attention_mask = mask_function": "A token at q may look at k if k is not "
-        "larger. All pairs are compared at once, a column of q with a row of k.",
+        "larger than q. All pairs are compared at once, a column of q with a row of k.",
         "AttentionMaskConverter._make_causal_mask: mask.masked_fill_(mask_cond": "Allowed, that "
         "is 0, is every place up to the token's own: the diagonal and all below it.",
     },
