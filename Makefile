@@ -40,6 +40,8 @@ install: $(INSTALLED) ## make .venv with the tested versions
 
 .PHONY: test
 test: $(INSTALLED) ## run the unit tests, then every chapter
+# Tests of what people can read skip themselves where axe-core cannot be fetched.
+	-@$(BIN)/python tests/helpers/axe.py
 	$(call say,Testing the package and the repository)
 	$(BIN)/python -m pytest -n 2 --ignore=tests/site
 	$(call say,Running the chapters)

@@ -149,8 +149,13 @@ def newest(session: nox.Session) -> None:
     snapshot(tree)
     session.chdir(tree)
     session.install("--no-compile", "-c", str(wanted), "-e", f"{tree}{EXTRAS}")
-    steps = {"tests": (*PYTEST, "--ignore=tests/site"), "chapters": (TOOLS, "execute")}
+    steps = {
+        "axe-core": ("tests/helpers/axe.py",),
+        "tests": (*PYTEST, "--ignore=tests/site"),
+        "chapters": (TOOLS, "execute"),
+        "book": (TOOLS, "build"),
+    }
     try:
-        run_steps(session, {**steps, "book": (TOOLS, "build")})
+        run_steps(session, steps)
     finally:
         session.run("python", TOOLS, "versions.pins", "moved")

@@ -15,6 +15,7 @@ chapter that fails printed until then goes to `_build/failed/`: no other run tak
 """
 
 import argparse
+import copy
 import hashlib
 import os
 import platform
@@ -37,7 +38,7 @@ from _tools import BUILD, ROOT, failed, running
 from _tools.chapters import alt_text, code_cells, notebooks, parsed, read, tags
 from _tools.failed import Failure
 from _tools.running import attempt, run
-from _tools.versions.tabs import differences
+from _tools.versions.tabs import MIME, differences
 
 EXECUTED = BUILD / "executed"
 CACHE = BUILD / ".jupyter_cache"  # where Jupyter Book looks
@@ -123,15 +124,19 @@ def keep(source: Path, executed: NotebookNode) -> None:
     os.replace(draft, stored(source))
 
 
-def in_one_piece(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Join text that arrived in pieces: the book's builder would end a line after each."""
+def for_the_builder(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Join text that arrived in pieces, and leave out the dicts that are kept for tabs.
+
+    The book's builder would end a line after each, and complain of a kind that it cannot draw.
+    """
     found: list[NotebookNode] = []
     for output in outputs:
         last = found[-1] if found else None
         if output.output_type == "stream" and last and last.get("name") == output.name:
             last.text += output.text
         else:
-            found.append(output.copy())
+            found.append(copy.deepcopy(output))
+            found[-1].get("data", {}).pop(MIME, None)
     return found
 
 
@@ -146,7 +151,7 @@ def with_outputs(source: Path) -> NotebookNode:
     executed = executed_form(source)
     pairs = zip(code_cells(notebook), code_cells(executed), strict=True)
     for cell, done in pairs:
-        cell.outputs, cell.execution_count = in_one_piece(done.outputs), done.execution_count
+        cell.outputs, cell.execution_count = for_the_builder(done.outputs), done.execution_count
     notebook.metadata["language_info"] = executed.metadata.get("language_info", {})
     return notebook
 

@@ -2,7 +2,7 @@
 
 The remarks say why a line is there, and what goes wrong around it. Each belongs to a statement, and
 statements change with the version of transformers; so a remark names all the places that it has had
-(:mod:`clipnotes.remarks.places`). The files beside this one are in the order of the book.
+(``places.py``). The files beside this one are in the order of the book.
 """
 
 from clipnotes.remarks import both, encoder, text, vision

@@ -8,6 +8,7 @@ from jupyter_cache import get_cache
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from _tools import chapters, execute, running
+from _tools.versions import tabs
 from repository import ROOT
 from small_chapter import CHAPTER
 
@@ -66,6 +67,14 @@ def test_the_builder_finds_the_kept_outputs(kept, tmp_path):
     first, second = chapters.code_cells(merged)
     assert first.metadata["tags"] == ["remove-input"]
     assert [first.outputs[0].data["text/plain"], second.outputs[0].data["text/plain"]] == ["2", "4"]
+
+
+def test_what_is_kept_for_tabs_is_not_given_to_the_builder():
+    data = {tabs.MIME: "{}", "text/html": "<b>", "text/plain": "b"}
+    outputs = [new_output("display_data", data=data)]
+    (given,) = execute.for_the_builder(outputs)
+    assert given.data == {"text/html": "<b>", "text/plain": "b"}
+    assert tabs.MIME in outputs[0].data
 
 
 def picture(**metadata):
@@ -148,6 +157,6 @@ def test_a_line_that_arrived_in_two_pieces_is_one_line():
 
     shown = nbformat.v4.new_output("display_data", data={"text/plain": "x"})
     given = [wrote("a"), wrote("  1\n"), wrote("b\n"), wrote("!", "stderr"), shown, wrote("c\n")]
-    found = execute.in_one_piece(given)
+    found = execute.for_the_builder(given)
     assert [one.get("text") for one in found] == ["a  1\nb\n", "!", None, "c\n"]
     assert given[0].text == "a"

@@ -44,6 +44,8 @@ def small(tmp_path_factory):
     shutil.copy(ROOT / "noxfile.py", folder)
     shutil.copytree(ROOT / "constraints", folder / "constraints")
     shutil.copy(ROOT / "constraints.txt", folder)
+    # pytest would look for settings further up, and the folder for temporary files can be anywhere.
+    (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "book").mkdir()
     shutil.copytree(ROOT / "book" / "_tools", folder / "book" / "_tools")
     (folder / "book" / "_tools" / "execute.py").write_text(EXECUTE)
@@ -180,14 +182,15 @@ def test_the_newest_releases_are_tried_in_a_copy_and_torch_is_held(
     noxfile.newest.func(session)
     assert (tree / "copied").exists()
     assert session.done[:2] == [("chdir", tree), ("install", f"{tree}[book,test]", held)]
-    tests, *programs = [words for _, _, *words in session.done[2:]]
+    axe, tests, *programs = [words for _, _, *words in session.done[2:]]
+    assert axe == ["tests/helpers/axe.py"]
     assert tests[:2] == ["-m", "pytest"]
     assert [words[1:] for words in programs] == [["execute"], ["build"], ["versions.pins", "moved"]]
     session = Session(tmp_path / "other")
     session.broken = True
     with pytest.raises(CommandFailed):
         noxfile.newest.func(session)
-    assert len(session.done) == 2 + 4  # the table of what moved, too
+    assert len(session.done) == 2 + 5  # the table of what moved, too
 
 
 def test_the_hooks_are_where_python_looks_for_them():
