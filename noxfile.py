@@ -35,15 +35,19 @@ EXTRAS = "[book,test]"
 TOOLS = "book/_tools"
 #: Tests that no version of transformers and no processor can change: of the programs that make the
 #: book, of its built pages, of the repository's files, of what a browser does, of how figures are
-#: drawn, and of files and folders in disorder.
+#: drawn, of files and folders in disorder, and of how functions of their own are annotated.
 SAME_EVERYWHERE = (
     "tests/book",
     "tests/site",
     "tests/repo",
     "tests/explorer/test_explorer_browser.py",
     "tests/explorer/test_explorer_frames.py",
+    "tests/trace/test_annotate_beside_others.py",
     "tests/trace/test_annotate_browser.py",
+    "tests/trace/test_annotate_generated.py",
     "tests/trace/test_annotate_looks.py",
+    "tests/trace/test_annotate_odd.py",
+    "tests/trace/test_annotate_remarks.py",
     "tests/plots",
     "tests/pictures",
     "tests/cli/test_cli_messes.py",
