@@ -15,7 +15,6 @@ chapter that fails printed until then goes to `_build/failed/`: no other run tak
 """
 
 import argparse
-import copy
 import hashlib
 import os
 import platform
@@ -124,19 +123,15 @@ def keep(source: Path, executed: NotebookNode) -> None:
     os.replace(draft, stored(source))
 
 
-def for_the_builder(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Join text that arrived in pieces, and leave out the dicts that are kept for tabs.
-
-    The book's builder would end a line after each, and complain of a kind that it cannot draw.
-    """
+def in_one_piece(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Join text that arrived in pieces: the book's builder would end a line after each."""
     found: list[NotebookNode] = []
     for output in outputs:
         last = found[-1] if found else None
         if output.output_type == "stream" and last and last.get("name") == output.name:
             last.text += output.text
         else:
-            found.append(copy.deepcopy(output))
-            found[-1].get("data", {}).pop(MIME, None)
+            found.append(output.copy())
     return found
 
 
@@ -151,7 +146,7 @@ def with_outputs(source: Path) -> NotebookNode:
     executed = executed_form(source)
     pairs = zip(code_cells(notebook), code_cells(executed), strict=True)
     for cell, done in pairs:
-        cell.outputs, cell.execution_count = for_the_builder(done.outputs), done.execution_count
+        cell.outputs, cell.execution_count = in_one_piece(done.outputs), done.execution_count
     notebook.metadata["language_info"] = executed.metadata.get("language_info", {})
     return notebook
 
@@ -180,7 +175,12 @@ def publish(sources: list[Path], folder: Path = CACHE) -> None:
     builder_cache = get_cache(folder)
     for source in sources:
         data = {"execution_seconds": seconds(executed_form(source))}
-        bundle = CacheBundleIn(with_outputs(source), str(source), data=data)
+        notebook = with_outputs(source)
+        for cell in code_cells(notebook):
+            for output in cell.outputs:
+                # The dict that tabs are drawn from: the builder complains of what it cannot draw.
+                output.get("data", {}).pop(MIME, None)
+        bundle = CacheBundleIn(notebook, str(source), data=data)
         builder_cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
 

@@ -69,12 +69,14 @@ def test_the_builder_finds_the_kept_outputs(kept, tmp_path):
     assert [first.outputs[0].data["text/plain"], second.outputs[0].data["text/plain"]] == ["2", "4"]
 
 
-def test_what_is_kept_for_tabs_is_not_given_to_the_builder():
-    data = {tabs.MIME: "{}", "text/html": "<b>", "text/plain": "b"}
-    outputs = [new_output("display_data", data=data)]
-    (given,) = execute.for_the_builder(outputs)
-    assert given.data == {"text/html": "<b>", "text/plain": "b"}
-    assert tabs.MIME in outputs[0].data
+def test_what_is_kept_for_tabs_is_not_given_to_the_builder(kept, tmp_path, monkeypatch):
+    whole = execute.with_outputs(kept)
+    last = chapters.code_cells(whole)[-1].outputs[0]
+    last.data[tabs.MIME] = "{}"
+    monkeypatch.setattr(execute, "with_outputs", lambda source: whole)
+    execute.publish([kept], tmp_path / "cache")
+    _, merged = get_cache(tmp_path / "cache").merge_match_into_notebook(chapters.read(kept))
+    assert chapters.code_cells(merged)[-1].outputs[0].data == {"text/plain": "4"}
 
 
 def picture(**metadata):
@@ -157,6 +159,6 @@ def test_a_line_that_arrived_in_two_pieces_is_one_line():
 
     shown = nbformat.v4.new_output("display_data", data={"text/plain": "x"})
     given = [wrote("a"), wrote("  1\n"), wrote("b\n"), wrote("!", "stderr"), shown, wrote("c\n")]
-    found = execute.for_the_builder(given)
+    found = execute.in_one_piece(given)
     assert [one.get("text") for one in found] == ["a  1\nb\n", "!", None, "c\n"]
     assert given[0].text == "a"
