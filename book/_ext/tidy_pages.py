@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from bs4.builder import HTMLTreeBuilder
 from docutils import nodes
 from sphinx.application import Sphinx
 
@@ -76,4 +77,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", mend_body)
     app.connect("html-page-context", name_arrows, priority=900)
     app.connect("doctree-read", begin_with_code, priority=100)  # before the links are looked for
+    # What links names in code reads each page and writes it again, and makes one space of several
+    # that stand alone in an element: the indentation of annotated source.
+    HTMLTreeBuilder.DEFAULT_PRESERVE_WHITESPACE_TAGS |= {"code"}
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

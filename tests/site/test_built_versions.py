@@ -1,5 +1,7 @@
 """The tabs of the built book, in a browser: a version is chosen once. Runs after `make book`."""
 
+import re
+
 from _tools.versions import tabs
 from browser import visit
 
@@ -49,3 +51,9 @@ def test_annotated_source_works_in_every_tab(browser, site):
             piece.get_by_role("button", name="Open all calls").click()
             assert piece.locator(".cn-in[open]").count() > 3
             assert piece.locator(".cn-fold[open]").count() == 1
+
+
+def test_annotated_source_keeps_its_indentation(site):
+    text = (site / "book/reference/walk-through-clip.html").read_text(encoding="utf-8")
+    indents = {len(found) for found in re.findall(r'<i class="w">( +)</i>', text)}
+    assert {4, 8} <= indents
