@@ -4,6 +4,7 @@ import re
 
 from _tools.versions import tabs
 from browser import visit
+from repository import ROOT
 
 # Reads the label of the open tab of each set.
 OPEN = "sets => sets.map(one => one.querySelector('input:checked + label').textContent.trim())"
@@ -53,7 +54,8 @@ def test_annotated_source_works_in_every_tab(browser, site):
             assert piece.locator(".cn-fold[open]").count() == 1
 
 
-def test_annotated_source_keeps_its_indentation(site):
-    text = (site / "book/reference/walk-through-clip.html").read_text(encoding="utf-8")
+def test_annotated_source_keeps_its_indentation():
+    page = ROOT / "_build" / "html" / "book" / "reference" / "walk-through-clip.html"
+    text = page.read_text(encoding="utf-8")
     indents = {len(found) for found in re.findall(r'<i class="w">( +)</i>', text)}
     assert {4, 8} <= indents
