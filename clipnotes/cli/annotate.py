@@ -28,7 +28,6 @@ def annotate(
         terminal.check_new(html, force)
     import torch
 
-    from clipnotes.files import write_atomically
     from clipnotes.trace.annotation import annotate as run
 
     clip = terminal.load_model(model)
@@ -36,11 +35,7 @@ def annotate(
         # Two of each: a batch of one would have no letter.
         part, args, kwargs = _first_call(clip.model, module, terminal.example(clip, text, 2))
         notes = run(part, *args, **kwargs, deep=deep)
-    if html is None:
-        typer.echo(str(notes))
-    else:
-        write_atomically(html, notes.to_html().encode())
-        terminal.tell(f"wrote {html}")
+    terminal.print_or_write(notes, html)
 
 
 def _first_call(model: Any, path: str, inputs: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:

@@ -115,6 +115,17 @@ def check_new(path: Path, force: bool) -> None:
         raise ValueError(f"{path} is there already; give another name, or --force to replace it")
 
 
+def print_or_write(result: Any, html: Path | None) -> None:
+    """Print a result of ``trace`` or ``annotate``, or write its page where it was asked for."""
+    if html is None:
+        typer.echo(str(result))
+        return
+    from clipnotes.files import write_atomically
+
+    write_atomically(html, result.to_html().encode())
+    tell(f"wrote {html}")
+
+
 def shown(text: str) -> str:
     """Write what would disturb a line, such as a line break in a file's name, as Python does."""
     disturbs = {"Cc", "Cs", "Zl", "Zp"}  # control characters, bytes that are no text, breaks

@@ -24,14 +24,9 @@ def trace(
         terminal.check_new(html, force)
     import torch
 
-    from clipnotes.files import write_atomically
     from clipnotes.trace import trace as run
 
     clip = terminal.load_model(model)
     with torch.no_grad():
         calls = run(clip.model, **terminal.example(clip, text))
-    if html is None:
-        typer.echo(str(calls))
-    else:
-        write_atomically(html, calls.to_html().encode())
-        terminal.tell(f"wrote {html}")
+    terminal.print_or_write(calls, html)

@@ -17,7 +17,7 @@ from clipnotes.trace.letters import check_names
 from clipnotes.trace.notes import Notes
 from clipnotes.trace.record import check_runs
 from clipnotes.trace.remarks import Remarks, attach, check_remarks
-from clipnotes.trace.statements import Source, source_lines
+from clipnotes.trace.statements import UNREADABLE, Source, source_lines
 
 
 def annotate(
@@ -179,7 +179,7 @@ def _source(code: CodeType, title: str) -> Source:
         raise ValueError(f"{title} is a lambda, which has no lines. Write it with def")
     try:
         return source_lines(code)
-    except (OSError, TypeError, SyntaxError, StopIteration) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"the source of {title} is not to be found ({error}); it must be in a file or a "
             "notebook's cell"

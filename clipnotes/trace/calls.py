@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,15 @@ class Value:
             else {name: cls.from_dict(value) for name, value in fields.items()},
             text=found.get("text"),
         )
+
+
+def renumber(tensors: list[Value]) -> None:
+    """Keep the marks of tensors that show up more than once, and number them from 1 in order."""
+    counts = Counter(tensor.mark for tensor in tensors)
+    numbers: dict[int | None, int] = {}
+    for tensor in tensors:
+        several = counts[tensor.mark] > 1
+        tensor.mark = numbers.setdefault(tensor.mark, len(numbers) + 1) if several else None
 
 
 @dataclass(repr=False)

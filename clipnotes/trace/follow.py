@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from clipnotes.trace.describe import Describer
-from clipnotes.trace.statements import Source, source_lines
+from clipnotes.trace.statements import UNREADABLE, Source, source_lines
 from clipnotes.trace.watch import Watcher
 
 #: Calling one of these runs nothing of its body.
@@ -103,7 +103,7 @@ def _source(code: CodeType) -> Source | None:
         return None
     try:
         return source_lines(code)
-    except (OSError, TypeError, SyntaxError, StopIteration):
+    except UNREADABLE:
         return None
 
 
@@ -119,11 +119,10 @@ def _weights(owner: Any) -> dict[str, Tensor]:
 def following(follower: Follower) -> Iterator[None]:
     """Let a follower see what runs in this thread.
 
-    Looking at a tensor of a class of its own must not call that class, which may count its calls.
-
     Python tells one function in a thread about lines. If somebody has one there, a debugger or
     coverage, every event is handed on to it, and afterwards it is in its place again.
     """
+    # Looking at a tensor must not call its class: therefore DisableTorchFunction below.
     previous = sys.gettrace()
     thread = threading.get_ident()
 

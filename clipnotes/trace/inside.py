@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from clipnotes.trace.calls import Value
+from clipnotes.trace.calls import Value, renumber
 from clipnotes.trace.describe import place_of
 from clipnotes.trace.letters import letters_for
 from clipnotes.trace.notes import Notes
@@ -34,7 +33,7 @@ class Builder:
         """Make the notes of the annotated call, with those of all inside of it."""
         letters = letters_for(self.names, _config(record), record.arguments)
         notes = replace(self._notes(record, title, "", letters), output=output)
-        _renumber(notes)
+        renumber([tensor for one in notes.walk() for tensor in _tensors(one._record)])
         return notes
 
     def _notes(self, record: Watcher, title: str, path: str, letters: dict[str, int]) -> Notes:
@@ -123,16 +122,6 @@ def _key(notes: Notes, above: str) -> tuple[Any, ...]:
         (notes._statement, notes._instruction),
         tuple(_key(one, above) for one in notes.inside),
     )
-
-
-def _renumber(top: Notes) -> None:
-    """Keep the marks of tensors that show up more than once, and number them from 1."""
-    tensors = [tensor for notes in top.walk() for tensor in _tensors(notes._record)]
-    counts = Counter(tensor.mark for tensor in tensors)
-    numbers: dict[int | None, int] = {}
-    for tensor in tensors:
-        several = counts[tensor.mark] > 1
-        tensor.mark = numbers.setdefault(tensor.mark, len(numbers) + 1) if several else None
 
 
 def _tensors(record: Watcher) -> Iterator[Value]:

@@ -4,14 +4,13 @@ import functools
 import inspect
 import sys
 import threading
-from collections import Counter
 from typing import Any
 
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from clipnotes.compat.compiled import how_compiled
-from clipnotes.trace.calls import Call, Trace
+from clipnotes.trace.calls import Call, Trace, renumber
 from clipnotes.trace.describe import Describer, error_text, forward_function, source_of
 
 
@@ -193,27 +192,17 @@ class _Recorder:
             # An interrupt ends calls without running their hooks, so they are still open.
             for call in (top, *(call for call, _, _ in self.open)):
                 call.raised = error_text(error)
-        self._renumber(top)
+        renumber(
+            [
+                tensor
+                for call in top.walk()
+                for value in (*call.arguments.values(), *([call.returned] if call.returned else []))
+                for tensor in value.tensors()
+            ]
+        )
         in_training = [module.training for module in modules.values()]
         note = (
             f"{sum(in_training)} of {len(in_training)} modules are in training mode: dropout draws "
             "random numbers and batch norms learn, as in any call. `model.eval()` turns it off."
         )
         return Trace(**vars(top), notes=(note,) if any(in_training) else ())
-
-    @staticmethod
-    def _renumber(top: Call) -> None:
-        """Keep only marks that occur more than once, and number them in the order of the tree."""
-        tensors = [
-            tensor
-            for call in top.walk()
-            for value in (*call.arguments.values(), *([call.returned] if call.returned else []))
-            for tensor in value.tensors()
-        ]
-        counts = Counter(tensor.mark for tensor in tensors)
-        numbers: dict[int | None, int] = {}
-        for tensor in tensors:
-            if counts[tensor.mark] == 1:
-                tensor.mark = None
-            else:
-                tensor.mark = numbers.setdefault(tensor.mark, len(numbers) + 1)

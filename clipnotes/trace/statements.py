@@ -113,6 +113,10 @@ class Source:
         return len(self.lines[line - self.first].encode()[:offset].decode())
 
 
+#: What :func:`source_lines` raises where there is no source that can be read.
+UNREADABLE = (OSError, TypeError, SyntaxError, StopIteration)
+
+
 def source_lines(code: CodeType) -> Source:
     """Read the source of a function and part it into statements.
 
