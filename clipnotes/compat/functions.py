@@ -17,8 +17,8 @@ def mask_functions() -> list[Callable[..., Any]]:
         triangle.
 
     Example:
-        >>> [function.__name__ for function in mask_functions()]
-        ['create_causal_mask', 'sdpa_mask']
+        >>> "causal" in mask_functions()[0].__name__  # the rest of the name depends on the version
+        True
     """
     clip = _clip()
     if hasattr(clip, "create_causal_mask"):
