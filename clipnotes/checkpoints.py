@@ -14,7 +14,7 @@ from torch import Tensor
 from clipnotes import compat
 from clipnotes.classnames import check_classnames
 from clipnotes.compat.carried import check_here, text_ends
-from clipnotes.model_files import FILES, check_directory, check_parts_fit
+from clipnotes.model_files import FILES, check_directory, check_parts_fit, read_parts
 from clipnotes.pictures.batches import BATCH, encode_pixels
 from clipnotes.pictures.composite import composite
 from clipnotes.pictures.upright import is_plain
@@ -48,6 +48,35 @@ class Clip:
         self.model = model
         self.tokenizer = tokenizer
         self.image_processor = image_processor
+
+    @property
+    def processor(self) -> Any:
+        """Transformers' ``CLIPProcessor`` around tokenizer and image processor, made when asked.
+
+        One call prepares texts and images for ``clip.model``, as in most examples on the web. It
+        does what this version of transformers does to transparent images; :meth:`preprocess` lays
+        them on white in every version.
+
+        Raises:
+            ValueError: the tokenizer or the image processor is none that transformers can join.
+
+        Example:
+            >>> import clipnotes
+            >>> clip = clipnotes.load()
+            >>> inputs = clip.processor(text=["a tulip"], return_tensors="pt")
+            >>> clip.model.get_text_features(**inputs) is not None
+            True
+        """
+        from transformers import CLIPProcessor
+
+        try:
+            return CLIPProcessor(image_processor=self.image_processor, tokenizer=self.tokenizer)
+        except (TypeError, ValueError) as error:
+            made_of = type(self.tokenizer).__name__, type(self.image_processor).__name__
+            raise ValueError(
+                f"no CLIPProcessor can be made of {' and '.join(made_of)}: {error}. Call "
+                "clip.tokenize and clip.preprocess instead"
+            ) from error
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures -> what the vision tower takes.
@@ -269,51 +298,9 @@ def load(name: str | os.PathLike[str] | None = None) -> Clip:
         raise ValueError(f"{path} is a file; give the directory that it is in")
     if is_directory:
         check_directory(path)
-    clip = _from_pretrained(str(path) if is_directory else os.fspath(name), is_directory)
+    source = str(path) if is_directory else os.fspath(name)
+    model, *others = read_parts(source, is_directory, CHOICES)
+    clip = Clip(model.float().eval(), *others)
     shape = tuple(clip.preprocess([Image.new("RGB", (8, 8))]).shape)
     check_parts_fit(clip.model, clip.tokenizer, shape, os.fspath(name))
     return clip
-
-
-def _from_pretrained(name: str, is_directory: bool) -> Clip:
-    from safetensors import SafetensorError
-    from transformers import AutoTokenizer, CLIPModel
-    from transformers.utils import logging
-
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()  # a few megabytes need none
-    logging.set_verbosity_error()  # the errors below say what is wrong
-    try:
-        pretrained: Any = CLIPModel.from_pretrained(
-            name, use_safetensors=True, output_loading_info=True
-        )
-        model, report = pretrained
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        image_processor = compat.image_processor_class().from_pretrained(name)
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(
-            f"the weights in {name} are damaged or do not fit its config.json ({error}); "
-            "fetch the model again"
-        ) from error
-    except Exception as error:  # whatever a tokenizer or a processor makes of a damaged file
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        if is_directory:
-            raise ValueError(f"a file in {name} cannot be used: {reason}") from error
-        raise ValueError(
-            f"no CLIP model {name!r}: it is neither a directory here nor a model that the hub gave "
-            f"us. Choose from: {CHOICES}. transformers says: {reason}"
-        ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-    # Old checkpoints hold the numbers 0, 1, 2, ... of the positions, which have no use.
-    left = [key for key in report["unexpected_keys"] if not key.endswith("position_ids")]
-    for keys, problem in ((report["missing_keys"], "lack"), (left, "have too much:")):
-        if keys:
-            some = ", ".join(sorted(keys)[:3])
-            raise ValueError(
-                f"the weights in {name} do not fit its config.json: they {problem} {len(keys)} "
-                f"tensors ({some}, ...). Fetch the model again"
-            )
-    return Clip(model.float().eval(), tokenizer, image_processor)

@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from clipnotes import compat
+
 # Each line is satisfied by any one of its alternatives, each alternative by all of its files.
 NEEDED: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("config.json",),),
@@ -105,3 +107,54 @@ def check_parts_fit(model: Any, tokenizer: Any, shape: tuple[int, ...], name: st
             f"the tokenizer of {name} turns 'a' into {ids}, and its model has {text.vocab_size} "
             f"tokens and ends a text with {text.eos_token_id}; fetch the tokenizer's files again"
         )
+
+
+def read_parts(name: str, is_directory: bool, choices: str) -> tuple[Any, Any, Any]:
+    """Read a model with its tokenizer and image processor; a ValueError says what is wrong.
+
+    Args:
+        name: a directory that was checked, or a hub id.
+        is_directory: which of the two.
+        choices: what an error offers instead of a name that nobody knows.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoTokenizer, CLIPModel
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()  # a few megabytes need none
+    logging.set_verbosity_error()  # the errors below say what is wrong
+    try:
+        pretrained: Any = CLIPModel.from_pretrained(
+            name, use_safetensors=True, output_loading_info=True
+        )
+        model, report = pretrained
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        image_processor = compat.image_processor_class().from_pretrained(name)
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(
+            f"the weights in {name} are damaged or do not fit its config.json ({error}); "
+            "fetch the model again"
+        ) from error
+    except Exception as error:  # whatever a tokenizer or a processor makes of a damaged file
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        if is_directory:
+            raise ValueError(f"a file in {name} cannot be used: {reason}") from error
+        raise ValueError(
+            f"no CLIP model {name!r}: it is neither a directory here nor a model that the hub gave "
+            f"us. Choose from: {choices}. transformers says: {reason}"
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+    # Old checkpoints hold the numbers 0, 1, 2, ... of the positions, which have no use.
+    left = [key for key in report["unexpected_keys"] if not key.endswith("position_ids")]
+    for keys, problem in ((report["missing_keys"], "lack"), (left, "have too much:")):
+        if keys:
+            some = ", ".join(sorted(keys)[:3])
+            raise ValueError(
+                f"the weights in {name} do not fit its config.json: they {problem} {len(keys)} "
+                f"tensors ({some}, ...). Fetch the model again"
+            )
+    return model, tokenizer, image_processor

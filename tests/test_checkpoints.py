@@ -88,6 +88,24 @@ def test_clip_wraps_objects_you_already_have(clip):
     torch.testing.assert_close(again.encode_text(["a tulip"]), clip.encode_text(["a tulip"]))
 
 
+def test_the_processor_is_what_everybody_has_typed(clip):
+    image = load_emoji(style="noto")[0]["image"].convert("RGB")
+    texts = ["a cat", "a long name of a dog"]
+    inputs = clip.processor(text=texts, images=image, return_tensors="pt", padding=True)
+    assert torch.equal(inputs["input_ids"], clip.tokenize(texts)["input_ids"])
+    assert torch.equal(inputs["pixel_values"], clip.preprocess([image]))
+    read = CLIPProcessor.from_pretrained(EMOJI_CLIP)
+    assert torch.equal(
+        read(text=texts, padding=True, return_tensors="pt").input_ids, inputs.input_ids
+    )
+
+
+def test_what_no_processor_can_be_made_of_is_named(clip):
+    wrong = clipnotes.Clip(clip.model, clip.image_processor, clip.tokenizer)
+    with pytest.raises(ValueError, match=r"no CLIPProcessor can be made of .*Call clip\.tokenize"):
+        _ = wrong.processor
+
+
 def test_a_directory_that_transformers_saved_loads(clip, tmp_path):
     for part in (clip.model, clip.tokenizer, clip.image_processor):
         part.save_pretrained(tmp_path)

@@ -1,7 +1,8 @@
 """Sphinx extension: what a chapter asks of its reader stands on top of it, with its buttons.
 
 A paragraph of the source begins with "You need". It moves below the first one, the chapter's
-question. The chapters that it names become links, and below come the time of the cells and buttons.
+question. The chapters that it names become links, and below come the time that the page takes and
+the buttons. What the reader will be able to do is folded, so that the page begins with its matter.
 """
 
 import re
@@ -16,10 +17,12 @@ from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 from sphinx.transforms import SphinxTransform
 
+from _tools import ROOT, page_shape
 from _tools.failed import failure
 
 CHAPTERS = "book/chapters/"
 OPENING = "You need "
+AIMS = "You will be able to"
 #: "chapter 5", "chapters 3" and, of a list that goes on after it, "6".
 NUMBER = re.compile(r"(?:chapters? )?\b(\d+)\b")
 
@@ -35,6 +38,28 @@ def chapter_pages(env: BuildEnvironment) -> dict[int, str]:
     """Return the chapters' pages by the number in their file name."""
     names = (PurePosixPath(page) for page in env.found_docs if page.startswith(CHAPTERS))
     return {int(name.name.split("-")[0]): str(name) for name in names}
+
+
+def time_needed(page: str) -> str:
+    """Say how long a chapter takes a person."""
+    reading, exercises = page_shape.minutes(ROOT / f"{page}.md")
+    more = f", and {exercises} more for the exercises" if exercises else ""
+    return f" Allow about {reading} minutes to read{more}."
+
+
+def folded(paragraph: nodes.paragraph) -> list[nodes.Node]:
+    """Fold the list that follows a paragraph, under the paragraph's own words."""
+    following = paragraph.next_node(nodes.bullet_list, descend=False, siblings=True)
+    if following is None:
+        raise ExtensionError(f"no list follows {paragraph.astext()!r}")
+    for moved in (paragraph, following):
+        moved.parent.remove(moved)
+    begin = f'<details class="fold"><summary>{paragraph.astext()} …</summary>'
+    return [
+        nodes.raw("", begin, format="html"),
+        following,
+        nodes.raw("", "</details>", format="html"),
+    ]
 
 
 def with_links(text: str, pages: dict[int, str], here: str) -> list[nodes.Node]:
@@ -92,12 +117,14 @@ class ChapterHeader(SphinxTransform):
             )
         (paragraph,) = needs
         question = next(paragraph.parent.findall(nodes.paragraph))
+        aims = [p for p in self.document.findall(nodes.paragraph) if p.astext() == AIMS]
         took = f" When this page was made, its cells took {spoken(ran['runtime'])}."
         if failure(PurePosixPath(page).name):
             took = ""  # not all of them ran
         parts = with_links(paragraph.astext(), chapter_pages(self.env), page)
         header = nodes.container(classes=["chapter-header"])
-        header += nodes.paragraph("", "", *parts, nodes.Text(took))
+        header += nodes.paragraph("", "", *parts, nodes.Text(time_needed(page) + took))
+        header += [node for paragraph in aims for node in folded(paragraph)]
         header += buttons(page, self.config.html_theme_options)
         paragraph.parent.remove(paragraph)
         question.parent.insert(question.parent.index(question) + 1, header)

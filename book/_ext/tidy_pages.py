@@ -34,19 +34,22 @@ MENDED = {
 }
 #: The arguments of a long signature, one a line. Sphinx makes a list of descriptions of nothing.
 ARGUMENTS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
-#: What stands on the fold over a solution, open or shut.
-SOLUTION = re.compile(
-    r'(<div class="cell [^"]*\btag_solution\b[^>]*>\s*<details[^>]*>\s*<summary.*?</summary>)',
+#: What a fold hides, by the tag of its cell; others say "code cell content".
+FOLDED = {"solution": "the solution", "imports": "the imports", "checked": "what is checked here"}
+#: What stands on such a fold, open or shut.
+FOLD = re.compile(
+    rf'<div class="cell [^"]*\btag_({"|".join(FOLDED)})\b[^>]*>\s*<details[^>]*>\s*<summary'
+    r".*?</summary>",
     flags=re.DOTALL,
 )
 
 
 def mended(body: str) -> str:
-    """Replace the markup that is wrong, and say on a folded solution that it is one."""
+    """Replace the markup that is wrong, and say on a fold what it hides."""
     for wrong, right in MENDED.items():
         body = body.replace(wrong, right)
     body = ARGUMENTS.sub(lambda found: f'<span class="sig-lines">{in_lines(found[1])}</span>', body)
-    return SOLUTION.sub(lambda found: found[1].replace("code cell content", "the solution"), body)
+    return FOLD.sub(lambda found: found[0].replace("code cell content", FOLDED[found[1]]), body)
 
 
 def in_lines(items: str) -> str:

@@ -4,16 +4,16 @@ This is the only place that knows them. A box stands in one of four lanes, at a 
 the input to the loss: what is put in and taken out above, the vision tower, the text tower, and the
 prompts with their training below. A new chapter is added to the boxes that it is about.
 
-Letters: B images, T texts, N tokens, D a tower's width, P the width of the shared space, L layers.
+The letters are those of the notation page.
 """
 
 from typing import NamedTuple
 
 ABOVE, VISION, TEXT, BELOW = range(4)
-TIMES, MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
-LAYERS, PATCHES = f"{TIMES} L", f"(B, N{MINUS}1, D)"
+TIMES = "\N{MULTIPLICATION SIGN}"
+LAYERS, PATCHES = f"{TIMES} layers", "(B, N, D)"
 CLASS, POSITIONS = "+\N{NO-BREAK SPACE}class", "+\N{NO-BREAK SPACE}positions"
-HERE, LLM = "enter here", f"takes patches of layer L{MINUS}1"
+HERE, LLM = "enter here", "takes patches, a layer early"
 
 
 class Box(NamedTuple):
@@ -47,17 +47,17 @@ BOXES = (
     Box("layers", LAYERS, "the loop over the layers", (4,), VISION, 3, steps=3, frame=1),
     Box("text layers", LAYERS, "the text tower's layers", (7, 10), TEXT, 3, steps=3, frame=1),
     # An image's way
-    Box("pixels", "pixels", "the pixels", (2,), VISION, 0, "(B, 3, H, W)"),
+    Box("pixels", "pixels", "the pixels", (2,), VISION, 0, "(B, 3, S, S)"),
     Box("patches", "patches", "the patches", (2,), VISION, 1, PATCHES),
-    Box("tokens", "tokens", "the tokens", (2,), VISION, 2, "(B, N, D)", f"{CLASS} {POSITIONS}"),
+    Box("tokens", "tokens", "the tokens", (2,), VISION, 2, "(B, L, D)", f"{CLASS} {POSITIONS}"),
     Box("attention", "attention", "attention", (3, 12), VISION, 3, note="tokens mix"),
     Box("mlp", "MLP", "the MLP", (3,), VISION, 4, note="each alone"),
     Box("pooled", "pooled", "the pooled output", (5,), VISION, 6, "(B, D)", "class token"),
     Box("image", "projected", "the image's projection", (6,), VISION, 7, "(B, P)", "a matrix"),
     # A text's way
-    Box("ids", "text → ids", "from text to ids", (7,), TEXT, 0, "(T, N)"),
-    Box("embeddings", "embeddings", "the text's embeddings", (7, 8), TEXT, 1, "(T, N, D)"),
-    Box("text tokens", "tokens", "the text's tokens", (7,), TEXT, 2, "(T, N, D)", POSITIONS),
+    Box("ids", "text → ids", "from text to ids", (7,), TEXT, 0, "(T, L)"),
+    Box("embeddings", "embeddings", "the text's embeddings", (7, 8), TEXT, 1, "(T, L, D)"),
+    Box("text tokens", "tokens", "the text's tokens", (7,), TEXT, 2, "(T, L, D)", POSITIONS),
     Box("causal", "attention", "causal attention", (7,), TEXT, 3, note="never looks ahead"),
     Box("text mlp", "MLP", "the text tower's MLP", (7,), TEXT, 4, note="each alone"),
     Box("end", "pooled", "the vector at the end token", (7, 8), TEXT, 6, "(T, D)", "end token"),
@@ -120,9 +120,9 @@ def told() -> str:
     """Say in words what the whole drawing shows."""
     return (
         "CLIP in one drawing. The vision tower takes pixels, makes patches of them, adds a class "
-        "token and positions, and sends these tokens through L layers of attention and MLP; the "
+        "token and positions, and sends these tokens through layers of attention and MLP; the "
         "state of the class token is pooled and projected into the shared space. The text tower "
-        "takes ids, makes embeddings, adds positions, and sends them through L layers whose "
+        "takes ids, makes embeddings, adds positions, and sends them through layers whose "
         "attention never looks ahead; the state of the end token is pooled and projected. The "
         "cosines of both, times a scale, are the logits, and the loss is made of them. Learnable "
         "prompts enter at the text embeddings, visual prompts at the vision tower's tokens. "

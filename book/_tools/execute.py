@@ -36,6 +36,7 @@ from packaging.requirements import Requirement
 from _tools import BUILD, ROOT, failed, running
 from _tools.chapters import alt_text, code_cells, notebooks, parsed, read, tags
 from _tools.failed import Failure
+from _tools.page_shape import silent
 from _tools.running import attempt, run
 from _tools.versions.tabs import MIME, differences
 
@@ -216,6 +217,9 @@ def complaints(sources: Sequence[Path]) -> list[str]:
     """Look at what was kept of the chapters that did not fail: what is wrong with it?"""
     done = {s.stem: with_outputs(s) for s in sources if failed.read(s.stem) is None}
     found = [f"{stem}: {said}" for stem in done for said in problems(done[stem])]
+    found += [
+        f"{stem}: {said}" for stem in done if stem[0].isdigit() for said in silent(done[stem])
+    ]
     return found + [said for stem in done for said in differences(stem, done[stem])]
 
 

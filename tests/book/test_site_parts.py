@@ -53,13 +53,15 @@ def test_the_front_page_has_the_preview_of_the_first_page():
     assert "viewport" not in page
 
 
-def test_a_folded_solution_says_that_it_is_one_and_other_folds_do_not():
+def test_a_fold_says_what_it_hides():
     fold = (
         '<div class="cell tag_hide-cell{} docutils container">\n<details class="hide">\n<summary>'
     )
     fold += "<p>Show code cell content</p><p>Hide code cell content</p></summary>x</details></div>"
     solution = tidy_pages.mended(fold.format(" tag_solution"))
     assert "Show the solution</p><p>Hide the solution</p>" in solution
+    assert "Show the imports</p>" in tidy_pages.mended(fold.format(" tag_imports"))
+    assert "Show what is checked" in tidy_pages.mended(fold.format(" tag_checked"))
     assert tidy_pages.mended(fold.format("")) == fold.format("")
     both = tidy_pages.mended(fold.format("") + fold.format(" tag_solution"))
     assert both == fold.format("") + solution
