@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 ABOVE, VISION, TEXT, BELOW = range(4)
 TIMES = "\N{MULTIPLICATION SIGN}"
-LAYERS, PATCHES = f"{TIMES} layers", "(B, N, D)"
+LAYERS, PATCHES = "loop", "(B, N, D)"
 CLASS, POSITIONS = "+\N{NO-BREAK SPACE}class", "+\N{NO-BREAK SPACE}positions"
 HERE, LLM = "enter here", "takes patches, a layer early"
 
@@ -70,6 +70,7 @@ BOXES = (
     Box("visual", "visual prompts", "visual prompts", (11,), ABOVE, 1, "", HERE, 2),
     Box("maps", "attention maps", "attention maps", (12,), ABOVE, 3, "", "where it looks", 2),
     Box("llm", "multimodal LLM", "what a multimodal LLM takes", (5,), ABOVE, 5, PATCHES, LLM, 3),
+    Box("fails", "where it fails", "what goes wrong", (14,), ABOVE, 8, "", "photographs, pens", 2),
     Box("prompts", "learnable prompts", "learnable prompts", (8, 9, 11), BELOW, 0, "", HERE, 2),
     Box("fast", "exact and fast", "fast prompts", (10,), BELOW, 2, "", "cut, share, pack", 4),
     Box("few", "train a prompt", "a prompt's training", (9,), BELOW, 6, "", "CLIP stays frozen", 2),
@@ -96,6 +97,7 @@ ARROWS = (
     Arrow("visual", "tokens", dashed=True),
     Arrow("attention", "maps"),
     Arrow("layers", "llm"),
+    Arrow("logits", "fails", dashed=True),
     Arrow("prompts", "embeddings"),
     Arrow("fast", "text layers", dashed=True),
     Arrow("loss", "all", dashed=True),
@@ -127,5 +129,5 @@ def told() -> str:
         "cosines of both, times a scale, are the logits, and the loss is made of them. Learnable "
         "prompts enter at the text embeddings, visual prompts at the vision tower's tokens. "
         "Attention maps come out of attention, and a multimodal language model takes the patch "
-        "tokens one layer before the end, before pooling."
+        "tokens one layer before the end, before pooling. Where a CLIP fails is read off its logits."
     )

@@ -43,6 +43,11 @@ PAPERS = {
     "left out at random": "li2023flip",
     "AdamW": "loshchilov2019",
     "Muon": "jordan2024",
+    "stick the sheet on an apple": "goh2021",
+    "eats the grass": "yuksekgonul2023",
+    "blames the cosine": "koishigarina2025",
+    "traced head by head": "quantmeyer2024",
+    "count to ten": "paiss2023",
 }
 
 

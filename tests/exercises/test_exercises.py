@@ -14,6 +14,7 @@ import wrong_answers_03
 import wrong_answers_04_06
 import wrong_answers_07_09
 import wrong_answers_10_13
+import wrong_answers_14
 from _tools import chapters, stubs
 from _tools.chapters import tags
 from clipnotes.exercises import check
@@ -27,6 +28,7 @@ WRONG = [
     *wrong_answers_04_06.WRONG,
     *wrong_answers_07_09.WRONG,
     *wrong_answers_10_13.WRONG,
+    *wrong_answers_14.WRONG,
 ]
 NAMED = re.compile(r"^\*\*(\d+\.\d+)\*\*")
 ASKED = re.compile(r'^assert check\("(\d+\.\d+)"', flags=re.MULTILINE)
