@@ -98,14 +98,14 @@ def call_order(answer: Callable[[nn.Module, Callable[[], Any]], list[str]]) -> N
 
 @exercise("1.3")
 def on_white(answer: Callable[[Image.Image], Image.Image]) -> None:
-    """Lay a picture with partly transparent pixels on white."""
+    """Lay an image with partly transparent pixels on white."""
     numbers = torch.randint(0, 256, (6, 6, 4), dtype=torch.uint8)
     numbers[0, :, 3], numbers[1, :, 3] = 0, 255
     image = Image.frombytes("RGBA", (6, 6), numbers.numpy().tobytes())
     result = answer(image)
     expect(
         isinstance(result, Image.Image) and result.mode == "RGB" and result.size == image.size,
-        f"A PIL picture of mode RGB and size {image.size} is wanted.",
+        f"A PIL image of mode RGB and size {image.size} is wanted.",
     )
 
     def same(one: Image.Image) -> bool:
@@ -116,14 +116,14 @@ def on_white(answer: Callable[[Image.Image], Image.Image]) -> None:
         not same(image.convert("RGB")),
         "You dropped the transparency. What shows now is the colour that lay under it.",
     )
-    expect(not same(composite(image, "black")), "That is the picture on black.")
+    expect(not same(composite(image, "black")), "That is the image on black.")
     hard = image.copy()
     hard.putalpha(image.getchannel("A").point(lambda a: 255 if a > 127 else 0))
     expect(
         not same(composite(hard)),
         "A pixel can be half transparent; you let each be there or not there.",
     )
-    expect(same(composite(image)), "That is not the picture laid on white.")
+    expect(same(composite(image)), "That is not the image laid on white.")
 
 
 class _Holder(nn.Module):
@@ -157,6 +157,6 @@ def find_tower(answer: Callable[[nn.Module], nn.Module]) -> None:
         )
         expect(
             result is wanted,
-            f"Given a {kind}, you return another module than the model's own: a copy does not "
+            f"Given a {kind}, you return a module that is not the model's own: a copy does not "
             "change when the model does.",
         )

@@ -20,6 +20,15 @@ class Break(NamedTuple):
 
 
 BREAKS = {
+    "patches of 16 in ViT-L/14-336": Break(
+        "model/real_clips.py", "336, 14, 24, 1024", "336, 16, 24, 1024", "01"
+    ),
+    "heads of 32 in the real CLIPs": Break(
+        "model/real_clips.py", "HEAD_WIDTH = 64", "HEAD_WIDTH = 32", "01"
+    ),
+    "the right id for the end of OpenAI's texts": Break(
+        "model/real_clips.py", '"eos_token_id": 2}', '"eos_token_id": 49407}', "01"
+    ),
     "no class token": Break("model/vision.py", "cat([class_token,", "cat([class_token * 0,", "02"),
     "class token at the end": Break(
         "model/vision.py", "([class_token, patches]", "([patches, class_token]", "02"
