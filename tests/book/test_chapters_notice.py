@@ -30,6 +30,15 @@ BREAKS = {
         "return tokens + 0 * self.position",
         "02",
     ),
+    "patches column by column": Break(
+        "model/vision.py",
+        "patches = patches.flatten(2)",
+        "patches = patches.transpose(2, 3).flatten(2)",
+        "02",
+    ),
+    "positions stretched bilinearly": Break(
+        "model/vision.py", 'mode="bicubic"', 'mode="bilinear"', "02"
+    ),
     "no scale": Break("model/encoder.py", "self.head_dim**-0.5", "1.0", "03"),
     "gelu for quick_gelu": Break(
         "model/encoder.py", "return x * torch.sigmoid(1.702 * x)", "return F.gelu(x)", "03"
