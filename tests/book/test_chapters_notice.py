@@ -52,6 +52,18 @@ BREAKS = {
         "self.mlp(hidden_states)",
         "03",
     ),
+    "heads of every so many channels": Break(
+        "model/encoder.py",
+        "x = x.unflatten(-1, (self.num_heads, self.head_dim))",
+        "x = x.unflatten(-1, (self.head_dim, self.num_heads)).transpose(-1, -2)",
+        "03",
+    ),
+    "the MLP replaces the stream": Break(
+        "model/encoder.py",
+        "hidden_states = hidden_states + self.mlp(",
+        "hidden_states = self.mlp(",
+        "03",
+    ),
     "no norm before the encoder": Break(
         "model/vision.py", "tokens = self.pre_layrnorm(tokens)", "tokens = tokens", "05"
     ),
