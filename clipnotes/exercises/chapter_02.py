@@ -15,18 +15,18 @@ from clipnotes.model.vision import VisionEmbeddings
 
 @exercise("2.1")
 def n_tokens(answer: Callable[[int, int], int]) -> None:
-    """Count the tokens of a square picture."""
+    """Count the tokens of a square image."""
     for size, patch in ((16, 8), (64, 8), (20, 8), (31, 4)):
         result = answer(size, patch)
         embed = VisionEmbeddings(image_size=size, patch_size=patch, hidden_size=4)
         wanted = embed(torch.zeros(1, 3, size, size)).shape[1]
-        where = f"For a picture of {size} x {size} and patches of {patch} x {patch}"
+        where = f"For an image of {size} x {size} and patches of {patch} x {patch}"
         expect(isinstance(result, int), f"{where} you give {result}. Tokens come as whole numbers.")
         expect(result != wanted - 1, f"{where} you counted the patches. One token is none of them.")
         expect(
             result != (-(-size // patch)) ** 2 + 1 or size % patch == 0,
             f"{where} you counted patches that are not whole. What is left over at the edge of a "
-            "picture fills none.",
+            "image fills none.",
         )
         expect(result == wanted, f"{where} that is not the number of tokens.")
 
@@ -37,10 +37,10 @@ def seen_pixels(answer: Callable[[VisionEmbeddings, int], Tensor]) -> None:
     for size, patch in ((11, 4), (8, 4), (13, 5)):
         embed = VisionEmbeddings(image_size=size, patch_size=patch, hidden_size=6)
         result = answer(embed, size)
-        where = f"For a picture of {size} x {size} and patches of {patch} x {patch}"
+        where = f"For an image of {size} x {size} and patches of {patch} x {patch}"
         expect(
             isinstance(result, Tensor) and result.shape == (size, size),
-            f"{where} a tensor of shape ({size}, {size}) is wanted: one answer a pixel.",
+            f"{where} a tensor of shape ({size}, {size}) is wanted: one answer per pixel.",
         )
         expect(
             result.dtype == torch.bool,
@@ -69,7 +69,7 @@ def patch_vectors(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     result = answer(pixel_values, weight)
     maps = F.conv2d(pixel_values, weight, stride=p)  # (B, D, rows, columns)
     wanted = maps.flatten(2).transpose(1, 2)  # (B, P, D)
-    expect_not(result, maps, "That is still a picture: the patches must become a sequence.")
+    expect_not(result, maps, "That is still an image: the patches must become a sequence.")
     expect_not(result, maps.flatten(2), "The channels come before the patches: (B, D, P).")
     expect_not(
         result,
@@ -82,7 +82,7 @@ def patch_vectors(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
         result,
         by_pixel @ weight.flatten(1).T,
         "A patch is laid out pixel by pixel, its three colours side by side. The kernel is laid "
-        "out in another order, and both must agree.",
+        "out in a different order, and both must agree.",
     )
     expect_not(
         result,
@@ -116,8 +116,8 @@ def class_token_last(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None
     expect_not(
         result,
         bare + table,
-        "Each token got the position of another: the first row of the table is the class token's, "
-        "wherever it stands.",
+        "Each token got the position of a different one: the first row of the table is the class "
+        "token's, wherever it stands.",
     )
     expect_not(result, bare, "The positions are missing.")
     expect_not(
@@ -149,7 +149,7 @@ def stretch_positions(answer: Callable[[Tensor, int], Tensor]) -> None:
                 picture, size, mode="bilinear"
             ),
             "`align_corners` is set: then the middles of the outer patches stay where they are, "
-            "not the edges of the picture.": F.interpolate(
+            "not the edges of the image.": F.interpolate(
                 picture, size, mode="bicubic", align_corners=True
             ),
             "Rows and columns of the grid are interchanged.": F.interpolate(

@@ -54,7 +54,7 @@ def layer_size(answer: Callable[[int, int], int]) -> None:
         result = answer(wide, inner)
         parts = EncoderLayer(hidden_size=wide, num_attention_heads=2, intermediate_size=inner)
         wanted = sum(p.numel() for p in parts.parameters())
-        where = f"Of a layer with D = {wide} and M = {inner}, "
+        where = f"Of a layer with D = {wide} and inner = {inner}, "
         missing = wanted - result
         likely = {
             4 * wide: "as many numbers are missing as two norms have, or attention's biases.",

@@ -15,6 +15,8 @@ ARXIV = re.compile(r"arxiv\.org/abs/(\d{4}\.\d{4,5})")
 PAPERS = {
     "400 million": "radford2021",
     "original vision transformer": "dosovitskiy2021",
+    r"relative\s+positions": "shaw2018",
+    "one more epoch": "radford2021",
     r"\*heads\*": "vaswani2017",
     "GELU": "hendrycks2016",
     "layer norm": "ba2016",

@@ -39,6 +39,15 @@ BREAKS = {
         "return tokens + 0 * self.position",
         "02",
     ),
+    "patches column by column": Break(
+        "model/vision.py",
+        "patches = patches.flatten(2)",
+        "patches = patches.transpose(2, 3).flatten(2)",
+        "02",
+    ),
+    "positions stretched bilinearly": Break(
+        "model/vision.py", 'mode="bicubic"', 'mode="bilinear"', "02"
+    ),
     "no scale": Break("model/encoder.py", "self.head_dim**-0.5", "1.0", "03"),
     "gelu for quick_gelu": Break(
         "model/encoder.py", "return x * torch.sigmoid(1.702 * x)", "return F.gelu(x)", "03"
@@ -50,6 +59,18 @@ BREAKS = {
         "model/encoder.py",
         "self.mlp(self.layer_norm2(hidden_states))",
         "self.mlp(hidden_states)",
+        "03",
+    ),
+    "heads of every so many channels": Break(
+        "model/encoder.py",
+        "x = x.unflatten(-1, (self.num_heads, self.head_dim))",
+        "x = x.unflatten(-1, (self.head_dim, self.num_heads)).transpose(-1, -2)",
+        "03",
+    ),
+    "the MLP replaces the stream": Break(
+        "model/encoder.py",
+        "hidden_states = hidden_states + self.mlp(",
+        "hidden_states = self.mlp(",
         "03",
     ),
     "no norm before the encoder": Break(
