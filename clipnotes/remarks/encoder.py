@@ -130,7 +130,7 @@ ENCODER: list[Remark] = [
     ),
     at(
         _ENCODER + "return BaseModelOutput(",
-        "In 4.49 and 4.57 the loop above also collects the states of all layers, if it is asked to. "
+        "In 4.49 and 4.57 the loop above also collects the states of all layers, if asked to. "
         "From 5.5 on it collects nothing: the tower has hooks on its layers that do.",
     ),
 ]
