@@ -56,6 +56,15 @@ BREAKS = {
     "no unit length": Break(
         "model/clip.py", "return x / x.square().sum(dim=-1, keepdim=True).sqrt()", "return x", "06"
     ),
+    "the loss asks in one direction": Break(
+        "model/clip.py",
+        "+ F.cross_entropy(logits.T, right)) / 2",
+        "+ F.cross_entropy(logits, right)) / 2",
+        "06",
+    ),
+    "the scale without exp": Break(
+        "model/clip.py", "cosines * self.logit_scale.exp()", "cosines * self.logit_scale", "06"
+    ),
     "no mask": Break("model/masks.py", "device=device).tril()", "device=device)", "07"),
     "the last EOS": Break(
         "model/text.py",
