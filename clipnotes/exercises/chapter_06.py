@@ -23,11 +23,10 @@ def logits(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
         "The table is transposed: rows are images, columns are texts.": wanted.T,
         "These are the cosines; the scale is missing.": cosines,
         "What is stored is the scale's logarithm, and you use it as it is.": cosines * stored,
-        "You divide by the scale. What one divides by is its inverse, the temperature.": cosines / stored.exp(),
+        "You divide by the scale. What one divides by is its inverse, the temperature.": cosines
+        / stored.exp(),
         "Nothing has unit length.": images @ texts.T * stored.exp(),
-        "The images' vectors still have their own lengths.": images
-        @ ready_texts.T
-        * stored.exp(),
+        "The images' vectors still have their own lengths.": images @ ready_texts.T * stored.exp(),
         "The texts' vectors still have their own lengths.": ready_images @ texts.T * stored.exp(),
         "Each channel has unit length, over all images or texts. Each vector should.": normalize(
             images, dim=0
