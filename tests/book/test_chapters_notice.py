@@ -86,7 +86,28 @@ BREAKS = {
     "no unit length": Break(
         "model/clip.py", "return x / x.square().sum(dim=-1, keepdim=True).sqrt()", "return x", "06"
     ),
+    "the loss asks in one direction": Break(
+        "model/clip.py",
+        "+ F.cross_entropy(logits.T, right)) / 2",
+        "+ F.cross_entropy(logits, right)) / 2",
+        "06",
+    ),
+    "the scale without exp": Break(
+        "model/clip.py", "cosines * self.logit_scale.exp()", "cosines * self.logit_scale", "06"
+    ),
     "no mask": Break("model/masks.py", "device=device).tril()", "device=device)", "07"),
+    "padding is not masked": Break(
+        "model/masks.py",
+        "visible = visible & attention_mask.bool()[:, None, None, :]",
+        "visible = visible",
+        "07",
+    ),
+    "no norm before the text is pooled": Break(
+        "model/text.py",
+        "last_hidden_state = self.final_layer_norm(encoded)",
+        "last_hidden_state = encoded",
+        "07",
+    ),
     "the last EOS": Break(
         "model/text.py",
         "(input_ids == eos_token_id).int().argmax(dim=-1)",
