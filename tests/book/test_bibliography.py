@@ -47,8 +47,8 @@ PAPERS = {
     "Muon": "jordan2024",
     "stick the sheet on an apple": "goh2021",
     "eats the grass": "yuksekgonul2023",
-    "blames the cosine": "koishigarina2025",
-    "traced head by head": "quantmeyer2024",
+    "where a cosine compares them": "koishigarina2025",
+    "process a negation": "quantmeyer2024",
     "count to ten": "paiss2023",
 }
 
