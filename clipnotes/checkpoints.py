@@ -90,7 +90,7 @@ class Clip:
             images: PIL pictures of any size; modes "RGB", "RGBA", "L", "LA", "P", "1".
 
         Returns:
-            pixel_values (n, 3, H, W) float32, resized, cropped and normalised.
+            pixel_values (n, 3, S, S) float32, resized, cropped and normalised.
 
         Raises:
             TypeError: something that is no PIL picture.
@@ -105,7 +105,7 @@ class Clip:
         return torch.cat(list(self._prepare(images)))
 
     def _prepare(self, images: Sequence[Image.Image]) -> Iterator[Tensor]:
-        """Pixels (1, 3, H, W) of one picture after the other."""
+        """Pixels (1, 3, S, S) of one picture after the other."""
         if isinstance(images, Image.Image):
             raise TypeError("one picture was given; give a list: [image]")
         if not hasattr(images, "__len__"):

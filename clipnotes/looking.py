@@ -1,8 +1,8 @@
 """Read off a CLIP that has run where it looks, and what it would say after each layer.
 
 Most functions take tensors that ``compat.vision_states`` or ``compat.text_states`` returned. They
-need no gradient, but let one through. In shapes, B is the number of images, P of patches and
-N = P + 1 of tokens; D is the width of the tower, and S that of the space both towers share.
+need no gradient, but let one through. In shapes, B is the number of images, N of patches and
+L = N + 1 of tokens; D is the width of the tower, and P that of the space both towers share.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def grid_of(model: nn.Module, pixel_values: Tensor) -> tuple[int, int]:
 
     Args:
         model: ``CLIPModel``, ``CLIPVisionModel`` or ``CLIPVisionModelWithProjection``.
-        pixel_values: (..., H, W), the model's input.
+        pixel_values: (..., S, S), the model's input.
 
     Returns:
         Rows and columns, which the functions below take as ``grid``.
@@ -49,7 +49,7 @@ def on_grid(values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
     """Arrange values of the patches on the grid that the patches were cut from.
 
     Args:
-        values: (..., P), one value per patch, row by row.
+        values: (..., N), one value per patch, row by row.
         grid: Rows and columns, as :func:`grid_of` counts them. ``None`` means a square, which is
             what ``Clip.preprocess`` makes. For other images, as ``interpolate_pos_encoding`` allows
             them, give the grid: P alone cannot tell 4 x 16 from 8 x 8.
@@ -88,10 +88,10 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
     each output token, if one ignores values, MLPs and norms.
 
     Args:
-        attentions: The layers' weights, lowest layer first, each (B, n_heads, N, N).
+        attentions: The layers' weights, lowest layer first, each (B, H, L, L).
 
     Returns:
-        (B, N, N), where each row sums to 1. Row 0 belongs to the class token.
+        (B, L, L), where each row sums to 1. Row 0 belongs to the class token.
 
     Raises:
         ValueError: There is no layer, or weights have a different shape.
@@ -112,7 +112,7 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
     product = product.to(attentions[0].device)
     identity = product
     for weights in attentions:
-        mean = weights.mean(1)  # (B, n_heads, N, N) -> (B, N, N)
+        mean = weights.mean(1)  # (B, H, L, L) -> (B, L, L)
         product = (mean + identity) / 2 @ product  # earlier layers are further right
     return product
 
@@ -124,11 +124,11 @@ def by_offset(attention: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
     whatever the image shows.
 
     Args:
-        attention: (B, n_heads, N, N), one layer's weights, the class token first.
+        attention: (B, H, L, L), one layer's weights, the class token first.
         grid: Rows and columns of patches, see :func:`on_grid`.
 
     Returns:
-        (n_heads, 2 rows - 1, 2 columns - 1): the mean weight over all images and over all pairs of
+        (H, 2 rows - 1, 2 columns - 1): the mean weight over all images and over all pairs of
         patches with that offset. The middle is a patch's attention to itself; the cell above it is
         attention to the patch above.
 
@@ -145,7 +145,7 @@ def by_offset(attention: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
                 [0., 0., 0.]])
     """
     _check_attention(attention)
-    mean = on_grid(attention[..., 1:, 1:].mean(0), grid)  # (n_heads, P, rows, columns)
+    mean = on_grid(attention[..., 1:, 1:].mean(0), grid)  # (H, N, rows, columns)
     rows, columns = mean.shape[-2:]
     sums = mean.new_zeros(len(mean), 2 * rows - 1, 2 * columns - 1)
     pairs = mean.new_zeros(2 * rows - 1, 2 * columns - 1)
@@ -169,7 +169,7 @@ def shared_vectors(model: nn.Module, vectors: Tensor) -> Tensor:
         vectors: (..., D), hidden states of any layer and any tokens.
 
     Returns:
-        (..., S), unit length.
+        (..., P), unit length.
 
     Raises:
         TypeError: The model has no vision tower or no projection.
@@ -190,8 +190,8 @@ def logits_by_layer(model: Any, hidden_states: Sequence[Tensor], texts: Tensor) 
 
     Args:
         model: ``CLIPModel``.
-        hidden_states: The vision tower's n_layers + 1 states, each (B, N, D).
-        texts: (n_texts, S), unit length, as ``Clip.encode_text`` returns them.
+        hidden_states: The vision tower's n_layers + 1 states, each (B, L, D).
+        texts: (n_texts, P), unit length, as ``Clip.encode_text`` returns them.
 
     Returns:
         (n_layers + 1, B, n_texts). The last depth has the model's own ``logits_per_image``.
@@ -208,7 +208,7 @@ def logits_by_layer(model: Any, hidden_states: Sequence[Tensor], texts: Tensor) 
         torch.Size([7, 1, 2])
     """
     tokens = torch.stack([h[:, 0] for h in hidden_states])  # (n_layers + 1, B, D)
-    vectors = shared_vectors(model, tokens)  # (n_layers + 1, B, S)
+    vectors = shared_vectors(model, tokens)  # (n_layers + 1, B, P)
     return model.logit_scale.exp() * vectors @ texts.T
 
 
@@ -224,8 +224,8 @@ def patch_text_maps(
 
     Args:
         model: ``CLIPModel``.
-        hidden_state: (B, N, D), the vision tower's states after one layer.
-        texts: (n_texts, S), unit length.
+        hidden_state: (B, L, D), the vision tower's states after one layer.
+        texts: (n_texts, P), unit length.
         grid: Rows and columns of patches, see :func:`on_grid`.
 
     Returns:
@@ -243,8 +243,8 @@ def patch_text_maps(
         >>> patch_text_maps(clip.model, states.last_hidden_state, texts).shape
         torch.Size([1, 2, 8, 8])
     """
-    patches = shared_vectors(model, hidden_state[:, 1:])  # (B, P, S)
-    return on_grid((patches @ texts.T).transpose(1, 2), grid)  # (B, n_texts, P) -> on the grid
+    patches = shared_vectors(model, hidden_state[:, 1:])  # (B, N, P)
+    return on_grid((patches @ texts.T).transpose(1, 2), grid)  # (B, n_texts, N) -> on the grid
 
 
 def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tensor:
@@ -255,11 +255,11 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
 
     Args:
         model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
-        pixel_values: (B, 3, H, W).
-        kept: (B, K) int64, the patches that stay, counted from 0 row by row; K may be 0.
+        pixel_values: (B, 3, S, S).
+        kept: (B, n_kept) int64, the patches that stay, counted from 0 row by row; none may stay.
 
     Returns:
-        (B, S), unit length.
+        (B, P), unit length.
 
     Raises:
         TypeError: The model has no vision tower or no projection.
@@ -272,18 +272,18 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
         torch.Size([1, 128])
     """
     tower: Any = compat.vision_tower(model)
-    tokens = tower.embeddings(pixel_values)  # (B, N, D)
-    B, N, D = tokens.shape
+    tokens = tower.embeddings(pixel_values)  # (B, L, D)
+    B, L, D = tokens.shape
     if kept.ndim != 2 or len(kept) != B:
         raise ValueError(f"kept is {tuple(kept.shape)}; {B} pictures need ({B}, how many stay)")
-    if kept.numel() and not 0 <= int(kept.min()) <= int(kept.max()) < N - 1:
+    if kept.numel() and not 0 <= int(kept.min()) <= int(kept.max()) < L - 1:
         raise ValueError(
-            f"kept names patches {int(kept.min())} to {int(kept.max())}; there are 0 to {N - 2}"
+            f"kept names patches {int(kept.min())} to {int(kept.max())}; there are 0 to {L - 2}"
         )
     # The class token stays in front.
     kept = kept.to(tokens.device)
-    positions = torch.cat([kept.new_zeros(B, 1), kept + 1], dim=1)  # (B, K + 1)
-    tokens = tokens.gather(1, positions[..., None].expand(-1, -1, D))  # (B, K + 1, D)
+    positions = torch.cat([kept.new_zeros(B, 1), kept + 1], dim=1)  # (B, n_kept + 1)
+    tokens = tokens.gather(1, positions[..., None].expand(-1, -1, D))  # (B, n_kept + 1, D)
     last = tower.encoder(inputs_embeds=tower.pre_layrnorm(tokens))[0]
     return shared_vectors(model, last[:, 0])
 

@@ -12,7 +12,7 @@ tested with 4.49, 4.57, 5.5, 5.18 and 5.24, which differ in this:
 - Gradient checkpointing is called activation checkpointing in 5.24.
 - The causal mask is made by other functions since 5.5, and the loss has another name since 5.18.
 
-Below, B is the batch size, N the number of tokens, D the width of a tower and P the width of the
+Below, B is the batch size, L the number of tokens, D the width of a tower and P the width of the
 space that both towers are projected into.
 """
 

@@ -16,11 +16,11 @@ class TowerStates(NamedTuple):
     """The hidden states, attentions and pooled output of one tower, none of them missing.
 
     Attributes:
-        last_hidden_state: (B, N, D). For text, after ``final_layer_norm``.
+        last_hidden_state: (B, L, D). For text, after ``final_layer_norm``.
         pooler_output: (B, D), the tower's own pooled vector, before any projection.
-        hidden_states: n_layers + 1 of (B, N, D): the encoder's input, then the output of each
+        hidden_states: n_layers + 1 of (B, L, D): the encoder's input, then the output of each
             layer. The last one of a text tower is *before* ``final_layer_norm``.
-        attentions: n_layers of (B, n_heads, N, N); without dropout each row sums to 1.
+        attentions: n_layers of (B, H, L, L); without dropout each row sums to 1.
     """
 
     last_hidden_state: Tensor
@@ -109,8 +109,8 @@ def text_states(
 
     Args:
         model: Any model that ``text_tower`` accepts.
-        input_ids: (B, N), integers.
-        attention_mask: (B, N), 1 for tokens and 0 for padding.
+        input_ids: (B, L), integers.
+        attention_mask: (B, L), 1 for tokens and 0 for padding.
         **kwargs: Passed to the tower.
 
     Returns:

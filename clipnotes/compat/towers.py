@@ -112,8 +112,8 @@ def text_features(
 
     Args:
         model: ``CLIPModel`` or ``CLIPTextModelWithProjection``.
-        input_ids: (B, N), integers.
-        attention_mask: (B, N), 1 for tokens and 0 for padding; ``None`` means all tokens.
+        input_ids: (B, L), integers.
+        attention_mask: (B, L), 1 for tokens and 0 for padding; ``None`` means all tokens.
         ends: (B,), integers: where each text ends; ``None`` leaves it to the tower.
         **kwargs: Passed to the tower, for instance ``position_ids``.
 
@@ -136,7 +136,7 @@ def text_features(
     output = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
     pooled = output[1]  # (B, D)
     if ends is not None:
-        states = output[0]  # (B, N, D)
+        states = output[0]  # (B, L, D)
         pooled = states[torch.arange(len(states), device=states.device), ends.to(states.device)]
     return project(pooled)  # (B, P)
 

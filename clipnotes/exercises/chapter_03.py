@@ -18,7 +18,7 @@ Step = Callable[[Tensor], Tensor]
 @exercise("3.1")
 def attend(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
     """Compute attention from queries, keys and values."""
-    q, k, v = torch.randn(3, 2, 4, 5, 16)  # each (B, n_heads, N, head_dim)
+    q, k, v = torch.randn(3, 2, 4, 5, 16)  # each (B, H, L, d)
     mixed = answer(q, k, v)
     raw = q @ k.transpose(-1, -2)
     scores = raw * 16**-0.5

@@ -107,7 +107,7 @@ class _Mixing(nn.Module):
         self.own, self.mixed = nn.Linear(4, 4), nn.Linear(4, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, 4) -> (B, N, 4)."""
+        """(B, L, 4) -> (B, L, 4)."""
         return x + (self.own(x) + self.mixed(x.cumsum(1) / x.shape[1] + x.mean(1, True))).tanh()
 
 

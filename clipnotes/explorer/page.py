@@ -114,7 +114,7 @@ def choose_layers(layers: Sequence[int] | None, n_layers: int) -> list[int]:
 
 
 def in_255ths(attentions: Sequence[Tensor]) -> Tensor:
-    """Round the weights of n layers to 8 bits, off by 1/510 at most: (n, n_heads, N, N) uint8."""
+    """Round the weights of n layers to 8 bits, off by 1/510 at most: (n, H, L, L) uint8."""
     weights = torch.cat(list(attentions)).float()
     if not weights.isfinite().all():
         raise ValueError(

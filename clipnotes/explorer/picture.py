@@ -42,7 +42,7 @@ def explore(
 
     Args:
         clip: A CLIP with a square grid of patches.
-        image: A PIL image, or its preprocessed ``pixel_values``: (3, H, W) or (1, 3, H, W).
+        image: A PIL image, or its preprocessed ``pixel_values``: (3, S, S) or (1, 3, S, S).
         texts: Strings to compare the image with, or ``None``.
         layers: Numbers of the layers to keep, from 0; ``None`` for all. Fewer make a smaller page.
 
@@ -86,9 +86,9 @@ def explore(
 
 
 def text_similarity(clip: Clip, hidden_states: Sequence[Tensor], texts: Tensor) -> Tensor:
-    """Compare each token at each depth with texts: (n_depths, n_texts, N) cosines, in float32."""
-    states = torch.cat(list(hidden_states))  # (n_depths, N, D)
-    cosines = shared_vectors(clip.model, states) @ texts.T  # (n_depths, N, n_texts)
+    """Compare each token at each depth with texts: (n_depths, n_texts, L) cosines, in float32."""
+    states = torch.cat(list(hidden_states))  # (n_depths, L, D)
+    cosines = shared_vectors(clip.model, states) @ texts.T  # (n_depths, L, n_texts)
     if not cosines.isfinite().all():
         raise ValueError(
             "the model gave features that are not numbers; its weights or its input hold NaN or "
@@ -125,13 +125,13 @@ def _pixel_values(clip: Clip, image: Image.Image | Tensor) -> Tensor:
 
 def _png(clip: Clip, pixel_values: Tensor) -> str:
     """Draw the preprocessed image with its original colours, as a PNG in a data URL."""
-    processor, pixels = clip.image_processor, pixel_values.float().cpu()  # (3, H, W)
+    processor, pixels = clip.image_processor, pixel_values.float().cpu()  # (3, S, S)
     if processor.do_normalize:
         mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
         pixels = pixels * std[:, None, None] + mean[:, None, None]
     if processor.do_rescale:
         pixels = pixels / processor.rescale_factor
-    colours = pixels.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)  # (H, W, 3)
+    colours = pixels.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)  # (S, S, 3)
     file = io.BytesIO()
     Image.fromarray(colours.numpy()).save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -4,12 +4,14 @@ from clipnotes.model.clip import CLIP, CLIPOutput, contrastive_loss, unit_length
 from clipnotes.model.divergence import Divergence, first_divergence
 from clipnotes.model.encoder import MLP, Attention, Encoder, EncoderLayer, quick_gelu
 from clipnotes.model.masks import causal_mask
+from clipnotes.model.real_clips import REAL_CLIPS, real_config
 from clipnotes.model.text import TextEmbeddings, TextOutput, TextTower, eos_positions
 from clipnotes.model.vision import VisionEmbeddings, VisionOutput, VisionTower
 
 __all__ = [
     "CLIP",
     "MLP",
+    "REAL_CLIPS",
     "Attention",
     "CLIPOutput",
     "Divergence",
@@ -26,5 +28,6 @@ __all__ = [
     "eos_positions",
     "first_divergence",
     "quick_gelu",
+    "real_config",
     "unit_length",
 ]

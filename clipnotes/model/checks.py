@@ -11,7 +11,7 @@ def check_tokens(
     token_table: Tensor,
     position_table: Tensor,
 ) -> tuple[int, int]:
-    """Check a text against the tables that it is looked up in, and return its B and N."""
+    """Check a text against the tables that it is looked up in, and return its B and L."""
     limit, width = position_table.shape
     shape = _text_shape(input_ids, inputs_embeds, width)
     batch_size, length = shape[:2]
@@ -34,21 +34,21 @@ def check_tokens(
 def _text_shape(
     input_ids: Tensor | None, inputs_embeds: Tensor | None, width: int
 ) -> tuple[int, ...]:
-    """Return the shape of the ids (B, N) or of the vectors (B, N, D), of which one is needed."""
-    wanted = f"input_ids of shape (B, N), or inputs_embeds of shape (B, N, {width})"
+    """Return the shape of the ids (B, L) or of the vectors (B, L, D), of which one is needed."""
+    wanted = f"input_ids of shape (B, L), or inputs_embeds of shape (B, L, {width})"
     if input_ids is not None and inputs_embeds is not None:
         raise ValueError(f"two inputs were given where one is needed: pass {wanted}, not both")
     if inputs_embeds is not None:
         shape = tuple(inputs_embeds.shape)
         if len(shape) != 3 or shape[2] != width:
-            raise ValueError(f"inputs_embeds has shape {shape}: pass (B, N, {width})")
+            raise ValueError(f"inputs_embeds has shape {shape}: pass (B, L, {width})")
         if not inputs_embeds.is_floating_point():
             raise ValueError(f"inputs_embeds has dtype {inputs_embeds.dtype}: pass floating point")
     elif input_ids is not None:
         shape = tuple(input_ids.shape)
         if len(shape) != 2:
             raise ValueError(
-                f"input_ids has shape {shape}: pass (B, N); "
+                f"input_ids has shape {shape}: pass (B, L); "
                 "a single text needs input_ids.unsqueeze(0)"
             )
     else:
@@ -57,7 +57,7 @@ def _text_shape(
 
 
 def check_mask(attention_mask: Tensor | None, shape: tuple[int, int]) -> None:
-    """Check an attention mask, if there is one, against the shape (B, N) of the texts."""
+    """Check an attention mask, if there is one, against the shape (B, L) of the texts."""
     if attention_mask is None:
         return
     _check_shape("attention_mask", attention_mask, shape)
@@ -70,7 +70,7 @@ def check_mask(attention_mask: Tensor | None, shape: tuple[int, int]) -> None:
 
 
 def check_ends(ends: Tensor | None, shape: tuple[int, int], *, needed: bool) -> None:
-    """Check the ends of texts, (B,), against the texts' shape (B, N)."""
+    """Check the ends of texts, (B,), against the texts' shape (B, L)."""
     batch_size, length = shape
     if ends is not None:
         _check_shape("eos_positions", ends, (batch_size,))

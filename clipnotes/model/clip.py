@@ -1,8 +1,8 @@
-"""CLIP in plain PyTorch: two towers, two projections, one temperature, one loss.
+"""CLIP in plain PyTorch: two towers, two projections, one scale, one loss.
 
 The reference is ``CLIPModel`` of transformers; parameters carry the names that they have in its
-checkpoints. In the shape comments, besides the letters of the towers: T, texts and I, images in
-the batch; S, the width of the space that both are projected into (``projection_dim``).
+checkpoints. In the shape comments, besides the letters of the towers: B, images and T, texts in
+the batch; P, the width of the space that both are projected into (``projection_dim``).
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ def unit_length(x: Tensor) -> Tensor:
     """Divide each vector by its length, so that a dot product of two is their cosine.
 
     Args:
-        x: (..., S).
+        x: (..., P).
 
     Example:
         >>> unit_length(torch.tensor([[3.0, 4.0]]))
@@ -58,10 +58,10 @@ class CLIPOutput(NamedTuple):
 
     Attributes:
         loss: The contrastive loss, or ``None`` unless asked for.
-        logits_per_image: (I, T), cosines times ``exp(logit_scale)``.
-        logits_per_text: (T, I), the same, transposed.
-        text_embeds: (T, S), projected, of unit length.
-        image_embeds: (I, S), projected, of unit length.
+        logits_per_image: (B, T), cosines times ``exp(logit_scale)``.
+        logits_per_text: (T, B), the same, transposed.
+        text_embeds: (T, P), projected, of unit length.
+        image_embeds: (B, P), projected, of unit length.
         text_model_output: What the tower returned; its ``pooler_output`` is *before* projection,
             in contrast to transformers since 5.18 (not to 5.5).
         vision_model_output: What the tower returned, likewise.
@@ -82,7 +82,7 @@ class CLIP(nn.Module):
     Args:
         text_model: The text tower.
         vision_model: The vision tower; it may have another width.
-        projection_dim: The width of the shared space, S.
+        projection_dim: The width of the shared space, P.
         logit_scale_init_value: Logarithm of what cosines are multiplied by; the default is that of
             ViT-B/32, log(1 / 0.07).
 
@@ -186,11 +186,11 @@ class CLIP(nn.Module):
         """Compare every text with every image.
 
         Args:
-            input_ids: (T, N), integers.
-            pixel_values: (I, C, height, width), any dtype.
-            attention_mask: (T, N), see ``TextTower.forward``.
-            position_ids: (T, N), (1, N) or (N,), see ``TextTower.forward``.
-            inputs_embeds: (T, N, D), instead of ``input_ids``.
+            input_ids: (T, L), integers.
+            pixel_values: (B, 3, height, width), any dtype.
+            attention_mask: (T, L), see ``TextTower.forward``.
+            position_ids: (T, L), (1, L) or (L,), see ``TextTower.forward``.
+            inputs_embeds: (T, L, D), instead of ``input_ids``.
             eos_positions: (T,), needed with ``inputs_embeds``.
             interpolate_pos_encoding: Accept images of another size, see ``VisionEmbeddings``.
             return_loss: Compute the contrastive loss too; text number n belongs to image number n.
@@ -198,7 +198,7 @@ class CLIP(nn.Module):
             output_attentions: Both towers return the attention weights too.
 
         Raises:
-            ValueError: As in the two towers; no image; ``return_loss`` and T is not I.
+            ValueError: As in the two towers; no image; ``return_loss`` and T is not B.
         """
         texts = (input_ids, attention_mask, position_ids, inputs_embeds, eos_positions)
         n_texts = self.text_model.check(*texts)
@@ -219,11 +219,11 @@ class CLIP(nn.Module):
             eos_positions=eos_positions,
             **wanted,
         )
-        image_embeds = unit_length(self.visual_projection(vision.pooler_output))  # (I, S)
-        text_embeds = unit_length(self.text_projection(text.pooler_output))  # (T, S)
+        image_embeds = unit_length(self.visual_projection(vision.pooler_output))  # (B, P)
+        text_embeds = unit_length(self.text_projection(text.pooler_output))  # (T, P)
 
-        cosines = text_embeds @ image_embeds.T  # (T, I)
-        logits_per_text = cosines * self.logit_scale.exp()  # (T, I)
+        cosines = text_embeds @ image_embeds.T  # (T, B)
+        logits_per_text = cosines * self.logit_scale.exp()  # (T, B)
         loss = contrastive_loss(logits_per_text) if return_loss else None
         return CLIPOutput(
             loss, logits_per_text.T, logits_per_text, text_embeds, image_embeds, text, vision

@@ -2,8 +2,8 @@
 
 The reference is ``transformers/models/clip/modeling_clip.py``; the parameters carry the names they
 have in its checkpoints, so weights load by name. In the shape comments:
-B, images or texts in the batch; N, tokens in a sequence; D, the width of the tower
-(``hidden_size``); n_heads, attention heads; head_dim, D / n_heads.
+B, images or texts in the batch; L, tokens in a sequence; D, the width of the tower
+(``hidden_size``); H, attention heads; d = D / H, the width of a head.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class Attention(nn.Module):
 
     There are two paths to the same result. ``"written_out"`` is the formula line by line, and has
     weights to show. ``"sdpa"`` leaves it to PyTorch's fused kernel, which is faster because it
-    never forms the (N, N) weights. Asking for weights takes the first path, whatever is set.
+    never forms the (L, L) weights. Asking for weights takes the first path, whatever is set.
 
     Args:
         hidden_size: The width, D.
@@ -98,19 +98,19 @@ class Attention(nn.Module):
         """Let every token collect from the tokens it may look at.
 
         Args:
-            hidden_states: (B, N, D).
+            hidden_states: (B, L, D).
             mask: Added to the scores before the softmax: 0 where a token may look, the lowest
                 number of the dtype (or ``-inf``) where it may not. Any shape that broadcasts to
-                (B, n_heads, N, N), the dtype of ``hidden_states``. ``None`` lets every token look
+                (B, H, L, L), the dtype of ``hidden_states``. ``None`` lets every token look
                 everywhere.
             output_attentions: Return the weights too.
 
         Returns:
-            The new (B, N, D) states and the (B, n_heads, N, N) weights, or ``None`` in their place.
+            The new (B, L, D) states and the (B, H, L, L) weights, or ``None`` in their place.
         """
-        query = self._split_heads(self.q_proj(hidden_states))  # (B, n_heads, N, head_dim)
-        key = self._split_heads(self.k_proj(hidden_states))  # (B, n_heads, N, head_dim)
-        value = self._split_heads(self.v_proj(hidden_states))  # (B, n_heads, N, head_dim)
+        query = self._split_heads(self.q_proj(hidden_states))  # (B, H, L, d)
+        key = self._split_heads(self.k_proj(hidden_states))  # (B, H, L, d)
+        value = self._split_heads(self.v_proj(hidden_states))  # (B, H, L, d)
 
         weights = None
         if self.attention == "written_out" or output_attentions:
@@ -121,25 +121,25 @@ class Attention(nn.Module):
                 query, key, value, attn_mask=mask, dropout_p=dropout, scale=self.scale
             )
 
-        merged = mixed.transpose(1, 2).flatten(2)  # (B, N, n_heads, head_dim) -> (B, N, D)
+        merged = mixed.transpose(1, 2).flatten(2)  # (B, L, H, d) -> (B, L, D)
         return self.out_proj(merged), weights if output_attentions else None
 
     def _split_heads(self, x: Tensor) -> Tensor:
         # A head is a run of neighbouring channels, so head_dim is the inner of the two.
-        x = x.unflatten(-1, (self.num_heads, self.head_dim))  # (B, N, n_heads, head_dim)
-        return x.transpose(1, 2)  # (B, n_heads, N, head_dim)
+        x = x.unflatten(-1, (self.num_heads, self.head_dim))  # (B, L, H, d)
+        return x.transpose(1, 2)  # (B, H, L, d)
 
     def _written_out(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        scores = query @ key.transpose(-1, -2) * self.scale  # (B, n_heads, N, N)
+        scores = query @ key.transpose(-1, -2) * self.scale  # (B, H, L, L)
         if mask is not None:
             scores = scores + mask
         # In half precision a row's shares do not add up to 1, which their gradient relies on.
         at_least_float32 = torch.promote_types(scores.dtype, torch.float32)
         weights = scores.softmax(dim=-1, dtype=at_least_float32).to(query.dtype)
         weights = F.dropout(weights, p=self.attention_dropout, training=self.training)
-        return weights @ value, weights  # (B, n_heads, N, head_dim), (B, n_heads, N, N)
+        return weights @ value, weights  # (B, H, L, d), (B, H, L, L)
 
 
 class MLP(nn.Module):
@@ -169,9 +169,9 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(intermediate_size, hidden_size)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """Map (B, N, D) to (B, N, D)."""
-        wide = self.fc1(hidden_states)  # (B, N, intermediate_size)
-        return self.fc2(self.activation(wide))  # (B, N, D)
+        """Map (B, L, D) to (B, L, D)."""
+        wide = self.fc1(hidden_states)  # (B, L, intermediate_size)
+        return self.fc2(self.activation(wide))  # (B, L, D)
 
 
 class EncoderLayer(nn.Module):
@@ -226,7 +226,7 @@ class EncoderLayer(nn.Module):
         *,
         output_attentions: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Map (B, N, D) to (B, N, D); arguments and returns as in ``Attention.forward``."""
+        """Map (B, L, D) to (B, L, D); arguments and returns as in ``Attention.forward``."""
         mixed, weights = self.self_attn(
             self.layer_norm1(hidden_states), mask, output_attentions=output_attentions
         )
@@ -239,9 +239,9 @@ class EncoderOutput(NamedTuple):
     """What an encoder returns; the tuples are ``None`` unless asked for.
 
     Attributes:
-        last_hidden_state: (B, N, D), the output of the last layer.
-        hidden_states: n_layers + 1 of (B, N, D): what went in, then what each layer made of it.
-        attentions: n_layers of (B, n_heads, N, N).
+        last_hidden_state: (B, L, D), the output of the last layer.
+        hidden_states: n_layers + 1 of (B, L, D): what went in, then what each layer made of it.
+        attentions: n_layers of (B, H, L, L).
     """
 
     last_hidden_state: Tensor
@@ -286,7 +286,7 @@ class Encoder(nn.Module):
         """Run the layers one after the other.
 
         Args:
-            hidden_states: (B, N, D), the embedded tokens.
+            hidden_states: (B, L, D), the embedded tokens.
             mask: As in ``Attention.forward``; the same for all layers.
             output_hidden_states: Return the states between the layers too.
             output_attentions: Return the attention weights too.

@@ -19,13 +19,13 @@ def causal_mask(
     used.
 
     Args:
-        length: The number of tokens, N.
-        attention_mask: (B, N), 1 or ``True`` for tokens, 0 for padding; ``None`` for all tokens.
+        length: The number of tokens, L.
+        attention_mask: (B, L), 1 or ``True`` for tokens, 0 for padding; ``None`` for all tokens.
         dtype: That of the scores.
         device: That of the scores.
 
     Returns:
-        (1, 1, N, N), or (B, 1, N, N) with an ``attention_mask``: one for all heads.
+        (1, 1, L, L), or (B, 1, L, L) with an ``attention_mask``: one for all heads.
 
     Example:
         >>> causal_mask(3, torch.tensor([[1, 1, 0]]))[0, 0] == 0
@@ -35,6 +35,6 @@ def causal_mask(
     """
     visible = torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
     if attention_mask is not None:
-        visible = visible & attention_mask.bool()[:, None, None, :]  # (B, 1, N, N)
+        visible = visible & attention_mask.bool()[:, None, None, :]  # (B, 1, L, L)
     zeros = torch.zeros(visible.shape, dtype=dtype, device=device)
     return zeros.masked_fill(~visible, torch.finfo(dtype).min)

@@ -1,7 +1,7 @@
 """CLIP's text tower in plain PyTorch: token ids to tokens, a causal encoder, one vector a text.
 
 The reference is ``CLIPTextModel`` of transformers; parameters carry the names that they have in
-its checkpoints. The letters of the shape comments are those of ``encoder.py``; here N counts the
+its checkpoints. The letters of the shape comments are those of ``encoder.py``; here L counts the
 tokens of a text, start, end and padding included.
 """
 
@@ -43,7 +43,7 @@ def eos_positions(input_ids: Tensor, eos_token_id: int, by_place: bool = False) 
     MetaCLIP 2 has the second rule only, and an end token whose id is 2.
 
     Args:
-        input_ids: (B, N), integers.
+        input_ids: (B, L), integers.
         eos_token_id: The config's.
         by_place: Take the first place of ``eos_token_id`` whatever its number is. With the end
             token of the *tokenizer*, this is where a text does end.
@@ -98,12 +98,12 @@ class TextEmbeddings(nn.Module):
         """Map ids, or vectors that stand in for the tokens' own, to what enters the encoder.
 
         Args:
-            input_ids: (B, N), integers.
-            position_ids: (B, N), (1, N) or (N,), integers; 0 to N - 1 unless given.
-            inputs_embeds: (B, N, D), instead of ``input_ids``; cast to the dtype of the weights.
+            input_ids: (B, L), integers.
+            position_ids: (B, L), (1, L) or (L,), integers; 0 to L - 1 unless given.
+            inputs_embeds: (B, L, D), instead of ``input_ids``; cast to the dtype of the weights.
 
         Returns:
-            (B, N, D).
+            (B, L, D).
 
         Raises:
             ValueError: Both or neither of ids and embeddings, a batch or text of nothing, a
@@ -111,16 +111,16 @@ class TextEmbeddings(nn.Module):
         """
         self.check(input_ids, position_ids, inputs_embeds)
         if inputs_embeds is None:
-            inputs_embeds = self.token_embedding(input_ids)  # (B, N, D)
+            inputs_embeds = self.token_embedding(input_ids)  # (B, L, D)
         if position_ids is None:
-            position_ids = self.position_ids[:, : inputs_embeds.shape[1]]  # (1, N)
-        positions = self.position_embedding(position_ids)  # (1, N, D) or (B, N, D)
-        return inputs_embeds.to(positions.dtype) + positions  # (B, N, D)
+            position_ids = self.position_ids[:, : inputs_embeds.shape[1]]  # (1, L)
+        positions = self.position_embedding(position_ids)  # (1, L, D) or (B, L, D)
+        return inputs_embeds.to(positions.dtype) + positions  # (B, L, D)
 
     def check(
         self, input_ids: Tensor | None, position_ids: Tensor | None, inputs_embeds: Tensor | None
     ) -> tuple[int, int]:
-        """Raise what ``forward`` raises, before any work; otherwise return B and N."""
+        """Raise what ``forward`` raises, before any work; otherwise return B and L."""
         tables = self.token_embedding.weight, self.position_embedding.weight
         return check_tokens(input_ids, position_ids, inputs_embeds, *tables)
 
@@ -129,11 +129,11 @@ class TextOutput(NamedTuple):
     """What the text tower returns; the tuples are ``None`` unless asked for.
 
     Attributes:
-        last_hidden_state: (B, N, D), the output of the last layer after ``final_layer_norm``.
+        last_hidden_state: (B, L, D), the output of the last layer after ``final_layer_norm``.
         pooler_output: (B, D), the row of ``last_hidden_state`` at the end of each text.
-        hidden_states: n_layers + 1 of (B, N, D): what went into the encoder, then what each layer
+        hidden_states: n_layers + 1 of (B, L, D): what went into the encoder, then what each layer
             made of it. The last one is *before* ``final_layer_norm``.
-        attentions: n_layers of (B, n_heads, N, N).
+        attentions: n_layers of (B, H, L, L).
     """
 
     last_hidden_state: Tensor
@@ -257,10 +257,10 @@ class TextTower(nn.Module):
         """Encode a batch of texts.
 
         Args:
-            input_ids: (B, N), integers.
-            attention_mask: (B, N), 1 for tokens and 0 for padding; ``None`` means all tokens.
-            position_ids: (B, N), (1, N) or (N,), integers; 0 to N - 1 unless given.
-            inputs_embeds: (B, N, D), instead of ``input_ids``. No version of ``CLIPTextModel``
+            input_ids: (B, L), integers.
+            attention_mask: (B, L), 1 for tokens and 0 for padding; ``None`` means all tokens.
+            position_ids: (B, L), (1, L) or (L,), integers; 0 to L - 1 unless given.
+            inputs_embeds: (B, L, D), instead of ``input_ids``. No version of ``CLIPTextModel``
                 takes it, although its embeddings do; here it arrives.
             eos_positions: (B,), integers: where to pool. Needed with ``inputs_embeds``, from which
                 nobody can tell where a text ends; with ``input_ids``, instead of looking there.
@@ -272,7 +272,7 @@ class TextTower(nn.Module):
                 ``eos_positions`` missing, of another shape or past the end.
         """
         self.check(input_ids, attention_mask, position_ids, inputs_embeds, eos_positions)
-        tokens = self.embeddings(input_ids, position_ids, inputs_embeds)  # (B, N, D)
+        tokens = self.embeddings(input_ids, position_ids, inputs_embeds)  # (B, L, D)
         mask = causal_mask(
             tokens.shape[1], attention_mask, dtype=tokens.dtype, device=tokens.device
         )
@@ -282,7 +282,7 @@ class TextTower(nn.Module):
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
         )
-        last_hidden_state = self.final_layer_norm(encoded)  # (B, N, D)
+        last_hidden_state = self.final_layer_norm(encoded)  # (B, L, D)
         ends = self._ends(input_ids) if eos_positions is None else eos_positions  # (B,)
         # Only this row has seen the whole text: no token looks ahead.
         rows = torch.arange(len(ends), device=ends.device)

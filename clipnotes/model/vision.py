@@ -2,7 +2,7 @@
 
 The reference is ``CLIPVisionModel`` of transformers; parameters carry the names that they have in
 its checkpoints. In the shape comments, besides the letters of ``encoder.py``:
-C, colour channels; P, patches in one image; N = P + 1, tokens: the patches and the class token.
+N, patches in one image; L = N + 1, tokens: the patches and the class token.
 """
 
 from typing import NamedTuple
@@ -86,12 +86,12 @@ class VisionEmbeddings(nn.Module):
         """Map pixels to tokens.
 
         Args:
-            pixel_values: (B, C, height, width), any dtype; it is cast to that of the weights.
+            pixel_values: (B, 3, height, width), any dtype; it is cast to that of the weights.
             interpolate_pos_encoding: Accept other sizes than ``image_size``, also
                 non-square ones, and stretch the table of positions over them.
 
         Returns:
-            (B, N, D): the class token first, then the patches row by row.
+            (B, L, D): the class token first, then the patches row by row.
 
         Raises:
             TypeError: ``pixel_values`` is no tensor.
@@ -105,10 +105,10 @@ class VisionEmbeddings(nn.Module):
         # The processor gives float32; a model in half precision needs its own dtype.
         pixel_values = pixel_values.to(self.patch_embedding.weight.dtype)
         patches = self.patch_embedding(pixel_values)  # (B, D, rows, columns)
-        patches = patches.flatten(2).transpose(1, 2)  # (B, P, D)
+        patches = patches.flatten(2).transpose(1, 2)  # (B, N, D)
 
         class_token = self.class_embedding.expand(batch_size, 1, -1)  # (B, 1, D), no copy
-        tokens = torch.cat([class_token, patches], dim=1)  # (B, N, D)
+        tokens = torch.cat([class_token, patches], dim=1)  # (B, L, D)
 
         if interpolate_pos_encoding:
             return tokens + self.interpolate_pos_encoding(height, width)
@@ -122,11 +122,11 @@ class VisionEmbeddings(nn.Module):
             width: Width of the image in pixels.
 
         Returns:
-            (1, N, D) for the N of that image.
+            (1, L, D) for the L of that image.
         """
         rows, columns = height // self.patch_size, width // self.patch_size
         if rows == columns == self.grid_size:
-            return self.position_embedding(self.position_ids)  # (1, N, D)
+            return self.position_embedding(self.position_ids)  # (1, L, D)
 
         table = self.position_embedding.weight
         class_position, patch_positions = table[:1], table[1:]  # the class token has no place
@@ -135,8 +135,8 @@ class VisionEmbeddings(nn.Module):
         grid = patch_positions.unflatten(0, (self.grid_size, self.grid_size))  # (rows, columns, D)
         grid = grid.permute(2, 0, 1).unsqueeze(0)  # (1, D, rows, columns)
         grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False)
-        patch_positions = grid.flatten(2).transpose(1, 2)  # (1, P, D)
-        return torch.cat([class_position.unsqueeze(0), patch_positions], dim=1)  # (1, N, D)
+        patch_positions = grid.flatten(2).transpose(1, 2)  # (1, N, D)
+        return torch.cat([class_position.unsqueeze(0), patch_positions], dim=1)  # (1, L, D)
 
     def check(self, pixel_values: Tensor | None, interpolate: bool) -> Tensor:
         """Raise what ``forward`` would raise for these pixels; give them back if it would not."""
@@ -150,11 +150,11 @@ class VisionOutput(NamedTuple):
     """What the vision tower returns; the tuples are ``None`` unless asked for.
 
     Attributes:
-        last_hidden_state: (B, N, D), the output of the last layer. No norm is applied to it.
+        last_hidden_state: (B, L, D), the output of the last layer. No norm is applied to it.
         pooler_output: (B, D), the class token of the last layer after ``post_layernorm``.
-        hidden_states: n_layers + 1 of (B, N, D): what went into the encoder, then what each layer
+        hidden_states: n_layers + 1 of (B, L, D): what went into the encoder, then what each layer
             made of it.
-        attentions: n_layers of (B, n_heads, N, N).
+        attentions: n_layers of (B, H, L, L).
     """
 
     last_hidden_state: Tensor
@@ -272,7 +272,7 @@ class VisionTower(nn.Module):
         """Encode a batch of images.
 
         Args:
-            pixel_values: (B, C, height, width), any dtype; it is cast to that of the weights.
+            pixel_values: (B, 3, height, width), any dtype; it is cast to that of the weights.
             interpolate_pos_encoding: Accept images of another size, see ``VisionEmbeddings``.
             output_hidden_states: Return the states between the layers too.
             output_attentions: Return the attention weights too, on the written-out path.
@@ -284,7 +284,7 @@ class VisionTower(nn.Module):
             pixel_values,
             interpolate_pos_encoding=interpolate_pos_encoding,
         )
-        tokens = self.pre_layrnorm(tokens)  # (B, N, D)
+        tokens = self.pre_layrnorm(tokens)  # (B, L, D)
         last_hidden_state, hidden_states, attentions = self.encoder(
             tokens,
             output_hidden_states=output_hidden_states,

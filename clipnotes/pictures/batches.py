@@ -34,7 +34,7 @@ def at_once(model: Any) -> int:
 
 @torch.no_grad()
 def encode_pixels(model: Any, pixels: Iterable[Tensor]) -> Tensor:
-    """Encode pixels, (1, 3, H, W) a picture, as they come: (n, P), unit length, no gradient."""
+    """Encode pixels, (1, 3, S, S) a picture, as they come: (n, P), unit length, no gradient."""
     check_here(model)
     coming, parts = iter(pixels), []
     n = at_once(model)

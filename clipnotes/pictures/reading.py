@@ -38,7 +38,7 @@ class Preparing(Protocol):
     model: Any
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
-        """Make pixels of pictures, (n, 3, H, W)."""
+        """Make pixels of pictures, (n, 3, S, S)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Files(Sequence[Image.Image]):
             raise ValueError(f"{self.paths[i]}: {error}") from error
 
     def pixels(self, clip: Preparing) -> Iterator[Tensor]:
-        """Prepare the pictures in a few threads: (1, 3, H, W) each, in order."""
+        """Prepare the pictures in a few threads: (1, 3, S, S) each, in order."""
         reading = each(self.paths, lambda image: clip.preprocess([image]))
         for path, read in zip(self.paths, reading, strict=True):
             if read.made is None:
@@ -114,7 +114,7 @@ def encode_files(
     clip: Preparing,
     paths: Sequence[str],
     progress: bool = False,
-    encode: Callable[[Tensor], Tensor] | None = None,  # (n, 3, H, W) -> (n, ...), not features
+    encode: Callable[[Tensor], Tensor] | None = None,  # (n, 3, S, S) -> (n, ...), not features
     note: Callable[[str], None] = lambda line: None,
 ) -> tuple[Tensor, list[int], list[Skipped]]:
     """Encode the pictures that can be read: (n, P), their n rows in ``paths``, and the rest."""

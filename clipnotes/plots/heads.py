@@ -21,8 +21,8 @@ def by_head(
     """Draw a table of maps, in which each row is a layer and each column a head.
 
     Args:
-        values: (n_layers, n_heads, rows, columns).
-        pixel_values: (3, H, W), a preprocessed image. It is drawn in every map, bright where the
+        values: (n_layers, H, rows, columns).
+        pixel_values: (3, S, S), a preprocessed image. It is drawn in every map, bright where the
             map's values are large, and each map is scaled by its own largest value. ``None`` shows
             the values as colours, all on one scale.
         two_sided: Use colours around zero; only without an image.
@@ -42,10 +42,10 @@ def by_head(
     values = values.detach().float().cpu()
     n_layers, n_heads = values.shape[:2]
     if pixel_values is None:
-        tiles, empty = values[..., None], torch.nan  # (n_layers, n_heads, rows, columns, 1)
+        tiles, empty = values[..., None], torch.nan  # (n_layers, H, rows, columns, 1)
     else:
         shown = [lit(pixel_values, each) for layer in values for each in layer]
-        tiles, empty = torch.stack(shown).unflatten(0, (n_layers, n_heads)), 1.0  # (..., H, W, 3)
+        tiles, empty = torch.stack(shown).unflatten(0, (n_layers, n_heads)), 1.0  # (..., S, S, 3)
     height, width, channels = tiles.shape[2:]
     gap = max(1, height // 8)
     canvas = torch.full((n_layers, n_heads, height + gap, width + gap, channels), empty)

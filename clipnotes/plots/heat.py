@@ -70,7 +70,7 @@ def attention_over(
     """Draw attention from one token to the patches over the image, bright where the token looks.
 
     Args:
-        pixel_values: (3, H, W), the preprocessed image.
+        pixel_values: (3, S, S), the preprocessed image.
         attention: (n, rows, columns), the weights of the patches: one map per head or per layer.
         titles: The titles of the maps.
         columns: How many maps are in a row.
@@ -96,9 +96,9 @@ def attention_over(
 
 def lit(pixel_values: Tensor, weights: Tensor) -> Tensor:
     """Light each patch of a picture by its weight, the largest weight at full brightness."""
-    picture = torch.from_numpy(to_picture(pixel_values))  # (H, W, 3)
+    picture = torch.from_numpy(to_picture(pixel_values))  # (S, S, 3)
     share = (weights / weights.max().clamp(min=1e-12))[None, None]  # (1, 1, rows, columns)
-    light = interpolate(share, size=picture.shape[:2], mode="nearest")[0, 0]  # (H, W)
+    light = interpolate(share, size=picture.shape[:2], mode="nearest")[0, 0]  # (S, S)
     return picture * (0.15 + 0.85 * light[..., None])
 
 
@@ -112,7 +112,7 @@ def text_maps(
     """Draw an image, and beside it how well its patches fit each text, on one colour scale.
 
     Args:
-        pixel_values: (3, H, W), the preprocessed image.
+        pixel_values: (3, S, S), the preprocessed image.
         values: (n_texts, rows, columns), for instance cosines.
         texts: n_texts strings, written above the maps.
         columns: How many panels are in a row; the image is one of them.

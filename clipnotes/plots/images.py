@@ -20,10 +20,10 @@ def to_picture(pixel_values: Tensor) -> np.ndarray:
     are on white, so such a channel is as bright as the paper.
 
     Args:
-        pixel_values: (3, H, W), normalised by the image processor.
+        pixel_values: (3, S, S), normalised by the image processor.
 
     Returns:
-        (H, W, 3) floats in [0, 1].
+        (S, S, 3) floats in [0, 1].
 
     Example:
         >>> import torch
@@ -75,7 +75,7 @@ def patches(
     """Draw a preprocessed image, and beside it the same image cut into patches.
 
     Args:
-        pixel_values: (3, H, W).
+        pixel_values: (3, S, S).
         patch_size: Pixels along the side of a patch.
         numbers: Write its token number into each patch (0 is the class token).
         axes: Two Axes to draw in; ``None`` makes a new figure.

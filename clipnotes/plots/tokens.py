@@ -19,8 +19,8 @@ def token_map(
     """Draw an amount for each pair of tokens: each row is a token that looks at the columns.
 
     Args:
-        values: (N, N), attention weights, or a mask of what is allowed.
-        tokens: The N tokens, written along both sides.
+        values: (L, L), attention weights, or a mask of what is allowed.
+        tokens: The L tokens, written along both sides.
         mark: The row to frame.
         ax: The Axes to draw in; ``None`` makes a new figure.
 
@@ -62,7 +62,7 @@ def prompt_layout(
     """Draw prompts as rows of cells, one cell per token, to show context, name and end.
 
     Args:
-        tokens: n_classes lists of N tokens, written into the cells of the names.
+        tokens: n_classes lists of L tokens, written into the cells of the names.
         ctx_positions: (n_classes, n_ctx), the places of the context vectors, written v1, v2, ...
         eos: (n_classes,), the places of the ends. The padding behind them is left white.
         ax: The Axes to draw in; ``None`` makes a new figure.

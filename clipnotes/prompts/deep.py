@@ -60,7 +60,7 @@ def check_depth(tower: Any, depth: int, which: str) -> None:
 
 
 def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Tensor:
-    """Encode (B, 3, H, W) pixels with (depth, n_ctx, D) prompts: (B, P), unit length."""
+    """Encode (B, 3, S, S) pixels with (depth, n_ctx, D) prompts: (B, P), unit length."""
     tower: Any = vision_tower(model)
     n_ctx = prompts.shape[1]
     if len(pixel_values) == 0:
@@ -71,7 +71,7 @@ def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Te
     def insert(embeddings: nn.Module, args: tuple[Any, ...], tokens: Tensor) -> Tensor:
         # Here they pass pre_layrnorm with the other tokens and get no position.
         first = prompts[0].to(tokens).expand(len(tokens), -1, -1)  # (B, n_ctx, D)
-        return torch.cat([tokens[:, :1], first, tokens[:, 1:]], dim=1)  # (B, N + n_ctx, D)
+        return torch.cat([tokens[:, :1], first, tokens[:, 1:]], dim=1)  # (B, L + n_ctx, D)
 
     refuse_compiled(tower, [tower.embeddings], "the prompts")
     with in_layers(tower, prompts, torch.arange(1, 1 + n_ctx)), frozen(model), ExitStack() as stack:

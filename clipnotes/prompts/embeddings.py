@@ -154,12 +154,12 @@ class LearnableTextEmbeddings(nn.Module):
         """Map ids, or token vectors that replace their look-up, to the input of the encoder.
 
         Args:
-            input_ids: (B, N), integers, with placeholders for the context vectors.
-            position_ids: (B, N) or (1, N), integers; 0 to N - 1 unless given.
-            inputs_embeds: (B, N, D), instead of ``input_ids``; not changed in place.
+            input_ids: (B, L), integers, with placeholders for the context vectors.
+            position_ids: (B, L) or (1, L), integers; 0 to L - 1 unless given.
+            inputs_embeds: (B, L, D), instead of ``input_ids``; not changed in place.
 
         Returns:
-            (B, N, D).
+            (B, L, D).
 
         Raises:
             ValueError: There are neither ids nor vectors, or a text is too short for the context,
@@ -167,17 +167,17 @@ class LearnableTextEmbeddings(nn.Module):
         """
         text = input_ids if inputs_embeds is None else inputs_embeds
         if text is None:
-            raise ValueError("no text was given: pass input_ids (B, N) or inputs_embeds (B, N, D)")
+            raise ValueError("no text was given: pass input_ids (B, L) or inputs_embeds (B, L, D)")
         length, limit = text.shape[1], self.position_embedding.num_embeddings
         if length > limit:
             raise ValueError(f"the text has {length} tokens and the model positions for {limit}")
         if inputs_embeds is None:
             inputs_embeds = self.token_embedding(input_ids)
-        embeddings = substitute(inputs_embeds, self.ctx, self.ctx_positions)  # (B, N, D)
+        embeddings = substitute(inputs_embeds, self.ctx, self.ctx_positions)  # (B, L, D)
         if input_ids is not None and self._replaced:
             _check_readable(self._replaced[0], input_ids, self.ctx_positions)
         if position_ids is None:
-            position_ids = self.position_ids[:, :length]  # (1, N)
+            position_ids = self.position_ids[:, :length]  # (1, L)
         return embeddings + self.position_embedding(position_ids)
 
     @classmethod

@@ -76,7 +76,7 @@ def encode(
     check_here(tower)
     if fast and _may_be_fast(tower, project):
         _check_places(tower, layout, ctx)
-        vectors = ctx.flatten(0, -2).unsqueeze(1)  # (K, 1, D)
+        vectors = ctx.flatten(0, -2).unsqueeze(1)  # (n_vectors, 1, D)
         features = _fast(tower, project, layout, vectors, ctx.dim() == 3, budget).squeeze(1)
     else:
         features = _plain(model, tower, project, layout, ctx)
@@ -91,10 +91,11 @@ def encode_each(
     fast: bool = True,
     memory: int | None = None,
 ) -> Tensor:
-    """Encode the prompts of all classes with each of G contexts, for instance one per picture.
+    """Encode the prompts of all classes with each of several contexts, such as one per image.
 
-    ``ctxs`` is (G, n_ctx, D), and the result (G, n_classes, P). It is what ``encode`` would return
-    for one context after the other, but the fast path takes as many at once as memory allows.
+    ``ctxs`` is (n_contexts, n_ctx, D), and the result (n_contexts, n_classes, P). It is what
+    ``encode`` would return for one context after the other, but the fast path takes as many at once
+    as memory allows.
     """
     tower: Any = text_tower(model)
     project = text_projection(model)
@@ -103,7 +104,7 @@ def encode_each(
     check_ctx(ctxs, token_table(tower).embedding_dim)
     if fast and _may_be_fast(tower, project):
         _check_places(tower, layout, ctxs[0])
-        vectors = ctxs.transpose(0, 1)  # (n_ctx, G, D)
+        vectors = ctxs.transpose(0, 1)  # (n_ctx, n_contexts, D)
         features = _fast(tower, project, layout, vectors, False, budget).transpose(0, 1)
     else:
         features = torch.stack([_plain(model, tower, project, layout, ctx) for ctx in ctxs])
@@ -116,7 +117,7 @@ def _plain(model: nn.Module, tower: Any, project: nn.Module, layout: Layout, ctx
     with inject(model, ctx, layout.ctx_positions):
         # The pooled output may be at a wrong token, because old configs take the largest id for the
         # end. The layout knows where each prompt ends.
-        states = tower(input_ids=layout.input_ids.to(device))[0]  # (n_classes, N, D)
+        states = tower(input_ids=layout.input_ids.to(device))[0]  # (n_classes, L, D)
         rows = torch.arange(len(states), device=device)
         return project(states[rows, layout.eos.to(device)])  # (n_classes, P)
 
@@ -135,7 +136,7 @@ def _check_places(tower: Any, layout: Layout, ctx: Tensor) -> None:
 def _fast(
     tower: Any, project: nn.Linear, layout: Layout, vectors: Tensor, per_class: bool, budget: int
 ) -> Tensor:
-    """Encode with each of G contexts, whose vectors are (K, G, D) as ``run_chunk`` takes them."""
+    """Encode with each context; vectors are (n_vectors, n_contexts, D), as for ``run_chunk``."""
     device = tower.embeddings.token_embedding.weight.device
     vectors = vectors.to(device)
     keeps = torch.is_grad_enabled() and vectors.requires_grad
@@ -148,12 +149,12 @@ def _fast(
         # Keep nothing of a chunk, and compute it once more when its gradient is needed.
         run = partial(checkpoint, run_chunk, use_reentrant=False, preserve_rng_state=False)
     rows = [
-        torch.cat([run(tower, chunk, group) for group in groups], dim=1)  # (n, G, D)
+        torch.cat([run(tower, chunk, group) for group in groups], dim=1)  # (n, n_contexts, D)
         for chunk in packing.chunks
     ]
-    states = torch.cat(rows).index_select(0, packing.rank)  # (n_classes, G, D)
+    states = torch.cat(rows).index_select(0, packing.rank)  # (n_classes, n_contexts, D)
     bias = None if project.bias is None else project.bias.detach()
-    return nn.functional.linear(states, project.weight.detach(), bias)  # (n_classes, G, P)
+    return nn.functional.linear(states, project.weight.detach(), bias)  # (n_classes, n_contexts, P)
 
 
 def _may_be_fast(tower: nn.Module, project: nn.Module) -> bool:

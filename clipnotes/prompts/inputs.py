@@ -41,7 +41,7 @@ def encode_pictures(clip: Clip, images: Sequence[Image.Image]) -> Tensor:
 
 
 def _prepare(clip: Clip, images: Sequence[Image.Image]) -> Iterator[Tensor]:
-    """Pixels (1, 3, H, W) of one picture after the other; of files, in a few threads."""
+    """Pixels (1, 3, S, S) of one picture after the other; of files, in a few threads."""
     if isinstance(images, Files):
         return images.pixels(clip)
     return (clip.preprocess([picture(images, i)]) for i in range(len(images)))
@@ -76,7 +76,7 @@ def features_of(clip: Clip, images: Images) -> Tensor:
 
 
 def check_pixels(clip: Clip, images: Images) -> Images:
-    """Check PIL pictures, or (n, 3, H, W) pixels: these in float32, detached."""
+    """Check PIL pictures, or (n, 3, S, S) pixels: these in float32, detached."""
     size = _pixel_shape(clip)
     wanted = _PIXELS.format(", ".join(map(str, size)))
     _check_many(images, wanted)
@@ -107,7 +107,7 @@ def _check_many(images: Images, wanted: str) -> None:
 
 
 def pixels_of(clip: Clip, images: Images) -> Tensor:
-    """Pictures or pixels -> checked (n, 3, H, W) float32 pixels; n may be 0."""
+    """Pictures or pixels -> checked (n, 3, S, S) float32 pixels; n may be 0."""
     if len(images) == 0:
         return torch.zeros(0, *_pixel_shape(clip))
     images = check_pixels(clip, images)

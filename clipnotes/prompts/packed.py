@@ -6,12 +6,11 @@ layer only the end tokens have queries, since nothing else is read.
 
 The weights are read in place and detached, so no gradient is computed for them.
 
-Several contexts, G of them, can run at once, as a method needs whose context depends on the image.
-Each row then holds G vectors, which attention treats as G times as many heads.
+Several contexts can run at once, as a method needs whose context depends on the image. Each row
+then holds ``n_contexts`` vectors, which attention treats as so many times as many heads.
 
-In shapes, T is the number of packed tokens, Q of those with a query, P of those common to all
-prompts, B of blocks, S of slots in a block and H of heads; D is the width of the tower and d that
-of a head.
+In shapes, n_tokens counts the packed tokens, n_asking those with a query, n_common those common to
+all prompts; H is the number of heads, D the width of the tower and d that of a head.
 """
 
 from typing import Any
@@ -23,14 +22,14 @@ from transformers.activations import QuickGELUActivation
 
 from clipnotes.prompts.packing import BLOCK, Chunk, Stretch
 
-Seen = list[tuple[Tensor, Tensor]]  # keys and values of each layer, (T, G, D)
+Seen = list[tuple[Tensor, Tensor]]  # keys and values of each layer, (n_tokens, n_contexts, D)
 
 
 def run_chunk(tower: Any, chunk: Chunk, vectors: Tensor) -> Tensor:
-    """Compute the prompts of some classes with G contexts; return their end states, (n, G, D).
+    """Compute the prompts of some classes; return their end states, (n, n_contexts, D).
 
-    ``vectors`` is (K, G, D) and holds the context vectors that ``ctx_index`` counts. A shared
-    context has K = n_ctx of them, and one per class has K = n_classes * n_ctx.
+    ``vectors`` is (n_vectors, n_contexts, D) and holds the context vectors that ``ctx_index``
+    counts. A shared context has n_ctx of them, and one per class has n_classes * n_ctx.
     """
     seen = None
     if chunk.constant is not None:  # it holds no context, so no gradient passes through it
@@ -45,7 +44,7 @@ def _run(
     tower: Any, stretch: Stretch, vectors: Tensor, before: Seen | None, ends: Tensor | None
 ) -> tuple[Tensor, Seen]:
     """Run all layers, and read them at ``ends``; without ends, only keep keys and values."""
-    x, seen = _embed(tower, stretch, vectors), Seen()  # (T, G, D)
+    x, seen = _embed(tower, stretch, vectors), Seen()  # (n_tokens, n_contexts, D)
     last = len(tower.encoder.layers) - 1
     for i, layer in enumerate(tower.encoder.layers):
         attention = layer.self_attn
@@ -59,7 +58,7 @@ def _run(
             keys, values = torch.cat([before[i][0], keys]), torch.cat([before[i][1], values])
         asking = ends if i == last else None
         if asking is not None:
-            x, normed = _rows(x, asking), _rows(normed, asking)  # (Q, G, D)
+            x, normed = _rows(x, asking), _rows(normed, asking)  # (n_asking, n_contexts, D)
         query = _linear(attention.q_proj, normed)
         mixed = _attend(attention, query, keys, values, stretch, asking)
         x = x + _linear(attention.out_proj, mixed)
@@ -70,7 +69,7 @@ def _run(
 def _embed(tower: Any, stretch: Stretch, vectors: Tensor) -> Tensor:
     embeddings = tower.embeddings
     tokens = F.embedding(stretch.ids, embeddings.token_embedding.weight.detach()).unsqueeze(1)
-    tokens = tokens.expand(-1, vectors.shape[1], -1)  # (T, G, D)
+    tokens = tokens.expand(-1, vectors.shape[1], -1)  # (n_tokens, n_contexts, D)
     if len(stretch.ctx_rows):
         ctx = _rows(vectors, stretch.ctx_index).to(tokens)
         tokens = tokens.index_copy(0, stretch.ctx_rows, ctx)
@@ -87,7 +86,10 @@ def _attend(
     stretch: Stretch,
     ends: Tensor | None,
 ) -> Tensor:
-    """Mix the values that each query sees: (Q, G, D). All rows ask, or those at ``ends``."""
+    """Mix the values that each query sees; all rows ask, or those at ``ends``.
+
+    Returns (n_asking, n_contexts, D).
+    """
     asks, slots, n_asking = stretch.asks, stretch.slots, stretch.n_common
     if ends is not None:
         slots, n_asking = slots[ends - stretch.n_common], 0
@@ -95,26 +97,28 @@ def _attend(
         asks = torch.zeros_like(asks).flatten().scatter(0, slots, numbers).view_as(asks)
     n_blocks, _, _, n_seen = stretch.visible.shape
     n_common = n_seen - stretch.sees.shape[1]
-    shape = query.shape[1:]  # (G, D)
-    query, keys, values = (part.flatten(1) for part in (query, keys, values))  # (…, G D)
+    shape = query.shape[1:]  # (n_contexts, D)
+    query, keys, values = (part.flatten(1) for part in (query, keys, values))  # (..., n_contexts D)
     # We split rather than slice, because the gradients of a split are joined in one step.
     both = [part.split([n_common, len(part) - n_common]) for part in (keys, values)]
     first, query = query.split([n_asking, len(query) - n_asking])
     mixed = []
     if n_asking:  # common tokens see each other only
-        parts = (first, both[0][0], both[1][0])  # (P, G D) each
-        q, k, v = (_by_head(part.unsqueeze(0), attention) for part in parts)  # (1, G H, P, d)
+        parts = (first, both[0][0], both[1][0])  # (n_common, n_contexts D) each
+        q, k, v = (
+            _by_head(part.unsqueeze(0), attention) for part in parts
+        )  # (1, n_contexts H, n_common, d)
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=attention.scale)
-        mixed.append(out.transpose(1, 2).flatten(2).squeeze(0))  # (P, G D)
+        mixed.append(out.transpose(1, 2).flatten(2).squeeze(0))  # (n_common, n_contexts D)
     if len(slots):
-        q = _by_head(_rows(query, asks), attention)  # (B, G H, S, d)
+        q = _by_head(_rows(query, asks), attention)  # (n_blocks, n_contexts H, n_slots, d)
         k, v = (
             # We expand the common rows instead of picking them. Then the gradient
             # of a row that all blocks see is one sum, and keeps its digits in half
             # precision.
             torch.cat([common.expand(n_blocks, -1, -1), _rows(own, stretch.sees)], dim=1)
             for common, own in both
-        )  # (B, all that is seen, G D)
+        )  # (n_blocks, all that is seen, n_contexts D)
         k, v = _by_head(k, attention), _by_head(v, attention)
         mask = stretch.visible
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=attention.scale)
@@ -128,7 +132,9 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
 
 
 def _by_head(x: Tensor, attention: Any) -> Tensor:
-    return x.unflatten(2, (-1, attention.head_dim)).transpose(1, 2)  # (B, G H, S, d)
+    return x.unflatten(2, (-1, attention.head_dim)).transpose(
+        1, 2
+    )  # (n_blocks, n_contexts H, n_slots, d)
 
 
 def _mlp(mlp: Any, normed: Tensor, x: Tensor) -> Tensor:
@@ -141,7 +147,7 @@ def _mlp(mlp: Any, normed: Tensor, x: Tensor) -> Tensor:
     a = 1.702
     first, second = [(fc.weight.detach(), fc.bias.detach()) for fc in (mlp.fc1, mlp.fc2)]
     rows = normed.flatten(0, 1)
-    wide = torch.addmm(first[1], rows, first[0].T, beta=a, alpha=a)  # (Q G, intermediate_size)
+    wide = torch.addmm(first[1], rows, first[0].T, beta=a, alpha=a)  # (n_asking n_contexts, 4D)
     out = F.linear(F.silu(wide), second[0]).view_as(x)
     return torch.add(x + second[1], out, alpha=1 / a)
 

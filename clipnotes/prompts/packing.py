@@ -36,20 +36,20 @@ BLOCK = 32  # tokens in a block of attention, or those of one class if it has mo
 
 @dataclass(frozen=True, eq=False)
 class Stretch:
-    """T packed tokens: those that are common to all prompts, if any, then those of each class.
+    """Packed tokens: those that are common to all prompts, if any, then those of each class.
 
     Attributes:
-        ids: (T,) int64, the tokens.
-        places: (T,) int64, where each of them stands in its prompt.
-        ctx_rows: (K,) int64, the rows that get a context vector.
-        ctx_index: (K,) int64, which vector: a row of the context, flattened if it is per class.
+        ids: (n_tokens,) int64, the tokens.
+        places: (n_tokens,) int64, where each of them stands in its prompt.
+        ctx_rows: (n_vectors,) int64, the rows that get a context vector.
+        ctx_index: (n_vectors,) int64, which vector: a row of the context, flattened if per class.
         n_common: How many of the first rows are common to all prompts; may be 0.
         asks: (n_blocks, n_slots) int64, the row in each slot of a block, counted without the
             common ones; any row in an empty slot.
         sees: (n_blocks, n_seen) int64, the rows that a block looks at: those of the stretch before
             it, if there is one, then its own. They are counted without the common ones.
         visible: (n_blocks, 1, n_slots, n_common + n_seen) bool, which slot may look at which row.
-        slots: (T - n_common,) int64, the slot of each row that is not common.
+        slots: (n_tokens - n_common,) int64, the slot of each row that is not common.
     """
 
     ids: Tensor
@@ -154,9 +154,9 @@ def _fill(classes: Tensor, lengths: Tensor, room: int) -> list[Tensor]:
 class _Rows(NamedTuple):
     """Stretches of several classes as rows: the class, the place and the slot of each row."""
 
-    owner: Tensor  # (T,)
-    place: Tensor  # (T,)
-    slot: Tensor  # (T,), counted through all blocks
+    owner: Tensor  # (n_tokens,)
+    place: Tensor  # (n_tokens,)
+    slot: Tensor  # (n_tokens,), counted through all blocks
     n_blocks: int
     n_slots: int  # in each block
 
@@ -193,8 +193,8 @@ def _stretch(
 ) -> Stretch:
     """Make the last of ``rows`` a stretch, which holds ``n_own`` of the common tokens itself."""
     asks = rows[-1]
-    owner = torch.cat([torch.zeros(n_own, dtype=torch.int64), asks.owner])  # (T,)
-    places = torch.cat([torch.arange(n_own), asks.place])  # (T,)
+    owner = torch.cat([torch.zeros(n_own, dtype=torch.int64), asks.owner])  # (n_tokens,)
+    places = torch.cat([torch.arange(n_own), asks.place])  # (n_tokens,)
     index_here = index[owner, places]
     ctx_rows = (index_here >= 0).nonzero().squeeze(1)
     sees, first = [], 0

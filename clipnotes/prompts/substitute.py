@@ -13,12 +13,12 @@ def substitute(embeddings: Tensor, ctx: Tensor, positions: Tensor) -> Tensor:
     the caller still needs.
 
     Args:
-        embeddings: (B, N, D).
+        embeddings: (B, L, D).
         ctx: (n_ctx, D) for all texts, or (B, n_ctx, D); cast to the dtype and device of the rest.
         positions: (n_ctx,) for all texts, or (B, n_ctx), integers, different within a text.
 
     Returns:
-        (B, N, D).
+        (B, L, D).
 
     Raises:
         ValueError: The context is for another number of texts, or a text is too short for it.
@@ -43,7 +43,7 @@ def substitute(embeddings: Tensor, ctx: Tensor, positions: Tensor) -> Tensor:
         )
     ctx = ctx.to(embeddings).expand(batch_size, -1, -1)  # (B, n_ctx, D)
     places = positions.to(embeddings.device).expand(batch_size, -1)  # (B, n_ctx)
-    return embeddings.scatter(1, places.unsqueeze(-1).expand(-1, -1, width), ctx)  # (B, N, D)
+    return embeddings.scatter(1, places.unsqueeze(-1).expand(-1, -1, width), ctx)  # (B, L, D)
 
 
 def check_ctx(ctx: Tensor, width: int) -> None:

@@ -44,8 +44,8 @@ def annotate(
     Args:
         module: A module, or a function that is written in Python.
         *args: Passed to it.
-        names: Letters for sizes, such as ``{"B": 2, "N": 65}``. Those that the module's
-            configuration and its first argument tell (``B``, ``D``, ``N``, ...) come after them.
+        names: Letters for sizes, such as ``{"B": 2, "L": 65}``. Those that the module's
+            configuration and its first argument tell (``B``, ``D``, ``L``, ...) come after them.
             ``B`` stands for first sizes only.
         deep: Annotate also what it calls, down to the bottom: the ``forward`` of each module in it,
             the functions written in the same files, and transformers' attention function. Layers
@@ -71,15 +71,15 @@ def annotate(
     Example:
         >>> import clipnotes, torch
         >>> mlp = clipnotes.load().model.vision_model.encoder.layers[0].mlp
-        >>> notes = annotate(mlp, torch.randn(2, 65, 128), names={"B": 2, "N": 65})
+        >>> notes = annotate(mlp, torch.randn(2, 65, 128), names={"B": 2, "L": 65})
         >>> print(notes)
         CLIPMLP.forward  ...
-        B = 2, N = 65, D = 128
-        def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:  hidden_states (B, N, D) ...
-            hidden_states = self.fc1(hidden_states)                      (B, N, 512)
-            hidden_states = self.activation_fn(hidden_states)            (B, N, 512)
-            hidden_states = self.fc2(hidden_states)                      (B, N, D)
-            return hidden_states                                         (B, N, D)
+        B = 2, L = 65, D = 128, N = 64
+        def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:  hidden_states (B, L, D) ...
+            hidden_states = self.fc1(hidden_states)                      (B, L, 512)
+            hidden_states = self.activation_fn(hidden_states)            (B, L, 512)
+            hidden_states = self.fc2(hidden_states)                      (B, L, D)
+            return hidden_states                                         (B, L, D)
     """
     if isinstance(module, nn.Module):
         check_runs(module, args, kwargs, "annotate")

@@ -1,4 +1,4 @@
-"""Letters for sizes: (2, 65, 128) reads as (B, N, D) to whoever knows what is what."""
+"""Letters for sizes: (2, 65, 128) reads as (B, L, D) to whoever knows what is what."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from clipnotes.trace.calls import Value
 
 #: What configurations of transformers call a size, and the letter that this book has for it.
-_OF_CONFIGS = {"hidden_size": "D", "projection_dim": "P", "vocab_size": "V"}
+_OF_CONFIGS = {"hidden_size": "D", "projection_dim": "P"}
 
 
 def letters_for(
@@ -42,7 +42,8 @@ def letters_for(
         add(letter, getattr(config, name, None))
     patch, image = (getattr(config, name, None) for name in ("patch_size", "image_size"))
     if isinstance(patch, int) and isinstance(image, int):
-        add("N", (image // patch) ** 2 + 1)
+        add("N", (image // patch) ** 2)  # patches
+        add("L", (image // patch) ** 2 + 1)  # tokens: the class token and the patches
     for value in arguments.values():
         if value.shape:
             add("B", value.shape[0])

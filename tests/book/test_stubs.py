@@ -29,7 +29,7 @@ def area(a: int, b=(1, 2)) -> int:
 
 
 def open(
-    a,  # (B, N)
+    a,  # (B, L)
 ):
     # first this
     return a
@@ -67,7 +67,7 @@ def area(a: int, b=(1, 2)) -> int:
 
 
 def open(
-    a,  # (B, N)
+    a,  # (B, L)
 ):
     ...  # your code
 

@@ -9,7 +9,7 @@ def test_a_part_of_the_model_is_printed():
     result = run("annotate", "--module", "vision_model.embeddings")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("CLIPVisionEmbeddings.forward")
-    assert "B = 2" in result.stdout and "(B, N, D)" in result.stdout
+    assert "B = 2" in result.stdout and "(B, L, D)" in result.stdout
     assert "Conv2d" not in result.stdout
 
 

@@ -85,7 +85,7 @@ def _layer(layer: Any, x: Tensor, causal: bool = False) -> Tensor:
     if causal:
         ahead = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
         scores = scores.masked_fill(ahead, -torch.inf)
-    mixed = (scores.softmax(dim=-1) @ v).transpose(1, 2).flatten(2)  # (B, N, D)
+    mixed = (scores.softmax(dim=-1) @ v).transpose(1, 2).flatten(2)  # (B, L, D)
     x = x + attention.out_proj(mixed)
     return x + layer.mlp(layer.layer_norm2(x))
 

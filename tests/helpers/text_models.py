@@ -23,7 +23,7 @@ def make(kind, seed=0, **fixed):
 
 
 def run(model, ids=IDS, **kwargs):
-    """Everything that the tower gives, as one (B, N + 1, D)."""
+    """Everything that the tower gives, as one (B, L + 1, D)."""
     states, pooled = text_tower(model)(input_ids=ids, **kwargs)[:2]
     return torch.cat([states, pooled[:, None]], dim=1)
 

@@ -9,9 +9,9 @@ from reference_text import SMALL
 IDS = torch.tensor([[1, 5, 19, 0], [1, 7, 8, 19]])
 ENDS = torch.tensor([1, 2])
 WRONG = [
-    ({}, r"no text was given: pass input_ids of shape \(B, N\), or inputs_embeds"),
+    ({}, r"no text was given: pass input_ids of shape \(B, L\), or inputs_embeds"),
     ({"input_ids": IDS, "inputs_embeds": torch.zeros(2, 4, 8)}, r"two inputs .* not both"),
-    ({"input_ids": IDS[0]}, r"shape \(4,\): pass \(B, N\).*unsqueeze\(0\)"),
+    ({"input_ids": IDS[0]}, r"shape \(4,\): pass \(B, L\).*unsqueeze\(0\)"),
     ({"input_ids": IDS[:0]}, r"\(0, 4\) holds no token: pass at least one text"),
     ({"input_ids": IDS[:, :0]}, r"\(2, 0\) holds no token"),
     ({"input_ids": IDS.float()}, r"input_ids has dtype torch\.float32: pass integers"),
@@ -20,8 +20,8 @@ WRONG = [
     ({"input_ids": IDS - 1}, r"input_ids is -1 at \(0, 3\): the vocabulary goes from 0 to 19"),
     ({"input_ids": IDS.repeat(1, 3)}, r"has 12 tokens and the model has positions for 9.*trunc"),
     ({"inputs_embeds": torch.zeros(1, 10, 8)}, r"has 10 tokens .* positions for 9"),
-    ({"inputs_embeds": torch.zeros(2, 4, 7)}, r"\(2, 4, 7\): pass \(B, N, 8\)"),
-    ({"inputs_embeds": torch.zeros(4, 8)}, r"\(4, 8\): pass \(B, N, 8\)"),
+    ({"inputs_embeds": torch.zeros(2, 4, 7)}, r"\(2, 4, 7\): pass \(B, L, 8\)"),
+    ({"inputs_embeds": torch.zeros(4, 8)}, r"\(4, 8\): pass \(B, L, 8\)"),
     ({"inputs_embeds": torch.zeros(2, 4, 8).int()}, r"int32: pass floating point"),
     ({"inputs_embeds": torch.zeros(2, 4, 8)}, r"pass eos_positions of shape \(2,\), for instance"),
     ({"input_ids": IDS, "attention_mask": IDS[:, 1:]}, r"mask has shape \(2, 3\): pass \(2, 4\)"),

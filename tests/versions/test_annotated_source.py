@@ -23,7 +23,7 @@ from clipnotes.trace.annotation import annotate
 from clipnotes.trace.notes import MIME
 from seen_by_hooks import record
 
-B, N, D, TEXT = 2, 65, 128, 8  # images, tokens of an image, width, tokens of a text
+B, L, D, TEXT = 2, 65, 128, 8  # images, tokens of an image, width, tokens of a text
 #: What names hold that are no tensors, worked out by hand.
 OWN = {
     "batch_size": B,
@@ -32,9 +32,9 @@ OWN = {
     "dtype": torch.float32,
     "device": torch.device("cpu"),
     "embed_dim": D,
-    "src_len": N,
+    "src_len": L,
     "proj_shape": (B * 4, -1, 32),
-    "hidden_shape": (B, N, -1, 32),
+    "hidden_shape": (B, L, -1, 32),
     "max_position_embedding": 32,
     "seq_length": TEXT,
     "tgt_len": TEXT,
@@ -53,7 +53,7 @@ OWN = {
     "output_hidden_states": False,
     "return_dict": True,
 }
-IN_ATTENTION = {"tgt_len": N, "seq_length": N, "input_shape": torch.Size((B, N))}
+IN_ATTENTION = {"tgt_len": L, "seq_length": L, "input_shape": torch.Size((B, L))}
 IN_TEXT = {"input_shape": torch.Size((B, TEXT))}
 
 

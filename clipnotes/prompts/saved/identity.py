@@ -101,7 +101,7 @@ def _text_features(model: nn.Module) -> Tensor:
     length = min(LENGTH, tower.embeddings.position_embedding.num_embeddings)
     counted = [[i * table.num_embeddings // length for i in range(length)]]
     input_ids = torch.tensor(counted, device="cpu").to(table.weight.device)
-    states = tower(input_ids=input_ids)[0]  # (1, N, D)
+    states = tower(input_ids=input_ids)[0]  # (1, L, D)
     return text_projection(model)(states[:, -1])
 
 

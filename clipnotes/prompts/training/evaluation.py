@@ -31,7 +31,7 @@ class Classifier(Protocol):
         """A name for each class, in the order of the logits."""
 
     def logits(self, image_features: Tensor, /) -> Tensor:
-        """(n, P) features of unit length, or (n, 3, H, W) pixels -> (n, n_classes)."""
+        """(n, P) features of unit length, or (n, 3, S, S) pixels -> (n, n_classes)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
         classifier: A learner, a baseline, or anything with ``clip``, ``classnames`` and
             ``logits(image_features)``. With a method ``inputs``, it gets the pixels of pictures.
         images: PIL pictures, or their (n, P) features of unit length, or, for a classifier that
-            takes them, (n, 3, H, W) pixels.
+            takes them, (n, 3, S, S) pixels.
         labels: n numbers into the classifier's ``classnames``, or n names out of it. A class
             without pictures is allowed.
 
