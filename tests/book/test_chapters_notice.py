@@ -64,10 +64,10 @@ BREAKS = {
         "input_ids.shape[-1] - 1 - (input_ids == eos_token_id).int().flip(-1).argmax(dim=-1)",
         "07",
     ),
-    "a cache that hears every vote alike": Break(
+    "a cache in which the farthest is the loudest": Break(
         "prompts/methods/tip.py",
         "near = torch.exp(-self.beta * (1 - cosines))",
-        "near = torch.ones_like(cosines)",
+        "near = torch.exp(self.beta * (1 - cosines))",
         "11",
     ),
     "no bias for the image": Break(
