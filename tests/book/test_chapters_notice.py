@@ -76,10 +76,10 @@ BREAKS = {
         "ctxs = self.ctx + 0 * bias.unsqueeze(1)",
         "11",
     ),
-    "visual prompts that do not hear the text": Break(
+    "maps the wrong way round": Break(
         "prompts/methods/maple.py",
         "return self.ctx @ self.weight.mT",
-        "return self.ctx.detach() @ self.weight.mT",
+        "return self.ctx @ self.weight",
         "11",
     ),
     "prompts that stay in the vision tower": Break(
