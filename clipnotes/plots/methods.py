@@ -114,8 +114,8 @@ def _round(ax: Axes, y: float, name: str, *, learned: bool) -> None:
 
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], **style: Any) -> None:
-    style = {"color": QUIET, "lw": 1.0, "arrowstyle": "->", "mutation_scale": 7} | style
-    ax.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **style))
+    plain: dict[str, Any] = {"color": QUIET, "lw": 1.0, "arrowstyle": "->", "mutation_scale": 7}
+    ax.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **(plain | style)))
 
 
 def _label(ax: Axes, x: float, y: float, said: str, width: float = 11) -> None:
