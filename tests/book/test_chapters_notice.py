@@ -1,6 +1,7 @@
 """Break each stage of a copy of the package: the chapter that explains it must stop."""
 
 import os
+import shutil
 import subprocess
 import sys
 from typing import NamedTuple
@@ -114,6 +115,31 @@ BREAKS = {
         "input_ids.shape[-1] - 1 - (input_ids == eos_token_id).int().flip(-1).argmax(dim=-1)",
         "07",
     ),
+    "a cache in which the farthest is the loudest": Break(
+        "prompts/methods/tip.py",
+        "near = torch.exp(-self.beta * (1 - cosines))",
+        "near = torch.exp(self.beta * (1 - cosines))",
+        "11",
+    ),
+    "no bias for the image": Break(
+        "prompts/methods/cocoop.py",
+        "ctxs = self.ctx + bias.unsqueeze(1)",
+        "ctxs = self.ctx + 0 * bias.unsqueeze(1)",
+        "11",
+    ),
+    "maps the wrong way round": Break(
+        "prompts/methods/maple.py",
+        "return self.ctx @ self.weight.mT",
+        "return self.ctx @ self.weight",
+        "11",
+    ),
+    "prompts that stay in the vision tower": Break(
+        "prompts/deep.py",
+        "stack.callback(tower.embeddings.register_forward_hook(insert).remove)",
+        "tower.embeddings.register_forward_hook(insert)",
+        "11",
+    ),
+    "no leash": Break("prompts/methods/kgcoop.py", "return self.weight * (", "return 0 * (", "11"),
 }
 
 RUN = """
@@ -141,16 +167,19 @@ def run(folder, chapter, edit=None):
     """Run a chapter on a copy of the package, broken or not: the last line that it prints."""
     package = folder / "clipnotes"
     package.mkdir()
+    copied = "model" if edit is None else edit.file.split("/")[0]
     for path in (ROOT / "clipnotes").iterdir():
-        if path.name != "model":
+        if path.name != copied:
             (package / path.name).symlink_to(path)
-    (package / "model").mkdir()
-    for path in (ROOT / "clipnotes" / "model").glob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        if edit is not None and edit.file == f"model/{path.name}":
-            assert text.count(edit.old) == 1, f"{edit.old!r} is not in {edit.file} once"
-            text = text.replace(edit.old, edit.new)
-        (package / "model" / path.name).write_text(text, encoding="utf-8")
+    if copied.endswith(".py"):
+        shutil.copy(ROOT / "clipnotes" / copied, package / copied)
+    else:
+        without = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "clipnotes" / copied, package / copied, ignore=without)
+    if edit is not None:
+        text = (package / edit.file).read_text(encoding="utf-8")
+        assert text.count(edit.old) == 1, f"{edit.old!r} is not in {edit.file} once"
+        (package / edit.file).write_text(text.replace(edit.old, edit.new), encoding="utf-8")
     (source,) = (ROOT / "book" / "chapters").glob(f"{chapter}-*.md")
     path = os.pathsep.join([str(folder), str(ROOT / "book")])
     done = subprocess.run(

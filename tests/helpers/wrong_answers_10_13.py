@@ -104,16 +104,16 @@ def taken_out(layers, tokens, prompts):
 
 
 CHAPTER_11 = [
-    ("11.1", lambda a, b, weight: weight * (1 - cosines(a, b)), "one number a class"),
+    ("11.1", lambda a, b, weight: weight * (1 - cosines(a, b)), "one number per class"),
     ("11.1", lambda a, b, weight: weight * (1 - cosines(a, b)).sum(), "the sum over the classes"),
     ("11.1", lambda a, b, weight: weight * cosines(a, b).mean(), "grows when the features"),
     ("11.1", lambda a, b, weight: (1 - cosines(a, b)).mean(), "The weight has no part"),
     ("11.1", lambda a, b, weight: weight * (1 - a @ b.T).mean(), "the sentences of all classes"),
     ("11.2", lambda f, keys, labels, texts, scale, *_: scale * f @ texts.T, "Only the sentences"),
-    ("11.2", lambda *given: tip(*given[:4], 0.0, *given[5:]), "Only the kept pictures"),
+    ("11.2", lambda *given: tip(*given[:4], 0.0, *given[5:]), "Only the kept images"),
     ("11.2", lambda *given: tip(*given[:5], 1.0, given[6]), "as if alpha were 1"),
     ("11.2", lambda *given: tip(*given, pool=torch.mean), "the mean over a class's"),
-    ("11.2", lambda *given: tip(*given[:4], 1.0, *given[5:]), "the temperature is missing"),
+    ("11.2", lambda *given: tip(*given[:4], 1.0, *given[5:]), "the scale is missing"),
     ("11.2", lambda *given: tip(*given[:6], 1.0), "not Tip-Adapter's logits"),
     ("11.3", lambda n, width, shared: n * width, "that is the context"),
     ("11.3", lambda n, w, s: (s + 1) * (s // 16) + (s // 16 + 1) * w, "that is the network"),
