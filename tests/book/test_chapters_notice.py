@@ -74,8 +74,26 @@ BREAKS = {
         "hidden_states = self.mlp(",
         "03",
     ),
+    "the first state is not kept": Break(
+        "model/encoder.py",
+        "all_states, all_weights = [hidden_states]",
+        "all_states, all_weights = []",
+        "04",
+    ),
+    "checkpointing in name only": Break(
+        "model/encoder.py",
+        "again = self.gradient_checkpointing and self.training",
+        "again = False",
+        "04",
+    ),
     "no norm before the encoder": Break(
         "model/vision.py", "tokens = self.pre_layrnorm(tokens)", "tokens = tokens", "05"
+    ),
+    "pooled at the last token": Break(
+        "model/vision.py",
+        "self.post_layernorm(last_hidden_state[:, 0])",
+        "self.post_layernorm(last_hidden_state[:, -1])",
+        "05",
     ),
     "the last norm on everything": Break(
         "model/vision.py",
