@@ -63,6 +63,21 @@ BREAKS = {
         "input_ids.shape[-1] - 1 - (input_ids == eos_token_id).int().flip(-1).argmax(dim=-1)",
         "07",
     ),
+    "the opened layer looks ahead": Break(
+        "model/opened.py", "attn_mask=mask", "attn_mask=None", "10"
+    ),
+    "the prefix offers nothing": Break(
+        "model/opened.py",
+        "torch.cat([before[1], values], 1)",
+        "torch.cat([0 * before[1], values], 1)",
+        "10",
+    ),
+    "no gradient through the prefix": Break(
+        "model/opened.py",
+        "kept.append((keys, values))",
+        "kept.append((keys.detach(), values.detach()))",
+        "10",
+    ),
 }
 
 RUN = """
