@@ -158,6 +158,21 @@ BREAKS = {
         "11",
     ),
     "no leash": Break("prompts/methods/kgcoop.py", "return self.weight * (", "return 0 * (", "11"),
+    "the opened layer looks ahead": Break(
+        "model/opened.py", "attn_mask=mask", "attn_mask=None", "10"
+    ),
+    "the prefix offers nothing": Break(
+        "model/opened.py",
+        "torch.cat([before[1], values], 1)",
+        "torch.cat([0 * before[1], values], 1)",
+        "10",
+    ),
+    "no gradient through the prefix": Break(
+        "model/opened.py",
+        "kept.append((keys, values))",
+        "kept.append((keys.detach(), values.detach()))",
+        "10",
+    ),
 }
 
 RUN = """
