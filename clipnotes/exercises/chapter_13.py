@@ -21,13 +21,13 @@ def loss_of_nothing(answer: Callable[[int], float]) -> None:
         case = f"For {size} pairs you give {result}:"
         for number, sentence in (
             (2 * wanted, "that is the sum of both directions, and the loss is their mean."),
-            (math.log2(size), "the logarithm has a different base. Cross-entropy takes the natural."),
+            (math.log2(size), "the logarithm has a different base. Cross-entropy is natural."),
             (1 / size, "that is the probability of the right one, and the loss is made of it."),
             (-wanted, "the loss of a probability below 1 is above 0."),
         ):
             near = isinstance(result, (int, float)) and abs(result - number) < 1e-6
             expect(not near, f"{case} {sentence}")
-        expect_close(result, wanted, f"{case} a model for which all pairs are alike has a different one.")
+        expect_close(result, wanted, f"{case} with all logits alike it is different.")
 
 
 @exercise("13.2")
