@@ -40,6 +40,7 @@ PAPERS = {
     "not explanations": "jain2019",
     "such tokens are very long": "darcet2024",
     "prefer the background": "li2023",
+    "logit lens": "nostalgebraist2020",
     "MaskCLIP": "zhou2022maskclip",
     "ClearCLIP": "lan2024",
     "byte-pair encoding": "sennrich2016",

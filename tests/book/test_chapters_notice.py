@@ -173,6 +173,19 @@ BREAKS = {
         "kept.append((keys.detach(), values.detach()))",
         "10",
     ),
+    "rollout without the residual stream": Break(
+        "looking.py", "product = (mean + identity) / 2 @ product", "product = mean @ product", "12"
+    ),
+    "the lens without the last norm": Break(
+        "looking.py", "project(tower.post_layernorm(vectors))", "project(vectors)", "12"
+    ),
+    "the wrong patches are kept": Break("looking.py", "kept + 1], dim=1)", "kept], dim=1)", "12"),
+    "only texts look for images": Break(
+        "model/clip.py",
+        "return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2",
+        "return F.cross_entropy(logits, right)",
+        "13",
+    ),
 }
 
 RUN = """

@@ -241,7 +241,7 @@ def newton(x, steps=15):
 
 CHAPTER_13 = [
     ("13.1", lambda size: 2 * math.log(size), "the sum of both directions"),
-    ("13.1", lambda size: math.log2(size), "another base"),
+    ("13.1", lambda size: math.log2(size), "a different base"),
     ("13.1", lambda size: 1 / size, "the probability of the right one"),
     ("13.1", lambda size: -math.log(size), "is above 0"),
     ("13.2", same_things, "of more than its own thing"),
@@ -254,10 +254,10 @@ CHAPTER_13 = [
     ("13.3", first_designer, "did not come up once"),
     ("13.3", from_the_global_seed, "nobody can repeat the run"),
     ("13.3", labels_for_drawings, "The numbers of three drawings"),
-    ("13.4", lambda scale: scale.clamp(max=100), "the logarithm of the temperature"),
+    ("13.4", lambda scale: scale.clamp(max=100), "the logarithm of the scale"),
     ("13.4", lambda scale: scale.exp().clamp(max=100), "nothing has to be held"),
     ("13.4", lambda scale: scale.clamp(max=math.log(10)), "nothing has to be held"),
-    ("13.4", lambda scale: scale + 0, "than CLIP allows"),
+    ("13.4", lambda scale: scale + 0, "the one that CLIP allows"),
     ("13.5", newton, "grow without end"),
     ("13.5", lambda gradient: gradient / gradient.norm(), "Wanted is 1 for all"),
     ("13.5", lambda gradient: newton(gradient / gradient.norm(), 3), "Wanted is 1 for all"),
