@@ -1,6 +1,7 @@
 """Break each stage of a copy of the package: the chapter that explains it must stop."""
 
 import os
+import shutil
 import subprocess
 import sys
 from typing import NamedTuple
@@ -63,6 +64,19 @@ BREAKS = {
         "input_ids.shape[-1] - 1 - (input_ids == eos_token_id).int().flip(-1).argmax(dim=-1)",
         "07",
     ),
+    "a context written into the caller's tensor": Break(
+        "prompts/substitute.py", "return embeddings.scatter(", "return embeddings.scatter_(", "08"
+    ),
+    "no positions behind the context": Break(
+        "prompts/embeddings.py",
+        "return embeddings + self.position_embedding(position_ids)",
+        "return embeddings",
+        "08",
+    ),
+    "nothing frozen": Break(
+        "prompts/embeddings.py", "model.requires_grad_(False)", "model.requires_grad_(True)", "08"
+    ),
+    "a hook that stays": Break("prompts/embeddings.py", "handle.remove()", "pass", "08"),
 }
 
 RUN = """
@@ -90,16 +104,16 @@ def run(folder, chapter, edit=None):
     """Run a chapter on a copy of the package, broken or not: the last line that it prints."""
     package = folder / "clipnotes"
     package.mkdir()
+    copied = "model" if edit is None else edit.file.split("/")[0]
     for path in (ROOT / "clipnotes").iterdir():
-        if path.name != "model":
+        if path.name != copied:
             (package / path.name).symlink_to(path)
-    (package / "model").mkdir()
-    for path in (ROOT / "clipnotes" / "model").glob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        if edit is not None and edit.file == f"model/{path.name}":
-            assert text.count(edit.old) == 1, f"{edit.old!r} is not in {edit.file} once"
-            text = text.replace(edit.old, edit.new)
-        (package / "model" / path.name).write_text(text, encoding="utf-8")
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "clipnotes" / copied, package / copied, ignore=without)
+    if edit is not None:
+        text = (package / edit.file).read_text(encoding="utf-8")
+        assert text.count(edit.old) == 1, f"{edit.old!r} is not in {edit.file} once"
+        (package / edit.file).write_text(text.replace(edit.old, edit.new), encoding="utf-8")
     (source,) = (ROOT / "book" / "chapters").glob(f"{chapter}-*.md")
     path = os.pathsep.join([str(folder), str(ROOT / "book")])
     done = subprocess.run(
