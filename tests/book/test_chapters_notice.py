@@ -77,6 +77,15 @@ BREAKS = {
         "prompts/embeddings.py", "model.requires_grad_(False)", "model.requires_grad_(True)", "08"
     ),
     "a hook that stays": Break("prompts/embeddings.py", "handle.remove()", "pass", "08"),
+    "logits of a prompt without the scale": Break(
+        "prompts/methods/coop.py",
+        "return scale * image_features.to(features)",
+        "return image_features.to(features)",
+        "09",
+    ),
+    "no warm-up": Break(
+        "prompts/recipe.py", "return [WARMUP_LR, *cosine]", "return [lr, *cosine]", "09"
+    ),
 }
 
 RUN = """
