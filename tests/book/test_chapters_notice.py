@@ -186,6 +186,28 @@ BREAKS = {
         "return F.cross_entropy(logits, right)",
         "13",
     ),
+    "a context written into the caller's tensor": Break(
+        "prompts/substitute.py", "return embeddings.scatter(", "return embeddings.scatter_(", "08"
+    ),
+    "no positions behind the context": Break(
+        "prompts/embeddings.py",
+        "return embeddings + self.position_embedding(position_ids)",
+        "return embeddings",
+        "08",
+    ),
+    "nothing frozen": Break(
+        "prompts/embeddings.py", "model.requires_grad_(False)", "model.requires_grad_(True)", "08"
+    ),
+    "a hook that stays": Break("prompts/embeddings.py", "handle.remove()", "pass", "08"),
+    "logits of a prompt without the scale": Break(
+        "prompts/methods/coop.py",
+        "return scale * image_features.to(features)",
+        "return image_features.to(features)",
+        "09",
+    ),
+    "no warm-up": Break(
+        "prompts/recipe.py", "return [WARMUP_LR, *cosine]", "return [lr, *cosine]", "09"
+    ),
 }
 
 RUN = """
