@@ -29,7 +29,7 @@ PAPERS = {
     "modality gap": "liang2022",
     "textual inversion": "gal2023",
     "CoOp did": "zhou2022",
-    "feature vectors": "snell2017",
+    "mean feature of": "snell2017",
     "KgCoOp": "yao2023",
     "CoCoOp": "zhou2022cocoop",
     "Visual prompt tuning": "jia2022",
