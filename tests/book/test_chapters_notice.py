@@ -205,9 +205,6 @@ BREAKS = {
         "return image_features.to(features)",
         "09",
     ),
-    "no warm-up": Break(
-        "prompts/recipe.py", "return [WARMUP_LR, *cosine]", "return [lr, *cosine]", "09"
-    ),
 }
 
 RUN = """
