@@ -232,7 +232,7 @@ WRONG = [
     ("4.2", runs_only, "4 layers ran, and you have 1"),
     ("4.2", lambda layers, run: run(), "A list is wanted"),
     ("4.2", zeros_of_the_shape, "These are not the outputs"),
-    ("4.2", listened(first=False), "of 4.x you collect tuples"),
+    ("4.2", listened(first=False), "of 4.57 you collect tuples"),
     ("4.2", listened(entrance=True), "at the entrance"),
     ("4.2", listened(also_first=True), "One too many"),
     ("4.2", listened(remove=False), "Your hooks are still there"),
