@@ -35,7 +35,7 @@ PAPERS = {
     "Visual prompt tuning": "jia2022",
     "MaPLe": "khattak2023",
     "Tip-Adapter": "zhang2022",
-    "a list of the field": "li2025",
+    "a public list": "li2025",
     "[Rr]ollout": "abnar2020",
     "not explanations": "jain2019",
     "such tokens are very long": "darcet2024",
