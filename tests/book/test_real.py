@@ -248,6 +248,7 @@ def test_what_was_recorded_stands_in_a_tab_beside_emoji_clip_s(built):
     document, transform = page(built)
     transform.apply()
     items = [n for n in document.findall() if is_component(n, "tab-item")]
+    assert len(document.children[0].children[1].children) == 1  # nothing beside the tabs
     assert [item.children[0].astext() for item in items] == ["Emoji-CLIP", "the real CLIP"]
     assert [item["selected"] for item in items] == [True, False]
     assert {item.children[0]["sync_group"] for item in items} == {"clip"}
