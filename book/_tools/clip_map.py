@@ -129,5 +129,5 @@ def told() -> str:
         "cosines of both, times a scale, are the logits, and the loss is made of them. Learnable "
         "prompts enter at the text embeddings, visual prompts at the vision tower's tokens. "
         "Attention maps come out of attention, and a multimodal language model takes the patch "
-        "tokens one layer before the end, before pooling. Where a CLIP fails is read off its logits."
+        "tokens one layer before the end. Where a CLIP fails is read off its logits."
     )

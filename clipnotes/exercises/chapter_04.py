@@ -13,7 +13,7 @@ Layer = Callable[[Tensor], Tensor]
 
 
 class _Step(nn.Module):
-    """A small layer that records when it starts. It returns a tensor or, as in 4.x, a tuple."""
+    """A small layer that records when it starts. It returns a tensor or, as in 4.57, a tuple."""
 
     def __init__(self, name: int, starts: list[int], *, as_tuple: bool = False) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def around(answer: Callable[[tuple[Tensor, ...], int], tuple[Tensor, Tensor]]) -
 @exercise("4.2")
 def listen(answer: Callable[[Iterable[nn.Module], Callable[[], Any]], list[Tensor]]) -> None:
     """Collect what each layer returns, be it a tensor or a tuple."""
-    for as_tuple, version in ((False, "5.x"), (True, "4.x")):
+    for as_tuple, version in ((False, "5.5"), (True, "4.57")):
         layers, starts = _steps(as_tuple=as_tuple)
         x = torch.randn(2, 3, 6)
         states = [x]
@@ -73,7 +73,7 @@ def listen(answer: Callable[[Iterable[nn.Module], Callable[[], Any]], list[Tenso
 
         result = answer(layers, run)
         expect(starts, "No layer ran: call `run()` while you listen.")
-        expect(isinstance(result, (list, tuple)), "A list is wanted: one tensor a layer.")
+        expect(isinstance(result, (list, tuple)), "A list is wanted: one tensor per layer.")
         result = list(result)
         expect(
             not any(isinstance(output, tuple) for output in result),

@@ -22,7 +22,7 @@ def pool(answer: Callable[[Tensor, nn.Module], Tensor]) -> None:
         result = answer(last, tower.post_layernorm)
         normed = tower.post_layernorm(last)
     expect_not(result, last[:, 0], "The norm is missing: the last states have not seen it.")
-    expect_not(result, normed, "That is a vector for every token. One stands for the picture.")
+    expect_not(result, normed, "That is a vector for every token. One stands for the image.")
     expect_not(result, normed[:, -1], "That is the last patch. The class token stands in front.")
     expect_not(result, normed.mean(1), "That is a mean. CLIP takes one token, as it is.")
     expect_close(result, states.pooler_output, "This is not the tower's pooler_output.")
@@ -79,7 +79,7 @@ def mean_of_patches(answer: Callable[[Tensor, nn.Module], Tensor]) -> None:
             result,
             norm(last[:, 1:]).mean(1),
             "You normalise the patches and take the mean of that. The norm is for the one vector "
-            "that stands for the picture.",
+            "that stands for the image.",
         )
         expect_close(result, norm(last[:, 1:].mean(1)), "This is not the mean, normalised.")
 
@@ -123,5 +123,5 @@ def pool_moved(answer: Callable[[nn.Module, Tensor], Tensor]) -> None:
         )
         expect_not(result, moved[:, -1], "`post_layernorm` is missing.")
     expect_close(
-        result, wanted, "This is not the pooled vector of the picture, and it should be the same."
+        result, wanted, "This is not the pooled vector of the image, and it should be the same."
     )

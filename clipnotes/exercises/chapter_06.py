@@ -16,20 +16,19 @@ def logits(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
     """Compute the logits from projected vectors and the stored scale."""
     images, texts, stored = torch.randn(3, 8), torch.randn(5, 8), torch.tensor(1.5)
     result = answer(images, texts, stored)
-    cosines = cosine_similarity(images[:, None], texts[None], dim=-1)  # (pictures, texts)
+    cosines = cosine_similarity(images[:, None], texts[None], dim=-1)  # (B, T)
     wanted = cosines * stored.exp()
     ready_images, ready_texts = normalize(images, dim=-1), normalize(texts, dim=-1)
     mistakes = {
-        "The table is transposed: rows are pictures, columns are texts.": wanted.T,
-        "These are the cosines; the factor is missing.": cosines,
-        "What is stored is the factor's logarithm, and you use it as it is.": cosines * stored,
-        "You divide by the factor. Its inverse is the temperature.": cosines / stored.exp(),
+        "The table is transposed: rows are images, columns are texts.": wanted.T,
+        "These are the cosines; the scale is missing.": cosines,
+        "What is stored is the scale's logarithm, and you use it as it is.": cosines * stored,
+        "You divide by the scale. What one divides by is its inverse, the temperature.": cosines
+        / stored.exp(),
         "Nothing has unit length.": images @ texts.T * stored.exp(),
-        "The pictures' vectors still have their own lengths.": images
-        @ ready_texts.T
-        * stored.exp(),
+        "The images' vectors still have their own lengths.": images @ ready_texts.T * stored.exp(),
         "The texts' vectors still have their own lengths.": ready_images @ texts.T * stored.exp(),
-        "Each channel has unit length, over all pictures or texts. Each vector should.": normalize(
+        "Each channel has unit length, over all images or texts. Each vector should.": normalize(
             images, dim=0
         )
         @ normalize(texts, dim=0).T
@@ -37,7 +36,7 @@ def logits(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
     }
     for sentence, wrong in mistakes.items():
         expect_not(result, wrong, sentence)
-    expect_close(result, wanted, "These are not the cosines times the factor.")
+    expect_close(result, wanted, "These are not the cosines times the scale.")
 
 
 @exercise("6.2")
@@ -55,8 +54,8 @@ def loss(answer: Callable[[Tensor], Tensor]) -> None:
     truth = torch.arange(len(table))
     by_text, by_image = cross_entropy(table, truth), cross_entropy(table.T, truth)
     mistakes = {
-        "That asks in one direction only, for each text. Each picture asks as well.": by_text,
-        "That asks in one direction only, for each picture. Each text asks as well.": by_image,
+        "That asks in one direction only, for each text. Each image asks as well.": by_text,
+        "That asks in one direction only, for each image. Each text asks as well.": by_image,
         "That is the sum of the two directions; CLIP takes their mean.": by_text + by_image,
         "You add up over the batch; CLIP takes the mean.": len(table) * (by_text + by_image) / 2,
         "The sign is wrong: a probability's logarithm is negative, and a loss goes down.": -(
@@ -80,7 +79,7 @@ def loss(answer: Callable[[Tensor], Tensor]) -> None:
 @exercise("6.3")
 def class_vectors(answer: Callable[[Tensor], Tensor]) -> None:
     """Make one vector per class from several texts, of unit length before and after the mean."""
-    texts = torch.randn(4, 3, 8) * torch.tensor([0.5, 1.0, 4.0])[:, None]  # (classes, texts, S)
+    texts = torch.randn(4, 3, 8) * torch.tensor([0.5, 1.0, 4.0])[:, None]  # (C, n_templates, P)
     result = answer(texts)
     unit = normalize(texts, dim=-1)
     wanted = normalize(unit.mean(1), dim=-1)
@@ -101,14 +100,14 @@ def class_vectors(answer: Callable[[Tensor], Tensor]) -> None:
 
 @exercise("6.4")
 def close_gap(answer: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
-    """Move pictures and texts each to the middle of the sphere, and back to unit length."""
+    """Move images and texts each to the middle of the sphere, and back to unit length."""
     images = normalize(torch.randn(9, 8) + 2, dim=-1)
     texts = normalize(torch.randn(7, 8) - 1, dim=-1)
     result = answer(images, texts)
     two = isinstance(result, (tuple, list)) and len(result) == 2
-    expect(two, "Two tensors are wanted: the pictures' vectors, then the texts'.")
+    expect(two, "Two tensors are wanted: the images' vectors, then the texts'.")
     together = torch.cat([images, texts]).mean(0)
-    both = (("pictures", images, texts), ("texts", texts, images))
+    both = (("images", images, texts), ("texts", texts, images))
     for mine, (kind, vectors, other_vectors) in zip(result, both, strict=True):
         centred = vectors - vectors.mean(0)
         mistakes = {
@@ -148,7 +147,7 @@ def loss_in_batches(answer: Callable[[Tensor, int], Tensor]) -> None:
             "You took the incomplete batch at the end as well. It is easier than the others, as "
             "there is less to choose from.": [loss_of(part) for part in parts],
             "You took the first batch only.": [loss_of(whole[0])],
-            "That is the loss of all pairs together: in a batch, a text chooses among the pictures "
+            "That is the loss of all pairs together: in a batch, a text chooses among the images "
             "of this batch.": [loss_of(table)],
             "You ask in one direction only.": [by_rows(part) for part in whole],
         }

@@ -33,8 +33,8 @@ def ends_by_mask(answer: Callable[[Tensor], Tensor]) -> None:
         expect_not(
             result,
             mask.sum(0) - 1,
-            "That is one number a place, and one a text is wanted: over which dimension do you "
-            "add up?",
+            "That is one number for each place, and one for each text is wanted: over which "
+            "dimension do you add up?",
         )
         expect_close(result, counted - 1, "These are not the places of the last tokens.")
         expect(
@@ -133,20 +133,20 @@ def confuse(answer: Callable[[Tensor, int], Tensor]) -> None:
         differ = (result != ids).sum(1)  # (B,)
         expect(
             (differ == 1).all(),
-            "In each text exactly one token may be another one. The number of tokens that differ: "
+            "In each text exactly one token may be different. The number of tokens that differ: "
             f"{differ.tolist()}.",
         )
         expect((result[:, 0] == 0).all(), "Leave the start token where it is.")
         by_place, by_size = eos_positions(result, end), eos_positions(result, 2)
         expect(
             torch.equal(by_place, eos_positions(ids, end)),
-            "The rule that looks for the end token finds another place than before. Every end "
+            "The rule that looks for the end token finds a different place now. Every end "
             "token has to stay, and none may be added.",
         )
         expect(
             (by_place != by_size).all(),
-            "Both rules still find the same place in some text. What does the other rule, that of "
-            "old configurations, look for?",
+            "Both rules still find the same place in some text. What does the rule for an "
+            "eos_token_id of 2 look for?",
         )
 
 

@@ -101,7 +101,7 @@ def rates(answer: Callable[[float, int], Any]) -> None:
         expect_close(
             result,
             wanted,
-            f"{case} the rates behind the first two are others. The cosine falls as slowly as if "
+            f"{case} the rates after the first two are different. The cosine falls as slowly as if "
             "it had all epochs to itself.",
             atol=0,
         )
@@ -148,7 +148,7 @@ def descend(answer: Callable[[Any, Tensor, Tensor, float, int], Any]) -> None:
         wanted[1:],
         "The losses are those after each step. Wanted are those before.",
     )
-    expect_close(losses, wanted, "The losses are others. Is the loss the mean over the pictures?")
+    expect_close(losses, wanted, "The losses are different. Is the loss the mean over the images?")
     expect_close(learner.ctx, ctx, "The losses are right, but the last step does not lead here.")
 
 

@@ -91,7 +91,7 @@ def depends(answer: Callable[[Tensor, int], Tensor]) -> None:
             expect(
                 not len(less),
                 f"{where} more depends on more than you say. If a token looks at a second, and "
-                "that one has looked at a third before, the third has a part in the first.",
+                "that one has looked at a third before, then the first depends on the third.",
             )
             expect(
                 not len(more),
@@ -142,7 +142,7 @@ def tail_attention(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Te
         expect_not(
             result,
             attend(tail, k[:, P:], v[:, P:], is_causal=True),
-            "The tail looks at itself only: the prefix's keys and values have no part in it.",
+            "The tail looks at itself only: the prefix's keys and values are not used.",
         )
         expect_not(
             result,

@@ -17,12 +17,12 @@ def kg_penalty(answer: Callable[[Tensor, Tensor, float], Tensor]) -> None:
     """Compute what KgCoOp adds to the loss."""
     for n_classes, weight in ((5, 8.0), (3, 2.0)):
         learned, written = normalize(torch.randn(2, n_classes, 6), dim=-1)
-        apart = 1 - cosine_similarity(learned, written, dim=-1)  # (n_classes,)
+        apart = 1 - cosine_similarity(learned, written, dim=-1)  # (C,)
         result = answer(learned, written, weight)
         expect_not(
             result,
             weight * apart,
-            "That is one number a class. The loss is one number.",
+            "That is one number per class. The loss is one number.",
         )
         expect(
             not _near(result, weight * apart.sum()),
@@ -48,7 +48,7 @@ def _near(result: Any, number: Tensor) -> bool:
 
 @exercise("11.2")
 def tip_logits(answer: Callable[..., Tensor]) -> None:
-    """Compute Tip-Adapter's logits from sentences and kept pictures."""
+    """Compute Tip-Adapter's logits from sentences and kept images."""
     features = normalize(torch.randn(4, 6), dim=-1)
     keys = normalize(torch.randn(7, 6), dim=-1)
     texts = normalize(torch.randn(3, 6), dim=-1)
@@ -60,16 +60,16 @@ def tip_logits(answer: Callable[..., Tensor]) -> None:
         counts = torch.stack([near[:, labels == i].mean(1) for i in range(3)], dim=1)
         result = answer(features, keys, labels, texts, scale, alpha, beta)
         for mistake, sentence in (
-            (by_text, "Only the sentences speak: the kept pictures have no part in it."),
-            (alpha * cached, "Only the kept pictures speak: the sentences have no part in it."),
-            (by_text + cached, "The kept pictures speak as if alpha were 1."),
+            (by_text, "Only the sentences speak: the kept images have no part in it."),
+            (alpha * cached, "Only the kept images speak: the sentences have no part in it."),
+            (by_text + cached, "The kept images speak as if alpha were 1."),
             (
                 by_text + alpha * counts,
-                "You took the mean over a class's kept pictures. Each of them adds its part.",
+                "You took the mean over a class's kept images. Each of them adds its vote.",
             ),
             (
                 by_text / scale + alpha * cached,
-                "The cosines with the sentences are not yet logits: the temperature is missing.",
+                "The cosines with the sentences are not yet logits: the scale is missing.",
             ),
         ):
             expect(alpha == 1 or not is_close(result, mistake), sentence)

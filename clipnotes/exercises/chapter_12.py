@@ -1,4 +1,4 @@
-"""Checks of chapter 12: reading attention, and taking parts of a picture away."""
+"""Checks of chapter 12: reading attention, and taking parts of an image away."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _row(means: list[Tensor], share: float) -> Tensor:
 
 @exercise("12.2")
 def painted(answer: Callable[[Tensor, Tensor, int, Tensor], Tensor]) -> None:
-    """Paint over some patches of pictures."""
+    """Paint over some patches of images."""
     for size, columns in ((2, 4), (3, 3)):
         pixels = torch.randn(2, 3, size * columns, size * columns)
         patches = torch.tensor([[1, 5], [columns**2 - 1, columns]])
@@ -74,7 +74,7 @@ def painted(answer: Callable[[Tensor, Tensor, int, Tensor], Tensor]) -> None:
         expect_not(
             result,
             alike,
-            "Every picture lost the patches of all pictures. Each has its own.",
+            "Every image lost the patches of all images. Each has its own.",
         )
         expect_not(result, pixels, "Nothing was painted.")
         expect_close(result, wanted, "Other pixels than those of the patches are different.")

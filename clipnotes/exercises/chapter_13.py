@@ -1,4 +1,4 @@
-"""Checks of chapter 13: the loss, the batch, the temperature and the step of a training."""
+"""Checks of chapter 13: the loss, the batch, the scale and the step of a training."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def loss_of_nothing(answer: Callable[[int], float]) -> None:
         case = f"For {size} pairs you give {result}:"
         for number, sentence in (
             (2 * wanted, "that is the sum of both directions, and the loss is their mean."),
-            (math.log2(size), "the logarithm has another base. Cross-entropy takes the natural."),
+            (math.log2(size), "the logarithm has a different base. Cross-entropy is natural."),
             (1 / size, "that is the probability of the right one, and the loss is made of it."),
             (-wanted, "the loss of a probability below 1 is above 0."),
         ):
             near = isinstance(result, (int, float)) and abs(result - number) < 1e-6
             expect(not near, f"{case} {sentence}")
-        expect_close(result, wanted, f"{case} a model for which all pairs are alike has another.")
+        expect_close(result, wanted, f"{case} with all logits alike it is different.")
 
 
 @exercise("13.2")
 def matches(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
-    """Mark which captions are true of which pictures."""
+    """Mark which captions are true of which images."""
     thing = torch.tensor([0, 1, 2, 0, 3])
     kind = torch.tensor([7, 7, 8, 7, 8])
     for categories in ([0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0] * 5):
@@ -45,7 +45,7 @@ def matches(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
         for mistake, sentence in (
             (torch.eye(5), "only the diagonal is true. A thing may be there twice."),
             (same, "a caption that is a category is true of more than its own thing."),
-            (wanted.T, "rows are pictures and columns are captions: this is the other way round."),
+            (wanted.T, "rows are images and columns are captions: this is the other way round."),
             (same | related, "a caption that names a thing is not true of its whole kind."),
             (related & is_category, "a caption that is no category is still true of its thing."),
         ):
@@ -94,20 +94,20 @@ def draw(answer: Callable[[Tensor, int, torch.Generator], Tensor]) -> None:
 
 @exercise("13.4")
 def held(answer: Callable[[Tensor], Tensor]) -> None:
-    """Keep the parameter of the temperature below CLIP's limit."""
+    """Keep the parameter of the scale below CLIP's limit."""
     for number in (2.77, math.log(100), 120.0, 9.0, 4.7):
         result = answer(torch.tensor(number))
         wanted = torch.tensor(min(number, math.log(100)))
-        case = f"For logit_scale {number:.2f}, a temperature of {math.exp(number):.4g},"
+        case = f"For logit_scale {number:.2f}, a scale of {math.exp(number):.4g},"
         if number <= math.log(100) + 1e-6:
             expect_close(result, wanted, f"{case} nothing has to be held.")
             continue
         expect_not(
             result,
             torch.tensor(min(number, 100.0)),
-            f"{case} you hold the parameter below 100. It is the logarithm of the temperature.",
+            f"{case} you hold the parameter below 100. It is the logarithm of the scale.",
         )
-        expect_close(result, wanted, f"{case} the temperature would be another than CLIP allows.")
+        expect_close(result, wanted, f"{case} the scale is not the one that CLIP allows.")
 
 
 @exercise("13.5")

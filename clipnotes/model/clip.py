@@ -131,7 +131,7 @@ class CLIP(nn.Module):
             evaluation mode. It shares no memory with ``model``.
 
         Raises:
-            TypeError: The model lacks a tower, a projection or the temperature, or one of them is
+            TypeError: The model lacks a tower, a projection or the scale, or one of them is
                 not as CLIP's, see ``TextTower.from_transformers``.
             ValueError: As there.
 

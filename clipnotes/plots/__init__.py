@@ -7,6 +7,7 @@ from clipnotes.plots.heads import by_head
 from clipnotes.plots.heat import attention_over, maps, positions, text_maps
 from clipnotes.plots.images import filters, neighbours, patches, pictures, to_picture
 from clipnotes.plots.lines import by_depth, curves
+from clipnotes.plots.methods import method_sketch
 from clipnotes.plots.shapes import shapes
 from clipnotes.plots.tables import confusion, similarity
 from clipnotes.plots.theme import ACCENT, HEAT, INK, QUIET, TWO_SIDED, style
@@ -25,6 +26,7 @@ __all__ = [
     "curves",
     "filters",
     "maps",
+    "method_sketch",
     "neighbours",
     "patches",
     "pictures",

@@ -105,8 +105,8 @@ LAYER: list[Remark] = [
     ),
     at(
         _LAYER + "return",
-        "In version 4 this is a tuple, in version 5 a tensor. Code that takes `[0]` of it works "
-        "in version 4. In version 5 it takes the first image of the batch.",
+        "In 4.49 and 4.57 this is a tuple, from 5.5 on a tensor. Code that takes `[0]` of it works "
+        "with the tuple. Of the tensor it takes the first image of the batch.",
     ),
 ]
 
@@ -130,7 +130,7 @@ ENCODER: list[Remark] = [
     ),
     at(
         _ENCODER + "return BaseModelOutput(",
-        "In version 4 the loop above also collects the states of all layers, if it is asked to. In "
-        "version 5 the loop collects nothing: the tower has hooks on its layers that do.",
+        "In 4.49 and 4.57 the loop above also collects the states of all layers, if asked to. "
+        "From 5.5 on it collects nothing: the tower has hooks on its layers that do.",
     ),
 ]

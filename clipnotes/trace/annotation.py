@@ -74,7 +74,7 @@ def annotate(
         >>> notes = annotate(mlp, torch.randn(2, 65, 128), names={"B": 2, "L": 65})
         >>> print(notes)
         CLIPMLP.forward  ...
-        B = 2, L = 65, D = 128, N = 64
+        B = 2, L = 65, D = 128
         def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:  hidden_states (B, L, D) ...
             hidden_states = self.fc1(hidden_states)                      (B, L, 512)
             hidden_states = self.activation_fn(hidden_states)            (B, L, 512)

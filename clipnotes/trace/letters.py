@@ -42,8 +42,10 @@ def letters_for(
         add(letter, getattr(config, name, None))
     patch, image = (getattr(config, name, None) for name in ("patch_size", "image_size"))
     if isinstance(patch, int) and isinstance(image, int):
-        add("N", (image // patch) ** 2)  # patches
-        add("L", (image // patch) ** 2 + 1)  # tokens: the class token and the patches
+        patches = (image // patch) ** 2
+        # Where an image has as many patches as pixels along a side, a size does not tell which.
+        add("N", patches if patches != image else None)
+        add("L", patches + 1)  # tokens: the class token and the patches
     for value in arguments.values():
         if value.shape:
             add("B", value.shape[0])

@@ -1,6 +1,7 @@
 """Break each stage of a copy of the package: the chapter that explains it must stop."""
 
 import os
+import shutil
 import subprocess
 import sys
 from typing import NamedTuple
@@ -73,8 +74,26 @@ BREAKS = {
         "hidden_states = self.mlp(",
         "03",
     ),
+    "the first state is not kept": Break(
+        "model/encoder.py",
+        "all_states, all_weights = [hidden_states]",
+        "all_states, all_weights = []",
+        "04",
+    ),
+    "checkpointing in name only": Break(
+        "model/encoder.py",
+        "again = self.gradient_checkpointing and self.training",
+        "again = False",
+        "04",
+    ),
     "no norm before the encoder": Break(
         "model/vision.py", "tokens = self.pre_layrnorm(tokens)", "tokens = tokens", "05"
+    ),
+    "pooled at the last token": Break(
+        "model/vision.py",
+        "self.post_layernorm(last_hidden_state[:, 0])",
+        "self.post_layernorm(last_hidden_state[:, -1])",
+        "05",
     ),
     "the last norm on everything": Break(
         "model/vision.py",
@@ -86,12 +105,105 @@ BREAKS = {
     "no unit length": Break(
         "model/clip.py", "return x / x.square().sum(dim=-1, keepdim=True).sqrt()", "return x", "06"
     ),
+    "the loss asks in one direction": Break(
+        "model/clip.py",
+        "+ F.cross_entropy(logits.T, right)) / 2",
+        "+ F.cross_entropy(logits, right)) / 2",
+        "06",
+    ),
+    "the scale without exp": Break(
+        "model/clip.py", "cosines * self.logit_scale.exp()", "cosines * self.logit_scale", "06"
+    ),
     "no mask": Break("model/masks.py", "device=device).tril()", "device=device)", "07"),
+    "padding is not masked": Break(
+        "model/masks.py",
+        "visible = visible & attention_mask.bool()[:, None, None, :]",
+        "visible = visible",
+        "07",
+    ),
+    "no norm before the text is pooled": Break(
+        "model/text.py",
+        "last_hidden_state = self.final_layer_norm(encoded)",
+        "last_hidden_state = encoded",
+        "07",
+    ),
     "the last EOS": Break(
         "model/text.py",
         "(input_ids == eos_token_id).int().argmax(dim=-1)",
         "input_ids.shape[-1] - 1 - (input_ids == eos_token_id).int().flip(-1).argmax(dim=-1)",
         "07",
+    ),
+    "a cache in which the farthest is the loudest": Break(
+        "prompts/methods/tip.py",
+        "near = torch.exp(-self.beta * (1 - cosines))",
+        "near = torch.exp(self.beta * (1 - cosines))",
+        "11",
+    ),
+    "no bias for the image": Break(
+        "prompts/methods/cocoop.py",
+        "ctxs = self.ctx + bias.unsqueeze(1)",
+        "ctxs = self.ctx + 0 * bias.unsqueeze(1)",
+        "11",
+    ),
+    "maps the wrong way round": Break(
+        "prompts/methods/maple.py",
+        "return self.ctx @ self.weight.mT",
+        "return self.ctx @ self.weight",
+        "11",
+    ),
+    "prompts that stay in the vision tower": Break(
+        "prompts/deep.py",
+        "stack.callback(tower.embeddings.register_forward_hook(insert).remove)",
+        "tower.embeddings.register_forward_hook(insert)",
+        "11",
+    ),
+    "no leash": Break("prompts/methods/kgcoop.py", "return self.weight * (", "return 0 * (", "11"),
+    "the opened layer looks ahead": Break(
+        "model/opened.py", "attn_mask=mask", "attn_mask=None", "10"
+    ),
+    "the prefix offers nothing": Break(
+        "model/opened.py",
+        "torch.cat([before[1], values], 1)",
+        "torch.cat([0 * before[1], values], 1)",
+        "10",
+    ),
+    "no gradient through the prefix": Break(
+        "model/opened.py",
+        "kept.append((keys, values))",
+        "kept.append((keys.detach(), values.detach()))",
+        "10",
+    ),
+    "rollout without the residual stream": Break(
+        "looking.py", "product = (mean + identity) / 2 @ product", "product = mean @ product", "12"
+    ),
+    "the lens without the last norm": Break(
+        "looking.py", "project(tower.post_layernorm(vectors))", "project(vectors)", "12"
+    ),
+    "the wrong patches are kept": Break("looking.py", "kept + 1], dim=1)", "kept], dim=1)", "12"),
+    "only texts look for images": Break(
+        "model/clip.py",
+        "return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2",
+        "return F.cross_entropy(logits, right)",
+        "13",
+    ),
+    "a context written into the caller's tensor": Break(
+        "prompts/substitute.py", "return embeddings.scatter(", "return embeddings.scatter_(", "08"
+    ),
+    "no positions behind the context": Break(
+        "prompts/embeddings.py",
+        "return embeddings + self.position_embedding(position_ids)",
+        "return embeddings",
+        "08",
+    ),
+    "nothing frozen": Break(
+        "prompts/embeddings.py", "model.requires_grad_(False)", "model.requires_grad_(True)", "08"
+    ),
+    "a hook that stays": Break("prompts/embeddings.py", "handle.remove()", "pass", "08"),
+    "logits of a prompt without the scale": Break(
+        "prompts/methods/coop.py",
+        "return scale * image_features.to(features)",
+        "return image_features.to(features)",
+        "09",
     ),
 }
 
@@ -120,16 +232,19 @@ def run(folder, chapter, edit=None):
     """Run a chapter on a copy of the package, broken or not: the last line that it prints."""
     package = folder / "clipnotes"
     package.mkdir()
+    copied = "model" if edit is None else edit.file.split("/")[0]
     for path in (ROOT / "clipnotes").iterdir():
-        if path.name != "model":
+        if path.name != copied:
             (package / path.name).symlink_to(path)
-    (package / "model").mkdir()
-    for path in (ROOT / "clipnotes" / "model").glob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        if edit is not None and edit.file == f"model/{path.name}":
-            assert text.count(edit.old) == 1, f"{edit.old!r} is not in {edit.file} once"
-            text = text.replace(edit.old, edit.new)
-        (package / "model" / path.name).write_text(text, encoding="utf-8")
+    if copied.endswith(".py"):
+        shutil.copy(ROOT / "clipnotes" / copied, package / copied)
+    else:
+        without = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "clipnotes" / copied, package / copied, ignore=without)
+    if edit is not None:
+        text = (package / edit.file).read_text(encoding="utf-8")
+        assert text.count(edit.old) == 1, f"{edit.old!r} is not in {edit.file} once"
+        (package / edit.file).write_text(text.replace(edit.old, edit.new), encoding="utf-8")
     (source,) = (ROOT / "book" / "chapters").glob(f"{chapter}-*.md")
     path = os.pathsep.join([str(folder), str(ROOT / "book")])
     done = subprocess.run(

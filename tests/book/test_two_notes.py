@@ -40,7 +40,7 @@ THEIRS = """
     last_hidden_state visual_projection text_projection logit_scale vision_model text_model
     embeddings token_embedding inputs_embeds learnable_prompts n_ctx start_idx end_idx batch_size
     CLIPTextModel.text_model model_info.path clip_model.text_model.embeddings
-    causal_attention_mask
+    causal_attention_mask use_return_dict
 """
 NAMES = set(THEIRS.split())
 
@@ -67,6 +67,7 @@ UNRECORDED = (
     "takes `pixel_values` and",
     "`_gradient_checkpointing_func`",
     "the loss is `clip_loss`",
+    "`use_return_dict` of the configuration",
 )
 
 

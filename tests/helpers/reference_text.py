@@ -174,7 +174,7 @@ def assert_same_clip(
         with context(theirs):
             b = _of_parameters(theirs(**inputs).loss, theirs)
         a = _of_parameters(ours(**inputs, **path).loss, ours)
-        # The loss is divided by lengths and multiplied by the temperature on the way back.
+        # The loss is divided by lengths and multiplied by the scale on the way back.
         largest = max(1.0, *(gradient.abs().max().item() for gradient in b.values()))
         assert a.keys() == b.keys(), f"parameters: {sorted(a.keys() ^ b.keys())}"
         for name in b:

@@ -81,7 +81,7 @@ CHAPTER_7 = [
     ("7.4", lambda ids, end: ids + 0, "differ: [0, 0, 0]"),
     ("7.4", two_others, "exactly one token"),
     ("7.4", other_word, "Both rules still find the same place"),
-    ("7.4", early_end, "finds another place than before"),
+    ("7.4", early_end, "finds a different place now"),
     ("7.5", lambda states, ids, end: states[:, -1], "the last row"),
     ("7.5", lambda s, ids, end: s[torch.arange(len(ids)), ids.argmax(1)], "the largest id"),
     ("7.5", pool_last_end, "last end token"),

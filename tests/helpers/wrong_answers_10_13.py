@@ -104,16 +104,16 @@ def taken_out(layers, tokens, prompts):
 
 
 CHAPTER_11 = [
-    ("11.1", lambda a, b, weight: weight * (1 - cosines(a, b)), "one number a class"),
+    ("11.1", lambda a, b, weight: weight * (1 - cosines(a, b)), "one number per class"),
     ("11.1", lambda a, b, weight: weight * (1 - cosines(a, b)).sum(), "the sum over the classes"),
     ("11.1", lambda a, b, weight: weight * cosines(a, b).mean(), "grows when the features"),
     ("11.1", lambda a, b, weight: (1 - cosines(a, b)).mean(), "The weight has no part"),
     ("11.1", lambda a, b, weight: weight * (1 - a @ b.T).mean(), "the sentences of all classes"),
     ("11.2", lambda f, keys, labels, texts, scale, *_: scale * f @ texts.T, "Only the sentences"),
-    ("11.2", lambda *given: tip(*given[:4], 0.0, *given[5:]), "Only the kept pictures"),
+    ("11.2", lambda *given: tip(*given[:4], 0.0, *given[5:]), "Only the kept images"),
     ("11.2", lambda *given: tip(*given[:5], 1.0, given[6]), "as if alpha were 1"),
     ("11.2", lambda *given: tip(*given, pool=torch.mean), "the mean over a class's"),
-    ("11.2", lambda *given: tip(*given[:4], 1.0, *given[5:]), "the temperature is missing"),
+    ("11.2", lambda *given: tip(*given[:4], 1.0, *given[5:]), "the scale is missing"),
     ("11.2", lambda *given: tip(*given[:6], 1.0), "not Tip-Adapter's logits"),
     ("11.3", lambda n, width, shared: n * width, "that is the context"),
     ("11.3", lambda n, w, s: (s + 1) * (s // 16) + (s // 16 + 1) * w, "that is the network"),
@@ -241,7 +241,7 @@ def newton(x, steps=15):
 
 CHAPTER_13 = [
     ("13.1", lambda size: 2 * math.log(size), "the sum of both directions"),
-    ("13.1", lambda size: math.log2(size), "another base"),
+    ("13.1", lambda size: math.log2(size), "a different base"),
     ("13.1", lambda size: 1 / size, "the probability of the right one"),
     ("13.1", lambda size: -math.log(size), "is above 0"),
     ("13.2", same_things, "of more than its own thing"),
@@ -254,10 +254,10 @@ CHAPTER_13 = [
     ("13.3", first_designer, "did not come up once"),
     ("13.3", from_the_global_seed, "nobody can repeat the run"),
     ("13.3", labels_for_drawings, "The numbers of three drawings"),
-    ("13.4", lambda scale: scale.clamp(max=100), "the logarithm of the temperature"),
+    ("13.4", lambda scale: scale.clamp(max=100), "the logarithm of the scale"),
     ("13.4", lambda scale: scale.exp().clamp(max=100), "nothing has to be held"),
     ("13.4", lambda scale: scale.clamp(max=math.log(10)), "nothing has to be held"),
-    ("13.4", lambda scale: scale + 0, "than CLIP allows"),
+    ("13.4", lambda scale: scale + 0, "the one that CLIP allows"),
     ("13.5", newton, "grow without end"),
     ("13.5", lambda gradient: gradient / gradient.norm(), "Wanted is 1 for all"),
     ("13.5", lambda gradient: newton(gradient / gradient.norm(), 3), "Wanted is 1 for all"),

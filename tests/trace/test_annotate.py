@@ -37,9 +37,8 @@ def test_every_shape_in_the_embeddings_is_one_that_hooks_saw(clip):
     assert of(notes, "return")["returned"]["shape"] == [2, 65, 128]
     assert torch.equal(notes.output, module(pixels)), "the same computation, not moved"
     text = str(notes)
-    assert (
-        "(B, L, D)" in text and "did not run" in text and "D = 128, N = 64, L = 65, B = 2" in text
-    )
+    assert "(B, L, D)" in text and "did not run" in text and "D = 128, L = 65, B = 2" in text
+    assert "pixel_values (B, 3, 64, 64)" in text, "64 pixels, and 64 patches: no letter for both"
     assert max(map(len, text.splitlines())) <= 100
 
 

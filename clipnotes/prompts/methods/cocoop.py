@@ -165,7 +165,7 @@ class CoCoOp(Learner):
             image_features: (n_images, P), unit length, as ``clip.encode_image`` gives them.
 
         Returns:
-            (n_images, n_classes): cosines times the model's temperature.
+            (n_images, n_classes): cosines times the model's scale.
 
         Raises:
             ValueError: Features of another shape.

@@ -126,7 +126,7 @@ class PromptLearner(Learner):
             class_features: What calling the learner returned, for those who have it already.
 
         Returns:
-            (n_images, n_classes): cosines times the model's temperature.
+            (n_images, n_classes): cosines times the model's scale.
 
         Raises:
             ValueError: Features of another shape.

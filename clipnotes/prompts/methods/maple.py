@@ -48,7 +48,7 @@ class MaPLe(VisualLearner):
         weight, bias: Parameters, (depth, D', D) and (depth, D'): the maps, D' the vision's width.
         layout: Where everything stands in the prompts.
         recipe: For ``fit``: ``fit(maple, images, labels, **MaPLe.recipe)``.
-            It is for CLIP, whose temperature is 100; Emoji-CLIP, with 16, learns slowly by it, and
+            It is for CLIP, whose scale is 100; Emoji-CLIP, with 16, learns slowly by it, and
             better with a higher ``lr``.
         n_ctx, depth, template, clip, classnames: As given. All parameters are float32.
 
@@ -136,5 +136,5 @@ MAPLE = Published(
     options=("n_ctx", "init"),
     start={"init": "a photo"},
     recipe=MaPLe.recipe,
-    temperature=100,
+    scale=100,
 )

@@ -64,7 +64,7 @@ class Published:
         recipe: Arguments of ``fit``. Without ``epochs``, the number of shots decides, as for CoOp.
         template: The argument that is the hand-written sentence, if the class has one.
         penalty: What makes the penalty of a learner and a template, if there is one.
-        temperature: What the model's must be for the recipe to work well, if that matters.
+        scale: What the model's must be for the recipe to work well, if that matters.
 
     Example:
         >>> import clipnotes, torch
@@ -86,7 +86,7 @@ class Published:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     template: str | None = None
     penalty: Callable[..., Penalty] | None = None
-    temperature: float | None = None
+    scale: float | None = None
 
     def make(self, clip: Clip, names: Sequence[str], settings: Settings) -> Learner:
         """Make an untrained learner. Whether the model can carry the method shows here.
@@ -160,12 +160,11 @@ class Published:
     def doubts(self, clip: Clip, settings: Settings) -> list[str]:
         """Say what speaks against the recipe with this model."""
         scale = clip.model.logit_scale.detach().exp().item()
-        if self.temperature is None or scale > self.temperature / 2 or "lr" in settings.recipe:
+        if self.scale is None or scale > self.scale / 2 or "lr" in settings.recipe:
             return []
         return [
-            f"the recipe of {self.name} is for models with a temperature of "
-            f"{self.temperature:.0f}, and this one has {scale:.0f}, with which it learns slowly; "
-            "a higher lr may help"
+            f"the recipe of {self.name} is for models with a scale of {self.scale:.0f}, and this "
+            f"one has {scale:.0f}, with which it learns slowly; a higher lr may help"
         ]
 
     def arguments(self, options: Mapping[str, Any]) -> dict[str, Any]:

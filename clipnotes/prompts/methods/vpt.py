@@ -68,7 +68,7 @@ class VisualLearner(Learner):
             pixel_values: (n, 3, height, width), as ``inputs`` gives them.
 
         Returns:
-            (n, n_classes): cosines times the model's temperature.
+            (n, n_classes): cosines times the model's scale.
 
         Raises:
             ValueError: Pixels of another shape; the tower is set to compute its layers twice.
@@ -101,7 +101,7 @@ class VPT(VisualLearner):
         ctx: The parameter, (depth, n_ctx, D), float32 whatever the model's dtype.
         class_features: (n_classes, P), unit length, fixed.
         recipe: For ``fit``: ``fit(vpt, images, labels, **VPT.recipe)``.
-            It is for CLIP, whose temperature is 100; Emoji-CLIP, with 16, learns slowly by it, and
+            It is for CLIP, whose scale is 100; Emoji-CLIP, with 16, learns slowly by it, and
             better with a higher ``lr``.
         n_ctx, depth, templates, clip, classnames: As given.
 
@@ -168,7 +168,7 @@ VPT_DEEP = Published(
     options=("n_ctx",),
     recipe=VPT.recipe,
     template="templates",
-    temperature=100,
+    scale=100,
 )
 
 

@@ -170,15 +170,15 @@ def test_what_a_model_cannot_carry_says_its_class(clip):
         assert str(ours.value) == f"{name}: {own.value}"
 
 
-def test_a_recipe_for_another_temperature_is_doubted(clip):
+def test_a_recipe_for_a_different_scale_is_doubted(clip):
     doubtful = [name for name in PUBLISHED if Plan(name).doubts(clip)]
     assert doubtful == ["vpt", "maple"]
     assert "has 1" in Plan("vpt").doubts(clip)[0]
     assert Plan("vpt", lr=0.1).doubts(clip) == []
-    hot = Clip(copy.deepcopy(clip.model), clip.tokenizer, clip.image_processor)
+    sharp = Clip(copy.deepcopy(clip.model), clip.tokenizer, clip.image_processor)
     with torch.no_grad():
-        hot.model.logit_scale.fill_(4.6)
-    assert Plan("vpt").doubts(hot) == []
+        sharp.model.logit_scale.fill_(4.6)
+    assert Plan("vpt").doubts(sharp) == []
 
 
 def test_a_recipe_in_a_line():
