@@ -80,7 +80,7 @@ def test_what_the_prose_says_of_the_data_and_the_versions_is_so():
     assert data.format(**known) in README
     assert f"(Emoji-CLIP, {known['the model']} MB)" in README
     assert f"transformers {known['oldest']} up to today's {known['newest']}" in README
-    assert f"from {known['shots']} pictures of each" in README
+    assert f"from {known['shots']} images of each" in README
     assert f"# {N_CTX} vectors" in README
 
 
