@@ -80,6 +80,10 @@ record: $(INSTALLED) ## write down again what each version of transformers does
 	$(BIN)/nox -s matrix -- record
 	$(BIN)/python book/_tools versions.page
 
+.PHONY: real
+real: $(INSTALLED) ## write down what the cells tagged `real` print on CLIPNOTES_MODEL (without: on a stand-in, for trying)
+	$(BIN)/python book/_tools real.record
+
 .PHONY: bench
 bench: $(INSTALLED) ## measure speed and memory again, 20 minutes on a quiet machine
 	$(BIN)/python benchmarks/speed.py

@@ -67,7 +67,7 @@ def _more(results: Results, n_ctx: int) -> list[str]:
         "of the machine's own speed of matrix products; memory is what comes on top. "
         f"With {most:,} classes a step takes {many}.",
         f"`fit` with {fit['classes']} classes, {fit['shots']} shots and {fit['epochs']} epochs on "
-        f"Emoji-CLIP takes {seconds(fit['seconds']['fit'])}, and the loop that encodes pictures "
+        f"Emoji-CLIP takes {seconds(fit['seconds']['fit'])}, and the loop that encodes images "
         f"and padded prompts in each step {seconds(fit['seconds']['naive'])} "
         f"({fit['times_faster']:.0f} times as long; extrapolated from {fit['naive_epochs']} "
         "epochs).",

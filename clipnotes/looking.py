@@ -52,7 +52,7 @@ def on_grid(values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         values: (..., N), one value per patch, row by row.
         grid: Rows and columns, as :func:`grid_of` counts them. ``None`` means a square, which is
             what ``Clip.preprocess`` makes. For other images, as ``interpolate_pos_encoding`` allows
-            them, give the grid: P alone cannot tell 4 x 16 from 8 x 8.
+            them, give the grid: N alone cannot tell 4 x 16 from 8 x 8.
 
     Returns:
         (..., rows, columns), a view of the values.
@@ -74,7 +74,7 @@ def on_grid(values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         shape = "a square" if grid is None else f"a grid of {rows} x {columns}"
         raise ValueError(
             f"{n_patches} values do not fill {shape} of patches. Take the patches only, without "
-            "the class token: values[..., 1:]; of a picture that is not square, say how many rows "
+            "the class token: values[..., 1:]; of an image that is not square, say how many rows "
             "and columns there are: grid=looking.grid_of(model, pixel_values)"
         )
     return values.unflatten(-1, (rows, columns))
@@ -298,11 +298,11 @@ _NO_WEIGHTS = (
 def _check_attention(weights: Tensor | None) -> None:
     if not isinstance(weights, Tensor):
         raise TypeError(
-            f"attention is a {type(weights).__name__}; (B, n_heads, N, N) weights are needed. "
+            f"attention is a {type(weights).__name__}; (B, H, L, L) weights are needed. "
             + _NO_WEIGHTS
         )
     if weights.ndim != 4 or weights.shape[-1] != weights.shape[-2]:
         raise ValueError(
-            f"attention of shape {tuple(weights.shape)}; (B, n_heads, N, N) is needed, as "
+            f"attention of shape {tuple(weights.shape)}; (B, H, L, L) is needed, as "
             "compat.vision_states(...).attentions holds"
         )

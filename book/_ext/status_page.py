@@ -51,15 +51,27 @@ def markdown(found: dict[str, Run | None]) -> str:
     return "\n".join(lines)
 
 
-class Status(SphinxDirective):
-    """Puts the tables where the directive stands."""
+class Written(SphinxDirective):
+    """Puts Markdown that this build has written where the directive stands."""
+
+    def markdown(self) -> str:
+        """Write it."""
+        raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
         """Make the nodes."""
         place = nodes.container()
-        lines = StringList(markdown(runs()).splitlines(), "the runs")
+        lines = StringList(self.markdown().splitlines(), f"what `{self.name}` writes")
         self.state.nested_parse(lines, self.content_offset, place)
         return list(place.children)
+
+
+class Status(Written):
+    """Puts the tables of the runs where the directive stands."""
+
+    def markdown(self) -> str:
+        """Write the tables."""
+        return markdown(runs())
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

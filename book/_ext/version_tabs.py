@@ -35,23 +35,29 @@ def shown(outputs: Outputs) -> list[nodes.Node]:
     return made
 
 
-def tab(version: str, outputs: Outputs, selected: bool) -> nodes.Node:
-    """Make the tab of one version."""
-    label = nodes.rubric(version, version, classes=["sd-tab-label"])
-    label["sync_group"], label["sync_id"] = GROUP, version
-    content = create_component("tab-content", ["sd-tab-content"], children=shown(outputs))
-    return create_component(
-        "tab-item", ["sd-tab-item"], children=[label, content], selected=selected
-    )
+def tab_set(group: str, tabs: dict[str, list[nodes.Node]], selected: str) -> nodes.Node:
+    """Make tabs by label; the reader's choice holds for all sets of a group."""
+    items = []
+    for name, children in tabs.items():
+        label = nodes.rubric(name, name, classes=["sd-tab-label"])
+        label["sync_group"], label["sync_id"] = group, name
+        content = create_component("tab-content", ["sd-tab-content"], children=children)
+        items.append(
+            create_component(
+                "tab-item",
+                ["sd-tab-item"],
+                children=[label, content],
+                selected=name == selected,
+            )
+        )
+    return create_component("tab-set", ["sd-tab-set"], children=items)
 
 
 def tabs(outputs: dict[str, Outputs]) -> list[nodes.Node]:
     """Make the tabs of one cell: oldest version first, the newest open."""
-    items = [
-        tab(version, given, version == list(outputs)[-1]) for version, given in outputs.items()
-    ]
     says = nodes.paragraph("", "With transformers", classes=["by-version"])
-    made = [says, create_component("tab-set", ["sd-tab-set"], children=items)]
+    drawn = {version: shown(given) for version, given in outputs.items()}
+    made = [says, tab_set(GROUP, drawn, list(outputs)[-1])]
     annotated = any(kind == MIME for given in outputs.values() for kind, _ in given)
     return [*made, licence()] if annotated else made
 
@@ -82,6 +88,21 @@ def once(document: nodes.document) -> None:
         kept = True
 
 
+def cells_of(document: nodes.document, tag: str) -> list[nodes.container]:
+    """Find the code cells of a page that have a tag."""
+    return [
+        node
+        for node in document.findall(nodes.container)
+        if node.get("nb_element") == "cell_code" and f"tag_{tag}" in node["classes"]
+    ]
+
+
+def output_of(cell: nodes.container) -> nodes.container:
+    """Find the part of a cell that holds its output."""
+    (output,) = (n for n in cell.children if n.get("nb_element") == "cell_code_output")
+    return output
+
+
 class VersionTabs(SphinxTransform):
     """Puts tabs where the output of a tagged cell stands."""
 
@@ -89,11 +110,7 @@ class VersionTabs(SphinxTransform):
 
     def apply(self, **kwargs: Any) -> None:
         """Change this page; it is a ValueError if a version has no record of its cells."""
-        cells = [
-            node
-            for node in self.document.findall(nodes.container)
-            if node.get("nb_element") == "cell_code" and f"tag_{TAG}" in node["classes"]
-        ]
+        cells = cells_of(self.document, TAG)
         stem = self.env.docname.split("/")[-1]
         if not cells or failure(stem):  # a page that failed shows what happened, and no more
             return
@@ -104,7 +121,7 @@ class VersionTabs(SphinxTransform):
                 f"{stem}: no record of its cells tagged {TAG} in {missing}: make record"
             )
         for number, cell in enumerate(cells):
-            (output,) = (n for n in cell.children if n.get("nb_element") == "cell_code_output")
+            output = output_of(cell)
             output.children.clear()
             output += tabs({v: pages[stem][number]["outputs"] for v, pages in known.items()})
         once(self.document)

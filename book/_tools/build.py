@@ -128,6 +128,7 @@ def main() -> int:
 
     from _tools import execute  # here, because an unchanged book needs none of it
     from _tools.chapters import notebooks
+    from _tools.real.tabs import changed
 
     sources = notebooks()
     failures = execute.update(sources)
@@ -143,6 +144,8 @@ def main() -> int:
     took = f"{time.monotonic() - start:.0f} s"
     if complaints or found:
         print("The book has errors:", *complaints, *found, sep="\n  ")
+    for said in changed():  # no error: only the workflow with hub access can record again
+        print(said)
     if failures and first.exists():
         pages = "One page shows" if len(failures) == 1 else f"{len(failures)} pages show"
         print(f"{pages} an error, the others are built ({took}): open {front}")

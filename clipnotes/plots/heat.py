@@ -134,7 +134,7 @@ def text_maps(
         raise ValueError(f"{len(values)} maps and {len(texts)} texts were given; give as many")
     values, picture = values.detach().float().cpu(), to_picture(pixel_values)
     height, width = picture.shape[:2]
-    axes = panels(len(values) + 1, columns, size, ["the picture", *texts])
+    axes = panels(len(values) + 1, columns, size, ["the image", *texts])
     axes[0].imshow(picture)
     drawn = None
     for ax, each in zip(axes[1:], values, strict=True):

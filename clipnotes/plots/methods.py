@@ -12,8 +12,6 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 from clipnotes.plots.theme import ACCENT, INK, QUIET
 
 FROZEN = "#e8ecf0"
-#: What a method may learn or keep besides tokens.
-PLACES = ("image to text", "text to image", "near the sentence", "cache", "class features")
 IMAGE, TEXT = 34, 12  # the heights of the two rows
 FIRST, TOKEN, LAYERS, END, FEATURE, LOGITS = 13, 4.2, 46, 78, 85, 99  # from left to right
 
@@ -27,16 +25,20 @@ def method_sketch(
     also: Collection[str] = (),
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw both towers as rows, an image's above and a text's below; what is learned is coloured.
+    """Draw both towers as rows, image above and text below: CLIP in grey, the method coloured.
+
+    Two coloured tokens in front of the layers stand for all that the first layer gets; a small box
+    in each later layer stands for the fresh ones that it gets.
 
     Args:
         name: Of the method, written above.
         n_layers: The layers of the vision tower and of the text tower.
         image: How many layers of the vision tower get learned tokens, from the first on.
         text: How many layers of the text tower get learned tokens, from the first on.
-        also: What else is learned or kept, among "image to text" (the text's tokens depend on the
-            image), "text to image" (the image's tokens are made from the text's), "near the
-            sentence" (a penalty), "cache" and "class features" (which replace the text tower).
+        also: What else the method adds: "image to text" (a network moves the text's tokens with the
+            image), "text to image" (maps make the image's tokens from the text's), "near the
+            sentence" (a penalty), "cache" (of training images), "class features" (made from
+            training images, in place of the text tower).
         ax: The Axes to draw in; ``None`` makes a new figure.
 
     Returns:
@@ -54,18 +56,18 @@ def method_sketch(
     for what, some, there in (("image", image, n_layers[0]), ("text", text, n_layers[1])):
         if not 0 <= some <= there:
             raise ValueError(f"{what} is {some}; give 0 to {there}, the layers of that tower")
-    if unknown := set(also) - set(PLACES):
-        raise ValueError(f"also has {sorted(unknown)}; known are {', '.join(PLACES)}")
+    if unknown := set(also) - set(_EXTRA):
+        raise ValueError(f"also has {sorted(unknown)}; known are {', '.join(_EXTRA)}")
     if ax is None:
         _, ax = plt.subplots(figsize=(4.4, 2.1))
     ax.set(xlim=(0, 106), ylim=(2, 46), aspect="equal")
     ax.axis("off")
     ax.set_title(name, loc="left", fontweight="bold", pad=2)
-    _tower(ax, IMAGE, "image", ["", *["v"] * (2 * (image > 0)), "", "", ""], n_layers[0], image)
+    prompts = ["v", "v"] if image else []
+    _tower(ax, IMAGE, "image", ["", *prompts, "", "", ""], n_layers[0], image)
     if "class features" not in also:
         words = ["v", "v"] if text else ["a", "of"]
         _tower(ax, TEXT, "text", ["", *words, "name", ""], n_layers[1], text)
-        _arrow(ax, (END + 0.5, TEXT), (FEATURE - 4, TEXT))
     _round(ax, IMAGE, "$u$", learned=False)
     _round(ax, TEXT, "$w_c$", learned="class features" in also)
     _box(ax, LOGITS - 4, (IMAGE + TEXT) / 2 - 3.5, 8, 7, learned=False)
@@ -78,16 +80,16 @@ def method_sketch(
 
 
 def _tower(ax: Axes, y: float, name: str, tokens: list[str], n: int, prompted: int) -> None:
-    """Draw a row: its tokens, its layers, and fresh tokens in front of those that get some."""
+    """Draw a row: its tokens, its layers with the fresh tokens that they get, and its arrows."""
     ax.text(0, y, name, fontsize=8, va="center", color=INK)
-    for i, token in enumerate(tokens):
-        wide = 3 if token == "name" else 1
-        x = FIRST + TOKEN * (i + (2 if "name" in tokens[:i] else 0))
-        _box(ax, x, y - 2.2, wide * TOKEN - 0.6, 4.4, learned=token == "v")
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6.5}
-        colour = "white" if token == "v" else INK
-        ax.text(x + (wide * TOKEN - 0.6) / 2, y, token, color=colour, **style)
-    _arrow(ax, (FIRST + TOKEN * 7 - 0.3, y), (LAYERS - 0.3, y))
+    x, gap = FIRST, 0.6
+    for token in tokens:
+        width = TOKEN * (3 if token == "name" else 1) - gap
+        _box(ax, x, y - 2.2, width, 4.4, learned=token == "v")
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7}
+        ax.text(x + width / 2, y, token, color="white" if token == "v" else INK, **style)
+        x += width + gap
+    _arrow(ax, (x, y), (LAYERS - 0.3, y))
     each = (END - LAYERS) / n
     for layer in range(n):
         x = LAYERS + each * layer
@@ -95,8 +97,7 @@ def _tower(ax: Axes, y: float, name: str, tokens: list[str], n: int, prompted: i
         if 0 < layer < prompted:
             size = min(3.2, each / 2.4)
             _box(ax, x + min(0.6, each / 6), y - 5, size, size, learned=True)
-    if name == "image":
-        _arrow(ax, (END + 0.5, y), (FEATURE - 4, y))
+    _arrow(ax, (END + 0.5, y), (FEATURE - 4, y))
 
 
 def _box(ax: Axes, x: float, y: float, width: float, height: float, *, learned: bool) -> None:

@@ -35,7 +35,7 @@ PAPERS = {
     "Visual prompt tuning": "jia2022",
     "MaPLe": "khattak2023",
     "Tip-Adapter": "zhang2022",
-    "a list of the field": "li2025",
+    "a public list": "li2025",
     "[Rr]ollout": "abnar2020",
     "not explanations": "jain2019",
     "such tokens are very long": "darcet2024",
@@ -49,8 +49,8 @@ PAPERS = {
     "Muon": "jordan2024",
     "stick the sheet on an apple": "goh2021",
     "eats the grass": "yuksekgonul2023",
-    "blames the cosine": "koishigarina2025",
-    "traced head by head": "quantmeyer2024",
+    "where a cosine compares them": "koishigarina2025",
+    "process a negation": "quantmeyer2024",
     "count to ten": "paiss2023",
 }
 

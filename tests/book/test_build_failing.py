@@ -1,5 +1,6 @@
 """A book with one broken cell is built, says so, and ends with 1. The builder is the real one."""
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from _tools import pairs
+from _tools.real import tabs
 from repository import ROOT
 
 pytestmark = pytest.mark.slow
@@ -162,8 +164,12 @@ def test_a_book_with_one_broken_cell_is_built_and_ends_with_1(small):
     # Once it is mended, only the chapter that failed runs again.
     chapter = small / "book" / "chapters" / "02-breaks.md"
     chapter.write_text(chapter.read_text().replace("4, 3", "4, 4").replace("[by-version]", "[]"))
+    real = small / "book" / "recorded" / "real" / tabs.RECORD.name
+    real.parent.mkdir(exist_ok=True)
+    real.write_text(json.dumps({"model": tabs.REAL, "pages": {"03-gone": [{}, {}]}}))
     code, said = build(small)
     assert code == 0, said
+    assert "03-gone: 2 of 2 cells recorded on openai/clip-vit-base-patch32 are not shown" in said
     assert "==> 2 chapters, 1 to run" in said
     assert "never shown" in page(small, "chapters/02-breaks")
     assert "failed-notice" not in page(small, "chapters/02-breaks")

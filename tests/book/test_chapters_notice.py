@@ -205,6 +205,9 @@ BREAKS = {
         "return image_features.to(features)",
         "09",
     ),
+    "each name chooses among the images": Break(
+        "checkpoints.py", "return logits.softmax(dim=-1)", "return logits.softmax(dim=0)", "14"
+    ),
 }
 
 RUN = """

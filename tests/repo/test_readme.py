@@ -80,7 +80,7 @@ def test_what_the_prose_says_of_the_data_and_the_versions_is_so():
     assert data.format(**known) in README
     assert f"(Emoji-CLIP, {known['the model']} MB)" in README
     assert f"transformers {known['oldest']} up to today's {known['newest']}" in README
-    assert f"from {known['shots']} pictures of each" in README
+    assert f"from {known['shots']} images of each" in README
     assert f"# {N_CTX} vectors" in README
 
 
@@ -109,7 +109,7 @@ def test_every_command_of_the_makefile_is_there_and_no_other():
     commands = set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z][a-z-]*)", README))
     # CONTRIBUTING.md tells about these, since only those who work on the book need them.
-    assert commands - named <= {"install", "record", "links", "adopt"}
+    assert commands - named <= {"install", "record", "real", "links", "adopt"}
     assert named <= commands
 
 

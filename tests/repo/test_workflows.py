@@ -6,6 +6,7 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
+from _tools.real import tabs
 from _tools.versions import pins
 from repository import ROOT, pyproject
 
@@ -79,7 +80,7 @@ def test_the_commands_of_the_steps_are_there():
     said = "\n".join(step.get("run", "") for _, step in steps())
     made = set(MADE.findall(said))
     once = {"adopt", "book", "colab", "elsewhere", "links", "lint", "matrix", "other-model", "pdf"}
-    assert made == once | {"newest", "site", "slow", "test"}
+    assert made == once | {"newest", "real", "site", "slow", "test"}
     assert made <= targets
     programs = set(re.findall(r"python book/_tools (\S+)", said))
     assert programs >= {"execute"}
@@ -103,6 +104,18 @@ def test_a_failure_of_any_weekly_job_is_reported():
     results = jobs["report"]["steps"][0]["env"].values()
     for job in jobs["report"]["needs"]:
         assert f"${{{{ needs.{job}.result }}}}" in results
+
+
+def test_the_real_clip_is_recorded_once_the_chapters_run_on_it():
+    steps = WORKFLOWS["weekly.yml"]["jobs"]["original"]["steps"]
+    assert [step["run"] for step in steps if "run" in step] == ["make other-model", "make real"]
+    for step in steps:
+        assert not {"if", "continue-on-error"} & step.keys()
+        assert "run" not in step or step["env"] == {"CLIPNOTES_MODEL": tabs.REAL}
+    kept = steps[-1]
+    assert kept["uses"].startswith("actions/upload-artifact@")
+    assert ROOT / kept["with"]["path"] == tabs.RECORD
+    assert kept["with"]["if-no-files-found"] == "error"
 
 
 def test_the_hooks_are_the_makefile_s_programs():

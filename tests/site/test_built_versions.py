@@ -6,17 +6,19 @@ from _tools.versions import tabs
 from browser import visit
 from repository import ROOT
 
+# The tabs of versions; those with the real CLIP have no such line above them.
+SETS = ".cell_output p.by-version + .sd-tab-set"
 # Reads the label of the open tab of each set.
 OPEN = "sets => sets.map(one => one.querySelector('input:checked + label').textContent.trim())"
 
 
 def opened(page):
-    return page.locator(".cell_output .sd-tab-set").evaluate_all(OPEN)
+    return page.locator(SETS).evaluate_all(OPEN)
 
 
 def shown(page, number):
     """The text of the open tab of one set."""
-    return page.locator(".cell_output .sd-tab-set").nth(number).locator(".sd-tab-content:visible")
+    return page.locator(SETS).nth(number).locator(".sd-tab-content:visible")
 
 
 def test_a_version_is_chosen_once_for_all_pages(browser, site):

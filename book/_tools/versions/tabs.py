@@ -25,12 +25,12 @@ WIDTH = 100  # columns of a record
 Outputs = list[list[Any]]
 
 
-def tagged(notebook: NotebookNode) -> list[NotebookNode]:
-    """Return the cells of a notebook whose output depends on the version."""
-    return [cell for cell in notebook.cells if TAG in tags(cell)]
+def tagged(notebook: NotebookNode, tag: str = TAG) -> list[NotebookNode]:
+    """Return the cells of a notebook that have a tag: those whose output depends on the version."""
+    return [cell for cell in notebook.cells if tag in tags(cell)]
 
 
-def outputs_of(cell: NotebookNode) -> Outputs:
+def outputs_of(cell: NotebookNode, tag: str = TAG, kinds: tuple[str, ...] = KINDS) -> Outputs:
     """Return the richest form of each output; a ValueError if no tab can show one."""
     found: Outputs = []
     for output in cell.outputs:
@@ -41,10 +41,10 @@ def outputs_of(cell: NotebookNode) -> Outputs:
                 found.append(["stream", output.text])
             continue
         data = output.get("data", {})
-        kind = next((kind for kind in KINDS if kind in data), None)
-        if kind is None:
+        kind = next((kind for kind in kinds if kind in data), None)
+        if kind is None or not data.keys() <= {*kinds}:  # a figure has a text as well
             raise ValueError(
-                f"a cell tagged {TAG} gives {output.output_type} {sorted(data)}; it can print, and "
+                f"a cell tagged {tag} gives {output.output_type} {sorted(data)}; it can print, and "
                 f"show text or HTML: {cell.source[:60]!r}"
             )
         found.append([kind, json.loads(data[kind]) if kind == MIME else data[kind]])

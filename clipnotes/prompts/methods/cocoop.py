@@ -188,7 +188,7 @@ COCOOP = Published(
     "CoCoOp",
     "2203.05557",
     CoCoOp,
-    "vectors, and a small network that changes them with the picture",
+    "vectors, and a small network that changes them with the image",
     options=("n_ctx", "init", "position"),
     start={"init": "a photo of a"},
     recipe={"epochs": 10, "batch_size": 1, "lr": 0.002},

@@ -314,6 +314,6 @@ TIP = _PublishedTip(
     "Tip-Adapter-F",
     "2207.09519",
     TipAdapter,
-    "a cache of the training pictures",
+    "a cache of the training images",
     recipe={"epochs": 20, "batch_size": 256, "lr": 0.001},
 )
