@@ -38,7 +38,7 @@ PAPERS = {
     "a public list": "li2025",
     "[Rr]ollout": "abnar2020",
     "not explanations": "jain2019",
-    "such tokens are very long": "darcet2024",
+    "grow very long": "darcet2024",
     "prefer the background": "li2023",
     "logit lens": "nostalgebraist2020",
     "MaskCLIP": "zhou2022maskclip",

@@ -28,7 +28,8 @@ def shape_letters(text: str) -> Iterator[tuple[str, str]]:
     """Each shape in a text with capital letters for sizes, and each of its letters."""
     for shape in BRACKETS.finditer(text):
         letters = LETTER.findall(shape[1])
-        sizes = all(SIZE.fullmatch(size) for size in shape[1].split(","))
+        # What stands between the commas of a sentence in brackets has more words.
+        sizes = all(SIZE.fullmatch(s) and s.count(" ") < 4 for s in shape[1].split(","))
         if sizes and any(letter.isupper() for letter in letters):
             yield from ((shape[0], letter) for letter in letters)
 
