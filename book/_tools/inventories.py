@@ -20,6 +20,7 @@ FOLDER = ROOT / "book" / "_inventories"
 PAGES = {
     "python": {
         "collections.abc.Callable": "library/collections.abc.html",
+        "collections.abc.Collection": "library/collections.abc.html",
         "collections.abc.Iterable": "library/collections.abc.html",
         "collections.abc.Iterator": "library/collections.abc.html",
         "collections.abc.Mapping": "library/collections.abc.html",
