@@ -82,7 +82,7 @@ def method_sketch(
 def _tower(ax: Axes, y: float, name: str, tokens: list[str], n: int, prompted: int) -> None:
     """Draw a row: its tokens, its layers with the fresh tokens that they get, and its arrows."""
     ax.text(0, y, name, fontsize=8, va="center", color=INK)
-    x, gap = FIRST, 0.6
+    x, gap = float(FIRST), 0.6
     for token in tokens:
         width = TOKEN * (3 if token == "name" else 1) - gap
         _box(ax, x, y - 2.2, width, 4.4, learned=token == "v")
@@ -92,11 +92,11 @@ def _tower(ax: Axes, y: float, name: str, tokens: list[str], n: int, prompted: i
     _arrow(ax, (x, y), (LAYERS - 0.3, y))
     each = (END - LAYERS) / n
     for layer in range(n):
-        x = LAYERS + each * layer
-        _box(ax, x, y - 6, each - min(0.8, each / 4), 12, learned=False)
+        left = LAYERS + each * layer
+        _box(ax, left, y - 6, each - min(0.8, each / 4), 12, learned=False)
         if 0 < layer < prompted:
             size = min(3.2, each / 2.4)
-            _box(ax, x + min(0.6, each / 6), y - 5, size, size, learned=True)
+            _box(ax, left + min(0.6, each / 6), y - 5, size, size, learned=True)
     _arrow(ax, (END + 0.5, y), (FEATURE - 4, y))
 
 
