@@ -14,8 +14,8 @@ PAGE = chapters.REFERENCE / "notation.md"
 BRACKETS = re.compile(r"\(([^()\n]*,[^()\n]*)\)")
 SIZE = re.compile(r"[\w\N{MULTIPLICATION SIGN}\N{MINUS SIGN}²/*+. -]*")
 LETTER = re.compile(r"(?<![A-Za-z_0-9])\d*([A-Za-z])(?![A-Za-z_])")
-#: A line that says the shape of what it makes.
-SAID = re.compile(r"^ *(?P<name>\w+) = .*  # \((?P<sizes>[^()]*)\)(?:[.,:;].*)?$", re.MULTILINE)
+#: A line that says the shape of what it makes, outside of functions.
+SAID = re.compile(r"^(?P<name>\w+) = .*  # \((?P<sizes>[^()]*)\)(?:[.,:;].*)?$", re.MULTILINE)
 
 
 def known() -> set[str]:
@@ -72,10 +72,13 @@ WRONG = []
 
 def shapes_are_as_said(result):
     """Compare the shapes that a cell says with those of what it made."""
-    for said in SAID.finditer(result.info.raw_cell or ""):
+    cell = result.info.raw_cell or ""
+    for said in SAID.finditer(cell):
+        if re.search(rf"^ *{{said['name']}}\\b.* = ", cell[said.end():], re.MULTILINE):
+            continue  # it means something else at the end of the cell
         value = get_ipython().user_ns.get(said["name"])
         sizes = [size.strip() for size in said["sizes"].split(",") if size.strip()]
-        if not hasattr(value, "shape") or said["name"] in WRONG:
+        if not hasattr(value, "shape"):
             continue
         line = (said[0].strip(), tuple(value.shape))
         if len(sizes) != len(value.shape):
