@@ -36,7 +36,7 @@ from packaging.requirements import Requirement
 from _tools import BUILD, ROOT, failed, running
 from _tools.chapters import alt_text, code_cells, notebooks, parsed, read, tags
 from _tools.failed import Failure
-from _tools.page_shape import silent
+from _tools.page_shape import named, silent
 from _tools.running import attempt, run
 from _tools.versions.tabs import MIME, differences
 
@@ -158,7 +158,7 @@ def problems(notebook: NotebookNode) -> list[str]:
     for number, cell in enumerate(code_cells(notebook), start=1):
         if {"remove-cell", "remove-output"} & set(tags(cell)):
             continue
-        where = f"code cell {number} ({cell.source.strip().splitlines()[-1][:50]!r})"
+        where = f"code cell {number} ({named(cell)})"
         for output in cell.outputs:
             kinds = set(output.get("data", {}))
             if any(kind.startswith("image/") for kind in kinds) and not alt_text(cell):
