@@ -19,6 +19,7 @@ from _tools.chapters import notebooks, read
 from _tools.execute import run
 from _tools.real import tabs
 from _tools.versions.tabs import laid_out, tagged
+from clipnotes.files import write_atomically
 
 
 def destination(name: str | None) -> Path:
@@ -31,9 +32,7 @@ def destination(name: str | None) -> Path:
 def write(record: tabs.Record, path: Path) -> None:
     """Write a record, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    draft.write_text(laid_out(record) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    write_atomically(path, f"{laid_out(record)}\n".encode())
     print(f"wrote {path}")
 
 
