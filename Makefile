@@ -13,6 +13,9 @@ AXE := $(VENV)/.axe
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # A terminal sees each line when it is written, also through a pipe.
 export PYTHONUNBUFFERED := 1
+# Images of containers often set it. Without compiled files each process of the hundreds that are
+# started here would compile torch and transformers again, which takes longer than most of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 say = @echo "==> $(1)"
 
