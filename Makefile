@@ -98,7 +98,7 @@ book: $(INSTALLED) ## build the book; chapters that have run already are not run
 .PHONY: site
 site: book $(AXE) ## build the book, then try every page, button and link of it in a browser
 	$(call say,Trying the book in a browser)
-	$(BIN)/python -m pytest tests/site
+	$(BIN)/python -m pytest -n 2 tests/site
 
 .PHONY: links
 links: book ## follow the book's links to other hosts
