@@ -1,4 +1,4 @@
-"""Train Emoji-CLIP, a small real CLIP, on pictures and names of things drawn by ten designers.
+"""Train Emoji-CLIP, a small real CLIP, on drawings and names of things drawn by ten designers.
 
     python training/pretrain.py RUN_DIR --steps 5000     # starts, or goes on where a killed run was
     python training/pretrain.py RUN_DIR --export clipnotes/emoji_clip
@@ -43,7 +43,7 @@ CHECKPOINT_EVERY = 250  # steps
 
 
 def matches(concepts: Tensor, categories: Tensor, kinds: Tensor) -> Tensor:
-    """Mark which captions j are true of which pictures i, as (B, B) floats."""
+    """Mark which captions j are true of which drawings i, as (B, B) floats."""
     same = concepts[:, None] == concepts[None]
     return (same | ((categories[:, None] == categories[None]) & (kinds == CATEGORY)[None])).float()
 
@@ -100,7 +100,7 @@ class Batches:
 
 @torch.no_grad()
 def validate(model: CLIPModel, pictures: EmojiPictures, tokenizer: Tokenizer) -> dict[str, float]:
-    """Measure how often the validation pictures get the right one of all names."""
+    """Measure how often the validation drawings get the right one of all names."""
     model.eval()
     texts = [f"an emoji of a {name}" for name in pictures.names]
     ids = torch.tensor([e.ids for e in tokenizer.encode_batch(texts)], device=model.device)
