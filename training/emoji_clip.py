@@ -52,7 +52,7 @@ class Silu1702(nn.Module):
 
 
 def encode_pictures(model: CLIPModel, pixel_values: Tensor, kept: int | None = None) -> Tensor:
-    """Encode pictures to unit length, from only `kept` random patches of each if given."""
+    """Encode drawings to unit length, from only `kept` random patches of each if given."""
     tower = vision_tower(model)
     hidden = tower.embeddings(pixel_values)  # (B, 1 + patches, d)
     if kept is not None:

@@ -42,7 +42,7 @@ def prepare(model: SiglipModel) -> None:
 
 
 def encode_pictures(model: SiglipModel, pixel_values: Tensor, kept: int | None = None) -> Tensor:
-    """Encode pictures to unit length, from only `kept` random patches of each if given."""
+    """Encode images to unit length, from only `kept` random patches of each if given."""
     tower = model.vision_model
     tower = getattr(tower, "vision_model", tower)  # up to 5.5 it is inside
     hidden = tower.embeddings(pixel_values)  # (B, patches, d)

@@ -1,4 +1,4 @@
-"""Train Emoji-CLIP, a small real CLIP, on pictures and names of things drawn by ten designers.
+"""Train Emoji-CLIP, a small real CLIP, on drawings and names of things drawn by ten designers.
 
     python training/pretrain.py RUN_DIR --steps 5000     # starts, or goes on where a killed run was
     python training/pretrain.py RUN_DIR --export clipnotes/emoji_clip
@@ -26,7 +26,6 @@ from types import ModuleType
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -46,7 +45,7 @@ MODELS = {"softmax": emoji_clip, "sigmoid": emoji_siglip}  # by loss
 
 
 def matches(concepts: Tensor, categories: Tensor, kinds: Tensor) -> Tensor:
-    """Mark which captions j are true of which pictures i, as (B, B) floats."""
+    """Mark which captions j are true of which drawings i, as (B, B) floats."""
     same = concepts[:, None] == concepts[None]
     return (same | ((categories[:, None] == categories[None]) & (kinds == CATEGORY)[None])).float()
 
@@ -194,7 +193,7 @@ class Training:
 
     @torch.no_grad()
     def scores(self) -> dict[str, float]:
-        """Measure how often the validation pictures get the right one of all names."""
+        """Measure how often the validation drawings get the right one of all names."""
         model, pictures = self.model.eval(), self.pictures
         ids = self.tokenize([f"an emoji of a {name}" for name in pictures.names])
         labels = torch.tensor(
