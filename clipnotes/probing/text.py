@@ -33,7 +33,7 @@ class Fused(TorchFunctionMode):
 def ways(texts: Texts) -> tuple[tuple[str, ...], str]:
     """Say in which ways the text tower can attend, and why not in both."""
     tower = next((m for _, m in texts.chain if hasattr(type(m), "_supports_sdpa")), None)
-    if tower is None or not says_it_has_sdpa(tower):
+    if tower is not None and not says_it_has_sdpa(tower):
         return (), f"{type(tower).__name__} says that it does not support SDPA"
     ids = texts.rows(texts.words)
     counts = {}

@@ -3,6 +3,7 @@
 import torch
 import transformers
 from packaging.version import Version
+from transformers.utils import logging
 
 from reference import randomise
 
@@ -22,17 +23,19 @@ TEXT = SIZES | {
     "eos_token_id": 3,
     "pad_token_id": 0,
 }
-VISION = SIZES | {"image_size": 16, "patch_size": 8}
+VISION = SIZES | {"hidden_size": 24, "image_size": 16, "patch_size": 8}
 SCALARS = {"logit_scale": 2.0, "logit_scale_a": 2.0, "temperature": 0.25, "logit_bias": -3.0}
 SAMPLES = {  # what these need besides
     "Align": ({}, {}, {"projection_dim": 32}),  # as wide as its vision tower, which has none
-    "AltCLIP": ({"project_dim": 12}, {}, {}),
+    "AltCLIP": ({"project_dim": 14}, {}, {}),
+    "Blip": ({"sep_token_id": 3}, {}, {}),
     "GroupViT": (
         {},
         {"depths": [1, 1, 1], "num_group_tokens": [4, 2, 0], "num_output_groups": [4, 2, 0]},
         {},
     ),
-    "Siglip2": ({}, {"num_patches": 16}, {}),
+    "Siglip": ({"projection_size": 24}, {}, {}),
+    "Siglip2": ({"projection_size": 24}, {"num_patches": 16}, {}),
     "XCLIP": (
         {},
         {"mit_hidden_size": 12, "mit_num_attention_heads": 2, "num_frames": 2},
@@ -81,7 +84,12 @@ def two_towers(name, seed=0, **text):
     config = getattr(transformers, f"{name}Config")(
         text_config=TEXT | more_text | text, **{"projection_dim": 12, **parts, **more}
     )
-    return set_scalars(getattr(transformers, f"{name}Model")(config))
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # BlipModel is going to be dropped, and we know
+    try:
+        return set_scalars(getattr(transformers, f"{name}Model")(config))
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def set_scalars(model):
