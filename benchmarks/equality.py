@@ -60,7 +60,7 @@ def moved(clip: Clip, device: torch.device, dtype: torch.dtype) -> Clip:
 
 
 def drawings(n_classes: int) -> tuple[list[str], list, list[int]]:
-    """Return names of n things, pictures by a few designers, and the class of each picture."""
+    """Return names of n things, drawings by a few designers, and the class of each drawing."""
     data = load_emoji(style=STYLES, category="food-fruit")
     names = list(dict.fromkeys(data["name"]))[:n_classes]
     rows = [i for i, name in enumerate(data["name"]) if name in names]
@@ -139,7 +139,7 @@ def of_fit(device: torch.device, n_classes: int, epochs: int) -> tuple[Differenc
 def of_learn(
     device: torch.device, n_classes: int, epochs: int
 ) -> Iterator[tuple[str, Differences]]:
-    """Learn from a folder of pictures by each method, save, and load again on the other side."""
+    """Learn from a folder of images by each method, save, and load again on the other side."""
     names, pictures, labels = drawings(n_classes)
     with tempfile.TemporaryDirectory() as folder:
         for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
@@ -160,7 +160,7 @@ def of_learn(
                 logits = [one.logits(images.to(one.clip.model.device)).cpu() for one in loaded]
             compared = {"logits of the same prompt": difference(*logits)}
             for name, right in ours.accuracies.items():
-                # One picture on the edge may fall to either side, but not two.
+                # One image on the edge may fall to either side, but not two.
                 apart = abs(right[0] - theirs.accuracies[name][0]) * ours.n_test
                 compared[f"{name}: pictures more than one apart"] = max(0.0, apart - 1.01)
             yield method, compared

@@ -3,7 +3,7 @@
     python benchmarks/few_shot.py            # goes on where it stopped; writes
     clipnotes/measured/few_shot.json
 
-Two questions, each with several seeds (of the pictures drawn, the start and the order):
+Two questions, each with several seeds (of the drawings drawn, the start and the order):
 
 - "new things": the concepts that Emoji-CLIP never saw, drawn by designers that it knows. Tested on
   the drawings of the two designers that it does not know.
@@ -11,7 +11,7 @@ Two questions, each with several seeds (of the pictures drawn, the start and the
   know. Tested on these drawings, on the same concepts by the other unknown designer, and on the
   other half by the same designer. The draws and the halves depend on the seed.
 
-Nothing was chosen on the pictures of a test: the recipe is CoOp's (2022), with four context tokens.
+Nothing was chosen on the images of a test: the recipe is CoOp's (2022), with four context tokens.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def plan(seeds: int) -> Iterator[Run]:
 
 
 class Bench:
-    """The model and the features of all pictures, or of new things' drawings alone."""
+    """The model and the features of all drawings, or of new things' drawings alone."""
 
     def __init__(self, held_out: bool | None = None) -> None:
         self.clip = clipnotes.load()
@@ -100,11 +100,11 @@ class Bench:
 
     @cached_property
     def features(self) -> torch.Tensor:
-        """The features of every picture: (n, P)."""
+        """The features of every drawing: (n, P)."""
         return self.clip.encode_image(list(self.data["image"]))
 
     def inputs(self, run: Any, rows: list[int]) -> torch.Tensor:
-        """Return what the method of a run takes for these pictures."""
+        """Return what the method of a run takes for these drawings."""
         return self.features[rows]
 
     def find(self, names: list[str], styles: set[str]) -> tuple[list[int], list[str]]:

@@ -4,7 +4,7 @@
 
 It learns the new things from four drawings each, for one epoch if the method has epochs. A first
 training with two classes brings the weights into memory and loads the libraries. Memory is what is
-needed beyond the model and the prepared pictures, see ``one_step``. Linux only. It prints one line
+needed beyond the model and the prepared images, see ``one_step``. Linux only. It prints one line
 of JSON.
 """
 

@@ -43,11 +43,11 @@ class Bench(few_shot.Bench):
 
     @cached_property
     def pixels(self) -> torch.Tensor:
-        """Every picture, for methods that encode it themselves: (n, 3, height, width)."""
+        """Every image, for methods that encode it themselves: (n, 3, height, width)."""
         return pixels_of(self.clip, list(self.data["image"]))
 
     def inputs(self, run: MethodRun, rows: list[int]) -> torch.Tensor:
-        """Return what the method of a run takes for these pictures."""
+        """Return what the method of a run takes for these images."""
         if run.method in FITTED and FITTED[run.method].pixels:
             return self.pixels[rows]
         return self.features[rows]

@@ -51,7 +51,7 @@ def new_things(results: Results) -> str:
 
 
 def new_designer(results: Results) -> str:
-    """Make a table with the scores on learned pictures, base and new classes, and their mean."""
+    """Make a table with the scores on learned images, base and new classes, and their mean."""
     tests = {"learned": LEARNED, "base": BASE, "new": NEW, "HM": HARMONIC}
     columns = [(designer, test) for designer in UNKNOWN for test in tests]
     lines = []

@@ -17,7 +17,7 @@ Methods run by their authors' recipes ("published"). These are for CLIP, whose t
 Emoji-CLIP's is 16. So the learning rate is also chosen ("tuned"), and nothing
 but that: with four drawings of the new things and seed 0, on what known designers drew of them
 besides (CoCoOp, which is slow, with one drawing). That rate is used for all seeds, all numbers of
-drawings and both questions. No picture by a test designer takes part in the choice. Where it is the
+drawings and both questions. No image by a test designer takes part in the choice. Where it is the
 authors' own, "tuned" is "published", and is not run again.
 
 What ``few_shot`` has measured already is taken from there and marked; its seconds include the
@@ -54,7 +54,7 @@ HERE = Path(__file__).parent
 SEEDS = 5
 GRID = (0.002, 0.02, 0.2)  # learning rates to choose from
 CHOICE = {"shots": 4, "seed": 0}  # the runs that they are tried on
-# CoCoOp takes a step for each picture, and encodes every class for it: it is tried with fewer.
+# CoCoOp takes a step for each image, and encodes every class for it: it is tried with fewer.
 SLOW = {"CoCoOp": {"shots": 1, "seed": 0}}
 # A group has a question, designer, recipe, numbers of drawings and methods. few_shot has measured
 # CoOp and CSC by the published recipe with all numbers of drawings.

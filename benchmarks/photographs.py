@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments = ["compare", folder, "--methods", method, "--epochs", "1", "--seeds", "1"]
             started = time.monotonic()
             peak, stderr = run(COMPARE, *arguments, *(["--model", *of_model] if of_model else []))
-            rate = re.search(r"([\d.]+) pictures a second", stderr)
+            rate = re.search(r"([\d.]+) images per second", stderr)
             worst = max(worst, peak - model)
             row = {
                 "method": method,

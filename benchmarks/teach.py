@@ -91,7 +91,7 @@ def teach(
     lr: float | None = None,  # this and the next replace the authors', for methods of FITTED
     epochs: int | None = None,
 ) -> Taught:
-    """Train a method on features, or on pixels if it encodes pictures itself."""
+    """Train a method on features, or on pixels if it encodes images itself."""
     start = time.perf_counter()
     steps = None
     if method in FITTED:

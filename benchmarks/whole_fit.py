@@ -2,8 +2,8 @@
 
     python benchmarks/whole_fit.py
 
-``fit`` runs for all epochs of CoOp's recipe, and its time includes encoding the pictures. The naive
-loop works like CoOp's program: each step encodes its pictures, and all prompts padded to the
+``fit`` runs for all epochs of CoOp's recipe, and its time includes encoding the images. The naive
+loop works like CoOp's program: each step encodes its images, and all prompts padded to the
 tower's limit. It runs for a few epochs, some before and some after ``fit``, from which the time of
 a whole run is estimated. Its losses must be those of ``fit``. One line of JSON is printed.
 """

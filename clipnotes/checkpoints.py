@@ -79,22 +79,22 @@ class Clip:
             ) from error
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
-        """Pictures -> what the vision tower takes.
+        """Images -> what the vision tower takes.
 
-        Transparent pictures are laid on white first, and a photograph is turned as its EXIF note
-        says, as by :func:`clipnotes.data.composite`. Pictures without transparency and note are
+        Transparent images are laid on white first, and a photograph is turned as its EXIF note
+        says, as by :func:`clipnotes.data.composite`. Images without transparency and note are
         given to the image processor as they are. One after the other is read and prepared, so a
         lazy sequence may be larger than the memory.
 
         Args:
-            images: PIL pictures of any size; modes "RGB", "RGBA", "L", "LA", "P", "1".
+            images: PIL images of any size; modes "RGB", "RGBA", "L", "LA", "P", "1".
 
         Returns:
             pixel_values (n, 3, S, S) float32, resized, cropped and normalised.
 
         Raises:
-            TypeError: something that is no PIL picture.
-            ValueError: no picture, an empty one, or a mode that is not allowed.
+            TypeError: something that is not a PIL image.
+            ValueError: no image, an empty one, or a mode that is not allowed.
 
         Example:
             >>> import clipnotes
@@ -105,19 +105,19 @@ class Clip:
         return torch.cat(list(self._prepare(images)))
 
     def _prepare(self, images: Sequence[Image.Image]) -> Iterator[Tensor]:
-        """Pixels (1, 3, S, S) of one picture after the other."""
+        """Pixels (1, 3, S, S) of one image after the other."""
         if isinstance(images, Image.Image):
-            raise TypeError("one picture was given; give a list: [image]")
+            raise TypeError("one image was given; give a list: [image]")
         if not hasattr(images, "__len__"):
-            raise TypeError(f"a {type(images).__name__} was given; give a list of pictures")
+            raise TypeError(f"a {type(images).__name__} was given; give a list of images")
         if len(images) == 0:
-            raise ValueError("no picture was given; at least one is needed")
+            raise ValueError("no image was given; at least one is needed")
         for i, image in enumerate(images):
             if not isinstance(image, Image.Image):
-                raise TypeError(f"picture {i} is a {type(image).__name__}; PIL pictures are needed")
+                raise TypeError(f"image {i} is a {type(image).__name__}; PIL images are needed")
             if 0 in image.size:
                 raise ValueError(
-                    f"picture {i} is {image.size[0]} x {image.size[1]} pixels; nothing to see"
+                    f"image {i} is {image.size[0]} x {image.size[1]} pixels; nothing to see"
                 )
             ready = image if is_plain(image) else composite(image)
             yield self.image_processor([ready], return_tensors="pt")["pixel_values"]
@@ -162,7 +162,7 @@ class Clip:
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Encode texts in the space shared with pictures.
+        """Encode texts in the space shared with images.
 
         A text is read out at its first end token, as the tokenizer knows it. So does transformers,
         but with an ``eos_token_id`` of 2, as in OpenAI's own configurations, it reads where the
@@ -200,13 +200,13 @@ class Clip:
 
     @torch.no_grad()
     def encode_image(self, images: Sequence[Image.Image]) -> Tensor:
-        """Encode pictures in the space shared with texts.
+        """Encode images in the space shared with texts.
 
         Photographs are turned as their EXIF note says, as the command line does it. A few at a time
         are prepared and go through the tower, so a lazy sequence may be larger than the memory.
 
         Args:
-            images: PIL pictures, as for :meth:`preprocess`.
+            images: PIL images, as for :meth:`preprocess`.
 
         Returns:
             (n, d) float, unit length, without gradient.
@@ -233,7 +233,7 @@ class Clip:
         """Zero-shot classification (Radford et al. 2021, section 3.1).
 
         Args:
-            images: PIL pictures.
+            images: PIL images.
             classnames: the names to choose from.
             template: the sentence around a name, with one ``{}``.
 
@@ -243,7 +243,7 @@ class Clip:
         Raises:
             TypeError: a template or a class that is no string, or one string for all classes.
             ValueError: a template without exactly one ``{}``, no class, two classes with one name
-                or with the same tokens, or no picture.
+                or with the same tokens, or no image.
 
         Example:
             >>> import clipnotes

@@ -1,6 +1,6 @@
 """The emoji data set: things, drawn by twelve designers, through Hugging Face ``datasets``.
 
-The pictures, their facts and their licences lie in ``clipnotes/emoji/`` and were made by
+The drawings, their facts and their licences lie in ``clipnotes/emoji/`` and were made by
 ``training/build_emoji.py``. Nothing is downloaded.
 """
 
@@ -34,7 +34,7 @@ def _table() -> tuple[pa.Table, datasets.Features]:
     }
     features = datasets.Features(
         {
-            "image": datasets.Image(mode="RGBA"),  # an opaque picture is stored without alpha
+            "image": datasets.Image(mode="RGBA"),  # an opaque drawing is stored without alpha
             "name": text,
             "name_zh": text,
             "keywords": datasets.Sequence(text),
@@ -70,7 +70,7 @@ def load_emoji(
     category: str | Sequence[str] | None = None,
     held_out: bool | None = None,
 ) -> datasets.Dataset:
-    """Load the emoji pictures, all or some of them.
+    """Load the emoji drawings, all or some of them.
 
     Args:
         style: a designer's set ("openmoji", "twemoji", "noto", ...) or several. None: all twelve.
@@ -80,7 +80,7 @@ def load_emoji(
             saw. None: both.
 
     Returns:
-        A ``datasets.Dataset``, a row a picture: ``image`` (PIL, RGBA, 64 x 64), ``name``,
+        A ``datasets.Dataset``, one row per drawing: ``image`` (PIL, RGBA, 64 x 64), ``name``,
         ``name_zh``, ``keywords`` (list), ``category``, ``group`` and ``style`` (ClassLabel:
         numbers; ``ds.features["style"].int2str`` gives the name), ``codepoint``, ``held_out``.
 
@@ -105,7 +105,7 @@ def load_emoji(
         table = table.filter(pc.equal(table["held_out"], held_out))
     if len(table) == 0:
         raise ValueError(
-            f"no picture has style={style!r}, group={group!r}, category={category!r} and "
+            f"no drawing has style={style!r}, group={group!r}, category={category!r} and "
             f"held_out={held_out!r} at once; leave one of them out"
         )
     return datasets.Dataset(table, info=datasets.DatasetInfo(features=features))

@@ -275,7 +275,7 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
     tokens = tower.embeddings(pixel_values)  # (B, L, D)
     B, L, D = tokens.shape
     if kept.ndim != 2 or len(kept) != B:
-        raise ValueError(f"kept is {tuple(kept.shape)}; {B} pictures need ({B}, how many stay)")
+        raise ValueError(f"kept is {tuple(kept.shape)}; {B} images need ({B}, how many stay)")
     if kept.numel() and not 0 <= int(kept.min()) <= int(kept.max()) < L - 1:
         raise ValueError(
             f"kept names patches {int(kept.min())} to {int(kept.max())}; there are 0 to {L - 2}"

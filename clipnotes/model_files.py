@@ -88,14 +88,14 @@ def _check_sums(folder: Path) -> None:
 
 
 def check_parts_fit(model: Any, tokenizer: Any, shape: tuple[int, ...], name: str) -> None:
-    """Raise unless model, tokenizer and the shape of a picture's pixels fit each other."""
+    """Raise unless model, tokenizer and the shape of an image's pixels fit each other."""
     for key, tensor in model.state_dict().items():
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"the tensor {key} in {name} is not finite; fetch the model again")
     size = model.config.vision_config.image_size
     if shape[2:] != (size, size):
         raise ValueError(
-            f"the image processor of {name} makes pictures of {shape[2:]} pixels, and its model "
+            f"the image processor of {name} makes images of {shape[2:]} pixels, and its model "
             f"takes {(size, size)}; fetch preprocessor_config.json again"
         )
     text = model.config.text_config

@@ -157,10 +157,10 @@ def test_bad_pictures(clip):
     dot = Image.new("RGB", (2, 2))
     for images, error, words in (
         (dot, TypeError, r"give a list: \[image\]"),
-        ([], ValueError, "no picture was given"),
-        (None, TypeError, "a NoneType was given; give a list of pictures"),
-        ([dot, "dot.png"], TypeError, "picture 1 is a str; PIL pictures are needed"),
-        ([Image.new("RGB", (0, 3))], ValueError, "picture 0 is 0 x 3 pixels"),
+        ([], ValueError, "no image was given"),
+        (None, TypeError, "a NoneType was given; give a list of images"),
+        ([dot, "dot.png"], TypeError, "image 1 is a str; PIL images are needed"),
+        ([Image.new("RGB", (0, 3))], ValueError, "image 0 is 0 x 3 pixels"),
         ([Image.new("CMYK", (2, 2))], ValueError, "mode 'CMYK'"),
     ):
         with pytest.raises(error, match=words):

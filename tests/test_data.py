@@ -112,7 +112,7 @@ def test_unknown_choice_lists_what_there_is(column):
 
 def test_nothing_left_is_an_error():
     with pytest.raises(
-        ValueError, match="no picture has style='noto', group='food-drink', category='animal-bird'"
+        ValueError, match="no drawing has style='noto', group='food-drink', category='animal-bird'"
     ):
         load_emoji(style="noto", group="food-drink", category="animal-bird")
 
@@ -159,7 +159,7 @@ def test_composite_lays_on_a_colour_or_a_picture():
 def test_composite_refuses():
     with pytest.raises(ValueError, match="mode 'F'; 1, L, LA, P, PA, RGB, RGBA are allowed"):
         composite(Image.new("F", (4, 4)))
-    with pytest.raises(ValueError, match=r"background has the size \(5, 4\), the picture \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"background has the size \(5, 4\), the image \(4, 4\)"):
         composite(Image.new("RGB", (4, 4)), Image.new("RGB", (5, 4)))
 
 
@@ -194,7 +194,7 @@ def test_arguments_of_another_type():
             few_shot(data, shots, seed)
     with pytest.raises(ValueError, match="the class 'food-fruit' has 20 rows; ask for at most 20"):
         few_shot(data, 21, 0, label="category")
-    with pytest.raises(TypeError, match="a str was given; a PIL picture is needed"):
+    with pytest.raises(TypeError, match="a str was given; a PIL image is needed"):
         composite("a.png")
 
 

@@ -94,7 +94,7 @@ def test_attention_by_offset_is_a_mean_over_the_pairs_that_stand_so(grid):
                 for x in range(columns)
                 if 0 <= y + down < rows and 0 <= x + right < columns
             ]
-            mean = torch.stack(pairs).mean((0, 1))  # over pairs and pictures
+            mean = torch.stack(pairs).mean((0, 1))  # over pairs and images
             at = found[:, rows - 1 + down, columns - 1 + right]
             assert_close(f"offset {down}, {right}", at, mean)
 
@@ -110,7 +110,7 @@ def test_attention_by_offset_names_what_it_cannot_take():
 
 
 def test_rollout_adds_up_all_ways_through_the_layers():
-    attentions = random_attention(3, 2, 2, 4, 4)  # 3 layers, 2 pictures, 2 heads, 4 tokens
+    attentions = random_attention(3, 2, 2, 4, 4)  # 3 layers, 2 images, 2 heads, 4 tokens
     found = looking.rollout(tuple(attentions))
     for picture in range(2):
         step = [(a[picture].mean(0) + torch.eye(4)) / 2 for a in attentions]
@@ -186,7 +186,7 @@ def test_pictures_from_some_patches_are_pictures_with_the_others_masked(model, p
 
 
 def test_patches_that_are_not_there_are_refused(model, pixel_values):
-    with pytest.raises(ValueError, match=r"kept is \(3, 1\); 2 pictures need \(2, how many stay\)"):
+    with pytest.raises(ValueError, match=r"kept is \(3, 1\); 2 images need \(2, how many stay\)"):
         looking.features_from(model, pixel_values, torch.zeros(3, 1, dtype=torch.long))
     n_patches = compat.vision_tower(model).embeddings.num_patches
     for wrong in (-1, n_patches):

@@ -127,7 +127,7 @@ def test_a_configuration_of_another_model(unsigned, changed, words):
 
 def test_a_processor_for_another_size(unsigned):
     (unsigned / "preprocessor_config.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"makes pictures of \(224, 224\) pixels, and its model"):
+    with pytest.raises(ValueError, match=r"makes images of \(224, 224\) pixels, and its model"):
         clipnotes.load(unsigned)
 
 

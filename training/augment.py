@@ -1,6 +1,6 @@
 """Augment a whole batch of emoji, float tensors in [0, 1]: shape, colour, outline, background.
 
-``strength`` is 0 for a picture on white and 1 for full. Designers differ most in outlines, flat
+``strength`` is 0 for a drawing on white and 1 for full. Designers differ most in outlines, flat
 colours and the size of a drawing, so these vary most.
 """
 
@@ -25,7 +25,7 @@ def _uniform(n: int, low: float, high: float, rng: torch.Generator) -> Tensor:
 
 
 def move(rgba: Tensor, strength: float, rng: torch.Generator) -> Tensor:
-    """Rotate, scale, stretch and shift pictures; premultiplied alpha keeps their edges clean."""
+    """Rotate, scale, stretch and shift drawings; premultiplied alpha keeps their edges clean."""
     n = rgba.shape[0]
     angle = _uniform(n, -20, 20, rng) * strength * math.pi / 180
     scale = torch.exp(_uniform(n, math.log(0.6), math.log(1.15), rng) * strength)
@@ -58,7 +58,7 @@ def recolour(rgb: Tensor, strength: float, rng: torch.Generator) -> Tensor:
 
 
 def outline(rgb: Tensor, alpha: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw a dark line around each picture and along its inner edges, a thick one where `wide`."""
+    """Draw a dark line around each drawing and along its inner edges, a thick one where `wide`."""
     grey = (rgb * GREY.to(rgb.device)).sum(1, keepdim=True) * alpha
     dx = F.pad((grey[..., :, 1:] - grey[..., :, :-1]).abs(), (0, 1, 0, 0))
     dy = F.pad((grey[..., 1:, :] - grey[..., :-1, :]).abs(), (0, 0, 0, 1))
@@ -83,7 +83,7 @@ def background(n: int, size: int, strength: float, rng: torch.Generator) -> Tens
 
 def augment(rgba: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     """Augment straight-alpha (n, 4, size, size) uint8 to (n, 3, size, size) in [0, 1]."""
-    # The generator is the CPU's, so the same state gives the same pictures on every device.
+    # The generator is the CPU's, so the same state gives the same drawings on every device.
     n, _, size, _ = rgba.shape
     device = rgba.device
     picture = rgba.float() / 255

@@ -29,7 +29,7 @@ from tqdm import tqdm
 HERE = Path(__file__).parent
 SOURCES = HERE / "_sources"
 OUT = HERE.parent / "clipnotes" / "emoji"
-SIZE = 64  # pixels, width and height of every picture
+SIZE = 64  # pixels, width and height of every drawing
 MIN_DESIGNERS = 6  # a thing that fewer designers drew is left out
 GROUPS = {3: "animals-nature", 4: "food-drink", 5: "travel-places", 6: "activities", 7: "objects"}
 # The 24 clock faces differ only by the angle of a hand, and people rarely say their names.
@@ -155,7 +155,7 @@ def svg(icons: dict, name: str) -> str:
 
 
 def render(document: str) -> Image.Image:
-    """Render the text of an SVG as an RGBA picture of SIZE x SIZE."""
+    """Render the text of an SVG as an RGBA image of SIZE x SIZE."""
     import resvg_py  # only here, so that everything else works without it
 
     png = resvg_py.svg_to_bytes(svg_string=document, width=SIZE, height=SIZE)
@@ -163,7 +163,7 @@ def render(document: str) -> Image.Image:
 
 
 def to_webp(picture: Image.Image) -> bytes:
-    """Encode a picture as lossless WebP; raise if its size is wrong or nothing was drawn."""
+    """Encode a drawing as lossless WebP; raise if its size is wrong or nothing was drawn."""
     if picture.size != (SIZE, SIZE):
         raise ValueError(f"the drawing is {picture.size}, not {(SIZE, SIZE)}")
     if picture.getchannel("A").getbbox() is None:
@@ -191,7 +191,7 @@ def find_icons(
 
 
 def build_rows(progress: bool = True) -> list[dict[str, Any]]:
-    """Build a row for every picture, designer by designer, in Unicode's order."""
+    """Build a row for every drawing, designer by designer, in Unicode's order."""
     packages = {s: Package(f"@iconify-json/{s}", v) for s, v in DESIGNERS.items()}
     icons = {s: p.json("icons.json") for s, p in packages.items()}
     chars = {s: p.json("chars.json") for s, p in packages.items()}
@@ -225,14 +225,14 @@ def attribution(rows: list[dict[str, Any]]) -> str:
     """Write the table of designers, licences and changes that the licences ask for."""
     count = collections.Counter(row["style"] for row in rows)
     lines = [
-        "# Where the pictures come from",
+        "# Where the drawings come from",
         "",
-        "Written by `training/build_emoji.py`. Every picture was changed in one way: its SVG was",
+        "Written by `training/build_emoji.py`. Every drawing was changed in one way: its SVG was",
         f"rendered at {SIZE} x {SIZE} pixels and stored as lossless WebP.",
         "The column `style` names the designer's set.",
-        "Each picture stays under its own licence; the texts are in `LICENSES/`.",
+        "Each drawing stays under its own licence; the texts are in `LICENSES/`.",
         "",
-        "| style | set | author | licence | pictures | package | origin |",
+        "| style | set | author | licence | drawings | package | origin |",
         "|---|---|---|---|---|---|---|",
     ]
     for style, version in DESIGNERS.items():
@@ -271,7 +271,7 @@ def main() -> None:
         part.write_bytes(content)
         part.replace(OUT / name)
     print(
-        f"{len(rows)} pictures of {len({r['name'] for r in rows})} things "
+        f"{len(rows)} drawings of {len({r['name'] for r in rows})} things "
         f"({len({r['name'] for r in rows if r['held_out']})} held out) "
         f"by {len(DESIGNERS)} designers, "
         f"{len({r['category'] for r in rows})} categories, {len(data) / 1e6:.2f} MB"

@@ -16,11 +16,11 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 def table(results: dict[str, dict[str, float]]) -> str:
     naming = [
-        "| naming a picture | pictures | among names | top-1 | top-5 |",
+        "| naming a drawing | drawings | among names | top-1 | top-5 |",
         "|---|---|---|---|---|",
     ]
     sorting = [
-        "| sorting into 20 categories | pictures | zero-shot | linear probe |",
+        "| sorting into 20 categories | drawings | zero-shot | linear probe |",
         "|---|---|---|---|",
     ]
     for title, row in results.items():
@@ -50,7 +50,7 @@ def curves(log: list[dict], path: Path) -> None:
         steps, {"loss": [row["loss"] for row in log]}, "step", "training loss (one batch)", ax=left
     )
     scores = {name: [row[name] for row in log] for name in ("top1", "top5")}
-    plots.curves(steps, scores, "step", "share of validation pictures named right", ax=right)
+    plots.curves(steps, scores, "step", "share of validation drawings named right", ax=right)
     left.figure.savefig(path, metadata={"Date": None})
 
 

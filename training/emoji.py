@@ -1,4 +1,4 @@
-"""The data set as tensors, with the pictures that train and the pictures that validate."""
+"""The data set as tensors, with the drawings that train and the drawings that validate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 PARQUET = Path(__file__).parent.parent / "clipnotes" / "emoji" / "emoji.parquet"
 NEVER_TRAINED = ("openmoji", "twemoji")  # a far and a near domain for the book's experiments
-VALIDATION_SHARE = 25  # one picture in so many of the trained designers is kept aside
+VALIDATION_SHARE = 25  # one drawing in so many of the trained designers is kept aside
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
@@ -28,7 +28,7 @@ def normalize(pixels: Tensor) -> Tensor:
 
 @dataclass
 class EmojiPictures:
-    """The rows of the data set with their pictures, and which of them train and validate."""
+    """The rows of the data set with their drawings, and which of them train and validate."""
 
     rows: list[dict]
     rgba: Tensor  # (n, 4, 64, 64) uint8
@@ -40,7 +40,7 @@ class EmojiPictures:
 
 
 def kept_aside(row: dict) -> bool:
-    """Tell by a hash of designer and code point whether a picture is for validation."""
+    """Tell by a hash of designer and code point whether a drawing is for validation."""
     digest = hashlib.sha256(f"{row['style']} {row['codepoint']}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % VALIDATION_SHARE == 0
 
@@ -56,7 +56,7 @@ def split(rows: list[dict], leave_out: str | None) -> tuple[list[int], list[int]
 
 
 def load_pictures(leave_out: str | None = None) -> EmojiPictures:
-    """Decode all pictures; those of `leave_out`, if given, validate and do not train."""
+    """Decode all drawings; those of `leave_out`, if given, validate and do not train."""
     rows = pq.read_table(PARQUET).to_pylist()
     decoded = [
         np.asarray(Image.open(io.BytesIO(r.pop("image")["bytes"])).convert("RGBA")) for r in rows

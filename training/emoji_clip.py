@@ -1,4 +1,4 @@
-"""The shape of Emoji-CLIP, and how the training program runs its two towers."""
+"""The shape of Emoji-CLIP, how the training program runs its two towers, and CLIP's loss."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from transformers import CLIPConfig, CLIPModel
 
 from clipnotes.compat import text_tower, vision_tower
 from train_tokenizer import MAX_LENGTH, VOCAB_SIZE
+
+NAME = "Emoji-CLIP"
+PADDING: dict[str, int] = {}  # to the longest of a batch: what follows the end never matters
+PROCESSOR = "CLIPImageProcessor"
+SMOOTHING = 0.1  # of the targets, over the batch
 
 
 def new_model() -> CLIPModel:
@@ -34,7 +39,7 @@ def new_model() -> CLIPModel:
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
 
 
-def fuse_activations(model: CLIPModel) -> None:
+def prepare(model: CLIPModel) -> None:
     """Compute quick_gelu with the fused SiLU: x * sigmoid(1.702 x) = silu(1.702 x) / 1.702."""
     for module in model.modules():
         if hasattr(module, "activation_fn"):
@@ -47,7 +52,7 @@ class Silu1702(nn.Module):
 
 
 def encode_pictures(model: CLIPModel, pixel_values: Tensor, kept: int | None = None) -> Tensor:
-    """Encode pictures to unit length, from only `kept` random patches of each if given."""
+    """Encode drawings to unit length, from only `kept` random patches of each if given."""
     tower = vision_tower(model)
     hidden = tower.embeddings(pixel_values)  # (B, 1 + patches, d)
     if kept is not None:
@@ -61,3 +66,14 @@ def encode_pictures(model: CLIPModel, pixel_values: Tensor, kept: int | None = N
 
 def encode_captions(model: CLIPModel, input_ids: Tensor) -> Tensor:
     return F.normalize(model.text_projection(text_tower(model)(input_ids=input_ids)[1]), dim=-1)
+
+
+def loss_of(model: CLIPModel, cosines: Tensor, match: Tensor) -> Tensor:
+    """Compute cross-entropy both ways; targets cover true pairs, and all a little."""
+    logits = cosines * model.logit_scale.exp()  # (B, B)
+    total = logits.new_zeros(())
+    for rows, true in ((logits, match), (logits.T, match.T)):
+        target = true / true.sum(1, keepdim=True)
+        target = (1 - SMOOTHING) * target + SMOOTHING / target.shape[1]
+        total = total - (target * rows.log_softmax(1)).sum(1).mean() / 2
+    return total

@@ -25,7 +25,7 @@ TEMPLATE = "an emoji of a {}"  # fixed before the first measurement
 
 
 class Measured:
-    """The features of all pictures and names, computed once, and the measures taken of them."""
+    """The features of all drawings and names, computed once, and the measures taken of them."""
 
     def __init__(self, clip: clipnotes.Clip) -> None:
         self.clip = clip
@@ -61,7 +61,7 @@ class Measured:
         }
 
     def categories(self, style: str, count: int = 20) -> dict[str, float]:
-        """Sort pictures into the `count` largest categories, zero-shot and with a linear probe."""
+        """Sort drawings into the `count` largest categories, zero-shot and with a linear probe."""
         sizes = self.category[self.style[style]].bincount()
         chosen = sorted(sizes.topk(count).indices.tolist())
         labels = self.data.features["category"]

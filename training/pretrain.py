@@ -1,7 +1,9 @@
-"""Train Emoji-CLIP, a small real CLIP, on pictures and names of things drawn by ten designers.
+"""Train Emoji-CLIP, a small real CLIP, on drawings and names of things drawn by ten designers.
 
     python training/pretrain.py RUN_DIR --steps 5000     # starts, or goes on where a killed run was
     python training/pretrain.py RUN_DIR --export clipnotes/emoji_clip
+
+With `--loss sigmoid` it trains Emoji-SigLIP: SigLIP's towers and loss, all the rest the same.
 
 RUN_DIR holds log.jsonl and the newest checkpoint. The recipe: Muon trains the weight matrices, and
 AdamW the rest. Patches are dropped in the first nine tenths of training (Li et al. 2023, FLIP).
@@ -19,46 +21,36 @@ import os
 import random
 import time
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import CLIPModel
 
+import emoji_clip
+import emoji_siglip
 from augment import augment
 from captions import CATEGORY, caption
 from emoji import EmojiPictures, load_pictures, normalize
-from emoji_clip import encode_captions, encode_pictures, fuse_activations, new_model
 from train_tokenizer import EOS, MAX_LENGTH, SOS, VOCAB_SIZE, build, save
 
 BATCH = 256
 KEPT_PATCHES = 20  # of 64
 WARM_UP = 200  # steps
 AVERAGE = 0.999  # per step, for the running average of the weights
-SMOOTHING = 0.1  # of the targets, over the batch
 CHECKPOINT_EVERY = 250  # steps
+MODELS = {"softmax": emoji_clip, "sigmoid": emoji_siglip}  # by loss
 
 
 def matches(concepts: Tensor, categories: Tensor, kinds: Tensor) -> Tensor:
-    """Mark which captions j are true of which pictures i, as (B, B) floats."""
+    """Mark which captions j are true of which drawings i, as (B, B) floats."""
     same = concepts[:, None] == concepts[None]
     return (same | ((categories[:, None] == categories[None]) & (kinds == CATEGORY)[None])).float()
 
 
-def loss_of(logits: Tensor, match: Tensor) -> Tensor:
-    """Compute cross-entropy both ways; targets cover true pairs, and all a little."""
-    total = logits.new_zeros(())
-    for rows, true in ((logits, match), (logits.T, match.T)):
-        target = true / true.sum(1, keepdim=True)
-        target = (1 - SMOOTHING) * target + SMOOTHING / target.shape[1]
-        total = total - (target * rows.log_softmax(1)).sum(1).mean() / 2
-    return total
-
-
-def optimizers(model: CLIPModel) -> list[torch.optim.Optimizer]:
+def optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
     """Use Muon for the matrices of the encoders and projections, and AdamW for everything else."""
     matrices, rest = [], []
     for name, p in model.named_parameters():
@@ -98,39 +90,23 @@ class Batches:
         return [self.rng.choice(self.by_concept[c]) for c in taken]
 
 
-@torch.no_grad()
-def validate(model: CLIPModel, pictures: EmojiPictures, tokenizer: Tokenizer) -> dict[str, float]:
-    """Measure how often the validation pictures get the right one of all names."""
-    model.eval()
-    texts = [f"an emoji of a {name}" for name in pictures.names]
-    ids = torch.tensor([e.ids for e in tokenizer.encode_batch(texts)], device=model.device)
-    labels = torch.tensor(
-        [pictures.names.index(pictures.rows[i]["name"]) for i in pictures.validation]
-    )
-    seen = normalize(
-        augment(pictures.rgba[pictures.validation].to(model.device), 0.0, torch.Generator())
-    )
-    logits = (encode_pictures(model, seen) @ encode_captions(model, ids).T).cpu()
-    model.train()
-    top = logits.topk(5, dim=1).indices == labels[:, None]
-    return {"top1": top[:, 0].float().mean().item(), "top5": top.any(1).float().mean().item()}
-
-
 class Training:
     """A run: the model, its running average, the optimizers and all that must survive a kill."""
 
-    def __init__(self, pictures: EmojiPictures, steps: int, seed: int, device: str) -> None:
+    def __init__(
+        self, kind: ModuleType, pictures: EmojiPictures, steps: int, seed: int, device: str
+    ) -> None:
         torch.manual_seed(seed)
-        self.pictures, self.steps, self.seed = pictures, steps, seed
-        self.model = new_model().to(device).train()
-        fuse_activations(self.model)
+        self.kind, self.pictures, self.steps, self.seed = kind, pictures, steps, seed
+        self.model = kind.new_model().to(device).train()
+        kind.prepare(self.model)
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.optims = optimizers(self.model)
         self.rates = [[group["lr"] for group in optim.param_groups] for optim in self.optims]
         self.batches = Batches(pictures, seed)
         self.rng = torch.Generator().manual_seed(seed)
         self.tokenizer = build()
-        self.tokenizer.enable_padding(pad_id=VOCAB_SIZE - 1, pad_token=EOS)
+        self.tokenizer.enable_padding(pad_id=VOCAB_SIZE - 1, pad_token=EOS, **kind.PADDING)
         self.tokenizer.enable_truncation(MAX_LENGTH)
         self.done = 0  # steps
 
@@ -179,14 +155,14 @@ class Training:
         model, pictures, device = self.model, self.pictures, self.model.device
         index = self.batches.next(BATCH)
         drawn = [caption(pictures.rows[i], hardness, self.batches.rng) for i in index]
-        encoded = self.tokenizer.encode_batch([text for text, _ in drawn])
-        ids = torch.tensor([e.ids for e in encoded], device=device)
+        ids = self.tokenize([text for text, _ in drawn])
         kinds = torch.tensor([kind for _, kind in drawn])
         seen = normalize(augment(pictures.rgba[index].to(device), hardness, self.rng))
         kept = KEPT_PATCHES if self.done < 0.9 * self.steps else None
-        logits = encode_pictures(model, seen, kept) @ encode_captions(model, ids).T  # (B, B)
+        features = self.kind.encode_pictures(model, seen, kept)  # (B, P)
+        cosines = features @ self.kind.encode_captions(model, ids).T  # (B, B)
         match = matches(pictures.concept[index], pictures.category[index], kinds).to(device)
-        loss = loss_of(logits * model.logit_scale.exp(), match)
+        loss = self.kind.loss_of(model, cosines, match)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.done}")
         loss.backward()
@@ -202,19 +178,41 @@ class Training:
         self.done += 1
         return {"loss": loss.item(), "scale": model.logit_scale.exp().item(), "hardness": hardness}
 
+    def tokenize(self, texts: list[str]) -> Tensor:
+        """Texts -> (n, length) ids on the model's device."""
+        encoded = self.tokenizer.encode_batch(texts)
+        return torch.tensor([e.ids for e in encoded], device=self.model.device)
+
     def validate(self) -> dict[str, float]:
         """Return the scores of the running average."""
         current = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
-        scores = validate(self.model, self.pictures, self.tokenizer)
+        scores = self.scores()
         self.model.load_state_dict(current)
         return scores
 
+    @torch.no_grad()
+    def scores(self) -> dict[str, float]:
+        """Measure how often the validation drawings get the right one of all names."""
+        model, pictures = self.model.eval(), self.pictures
+        ids = self.tokenize([f"an emoji of a {name}" for name in pictures.names])
+        labels = torch.tensor(
+            [pictures.names.index(pictures.rows[i]["name"]) for i in pictures.validation]
+        )
+        rgba = pictures.rgba[pictures.validation].to(model.device)
+        seen = normalize(augment(rgba, 0.0, torch.Generator()))
+        cosines = self.kind.encode_pictures(model, seen) @ self.kind.encode_captions(model, ids).T
+        model.train()
+        top = cosines.cpu().topk(5, dim=1).indices == labels[:, None]
+        return {"top1": top[:, 0].float().mean().item(), "top5": top.any(1).float().mean().item()}
 
-def train(run: Path, steps: int, seed: int, leave_out: str | None, device: str) -> None:
+
+def train(
+    run: Path, kind: ModuleType, steps: int, seed: int, leave_out: str | None, device: str
+) -> None:
     """Train for `steps`, and write RUN/checkpoint.safetensors and RUN/log.jsonl on the way."""
     run.mkdir(parents=True, exist_ok=True)
-    training = Training(load_pictures(leave_out), steps, seed, device)
+    training = Training(kind, load_pictures(leave_out), steps, seed, device)
     checkpoint, log = run / "checkpoint.safetensors", run / "log.jsonl"
     if checkpoint.exists():
         training.resume(checkpoint)
@@ -236,18 +234,18 @@ def train(run: Path, steps: int, seed: int, leave_out: str | None, device: str) 
             training.save(checkpoint)
 
 
-def export(run: Path, out: Path) -> None:
+def export(run: Path, kind: ModuleType, out: Path) -> None:
     """Write the averaged weights as a complete Hugging Face model directory, in float16."""
     with safe_open(run / "checkpoint.safetensors", framework="pt") as file:
         names = [k for k in file.keys() if k.startswith("average.")]  # noqa: SIM118
         average = {k.removeprefix("average."): file.get_tensor(k) for k in names}
         step = file.metadata()["step"]
-    model = new_model()
+    model = kind.new_model()
     model.load_state_dict(average)
     model.half().save_pretrained(out)
     save(build(), out)
     card = {
-        "image_processor_type": "CLIPImageProcessor",
+        "image_processor_type": kind.PROCESSOR,
         "do_resize": True,
         "size": {"shortest_edge": 64},
         "resample": 3,
@@ -275,6 +273,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("run", type=Path)
+    parser.add_argument("--loss", choices=tuple(MODELS), default="softmax")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -288,9 +287,9 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.export:
-        export(args.run, args.export)
+        export(args.run, MODELS[args.loss], args.export)
     else:
-        train(args.run, args.steps, args.seed, args.leave_out, args.device)
+        train(args.run, MODELS[args.loss], args.steps, args.seed, args.leave_out, args.device)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def compare(
 ) -> None:
     """Let several methods learn your classes, and print how they do, side by side.
 
-    Each learns from the same pictures and is tested on the same others, drawn as by `learn`. Beside
+    Each learns from the same images and is tested on the same others, drawn as by `learn`. Beside
     them stands what needs no training. Nothing is saved.
     """
     from clipnotes.teach import compare as run

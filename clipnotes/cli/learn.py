@@ -56,10 +56,10 @@ def learn(
     lr: LearningRate = None,
     force: terminal.Force = False,
 ) -> None:
-    """Learn a prompt for your classes from a few pictures of each, and test it.
+    """Learn a prompt for your classes from a few images of each, and test it.
 
-    Of each class, --shots pictures are drawn to learn from, and all others are for the test. A
-    class with too few gives one picture to the test. The method is CoOp, with one prompt for all
+    Of each class, --shots images are drawn to learn from, and all others are for the test. A
+    class with too few gives one image to the test. The method is CoOp, with one prompt for all
     classes, or one of those that followed it, each with the recipe of its authors.
     """
     import matplotlib as mpl

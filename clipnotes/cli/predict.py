@@ -1,4 +1,4 @@
-"""``clipnotes predict``: the classes of pictures, by what ``learn`` has saved."""
+"""``clipnotes predict``: the classes of images, by what ``learn`` has saved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def predict(
     prompt: Annotated[Path, typer.Argument(help="A folder that `clipnotes learn` has written.")],
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
     model: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="A directory or a hub id. Default: the one it was learned with."),
@@ -37,7 +37,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 3,
     as_json: terminal.AsJson = False,
 ) -> None:
-    """Name pictures with what `learn` has learned, by whichever method."""
+    """Name images with what `learn` has learned, by whichever method."""
     from clipnotes.pictures.folders import list_files
     from clipnotes.prompts import load_prompt
     from clipnotes.prompts.saved.storage import read_prompt
@@ -50,13 +50,13 @@ def predict(
     ]
     if not paths:
         where = ", ".join(map(str, images))
-        raise ValueError(f"no file in {where}; give pictures, or folders that have some")
+        raise ValueError(f"no file in {where}; give images, or folders that have some")
     notes: list[str] = []
     logits, rows, skipped = _classify_files(learner, paths, notes.append)
     terminal.list_skipped(skipped)
     terminal.tell_notes(notes)
     if not rows:
-        raise ValueError(f"none of {len(paths)} files is a picture that can be read")
+        raise ValueError(f"none of {len(paths)} files is an image that can be read")
     best = logits.softmax(dim=-1).topk(min(top, len(learner.classnames)))
     pictures = [
         {

@@ -38,9 +38,9 @@ Method = Annotated[str, typer.Option(help="coop, csc, kgcoop, cocoop, vpt, maple
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Pictures = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Has a sub-folder of pictures for each class.")
+    Path, typer.Argument(metavar="FOLDER", help="Has a sub-folder of images for each class.")
 ]
-Shots = Annotated[int, typer.Option(min=1, help="Pictures a class to learn from.")]
+Shots = Annotated[int, typer.Option(min=1, help="Images per class to learn from.")]
 Test = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(help="Another folder with the same classes, to test on."),
@@ -61,7 +61,7 @@ Template = Annotated[
 ]
 Epochs = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(min=1, help="Passes through the pictures. Default: as the method's authors."),
+    typer.Option(min=1, help="Passes through the images. Default: as the method's authors."),
 ]
 
 
@@ -97,7 +97,7 @@ def load_model_of(card: dict[str, Any]) -> Clip:
 
 
 def example(clip: Clip, text: str, n: int = 1) -> dict[str, Any]:
-    """Make something to run a model on: ``n`` times a text, and as many blank pictures."""
+    """Make something to run a model on: ``n`` times a text, and as many blank images."""
     from PIL import Image
 
     pixel_values = clip.preprocess([Image.new("RGB", (64, 64), "white")] * n)
@@ -150,7 +150,7 @@ def print_json(answer: Any) -> None:
 def print_scores(n_test: int, seeds: int, lines: Iterable[str]) -> None:
     """Print what was reached, under a line that says on what."""
     spread = f", mean ± standard deviation of {seeds} seeds" if seeds > 1 else ""
-    typer.echo(f"Accuracy on {n_test} pictures that were not learnt from{spread}:")
+    typer.echo(f"Accuracy on {n_test} images that were not learnt from{spread}:")
     for line in lines:
         typer.echo(f"  {line}")
 

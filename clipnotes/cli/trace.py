@@ -19,7 +19,7 @@ def trace(
     ] = None,
     force: terminal.Force = False,
 ) -> None:
-    """Run a model once, on a text and a blank picture, and print who calls whom with what."""
+    """Run a model once, on a text and a blank image, and print who calls whom with what."""
     if html is not None:
         terminal.check_new(html, force)
     import torch

@@ -1,4 +1,4 @@
-"""Everything that depends on the version of transformers, and nothing else.
+"""Everything that depends on the version of transformers or the family of a model, nothing else.
 
 Hugging Face's CLIP computes the same numbers in every version, but returns them in different ways.
 The rest of the package calls the functions below and never looks at the version. The package is
@@ -16,11 +16,11 @@ Below, B is the batch size, L the number of tokens, D the width of a tower and P
 space that both towers are projected into.
 """
 
+from clipnotes.compat.families import FAMILIES, Family, family_of
+from clipnotes.compat.features import image_features, logits, shared_width, text_features
 from clipnotes.compat.functions import loss_function, mask_functions
 from clipnotes.compat.states import TowerStates, eager_attention, text_states, vision_states
 from clipnotes.compat.towers import (
-    image_features,
-    text_features,
     text_projection,
     text_tower,
     vision_tower,
@@ -35,15 +35,20 @@ from clipnotes.compat.versions import (
 )
 
 __all__ = [
+    "FAMILIES",
+    "Family",
     "TowerStates",
     "changes_nothing",
     "checkpoint_layers",
     "eager_attention",
+    "family_of",
     "image_features",
     "image_processor_class",
+    "logits",
     "loss_function",
     "mask_functions",
     "recorded",
+    "shared_width",
     "source_url",
     "text_features",
     "text_projection",

@@ -1,9 +1,8 @@
-"""Find the parts of a CLIP and encode with them, in every version of transformers."""
+"""Find the parts of a CLIP, in every version of transformers."""
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 def vision_tower(model: nn.Module) -> nn.Module:
@@ -65,82 +64,6 @@ def _find_tower(model: nn.Module, kind: str, *parts: str) -> nn.Module:
     )
 
 
-def image_features(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
-    """Encode images into the shared space: pooled, projected, not normalised.
-
-    We call the tower and then the projection, so no output object has to be unwrapped. Pooled and
-    projected vectors may have the same width (512 in the text tower of ViT-B/32), and then nobody
-    would notice that the wrong one was taken from such an object.
-
-    Args:
-        model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
-        pixel_values: (B, 3, height, width), floating point.
-        **kwargs: Passed to the tower, for instance ``interpolate_pos_encoding=True``.
-
-    Returns:
-        (B, P), the same numbers as ``get_image_features`` gives, as a plain tensor.
-
-    Raises:
-        TypeError: The model has no vision tower or no projection.
-
-    Example:
-        >>> import torch
-        >>> from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-        >>> config = CLIPVisionConfig(hidden_size=8, num_attention_heads=2, projection_dim=6)
-        >>> model = CLIPVisionModelWithProjection(config)
-        >>> image_features(model, torch.randn(5, 3, 224, 224)).shape
-        torch.Size([5, 6])
-    """
-    tower, project = vision_tower(model), _projection(model, "visual_projection")
-    return project(tower(pixel_values=pixel_values, **kwargs)[1])  # (B, D) -> (B, P)
-
-
-def text_features(
-    model: nn.Module,
-    input_ids: Tensor,
-    attention_mask: Tensor | None = None,
-    *,
-    ends: Tensor | None = None,
-    **kwargs: Any,
-) -> Tensor:
-    """Encode texts into the shared space: pooled, projected, not normalised.
-
-    The tower itself finds the end of a text by its configuration. Old configurations, OpenAI's
-    among them, say ``eos_token_id=2``, and then every version of transformers takes the largest
-    id for the end. That works until a token is added, because its id is larger than that of the
-    end token. If you know where the texts end, pass ``ends``, as ``Clip.encode_text`` does.
-
-    Args:
-        model: ``CLIPModel`` or ``CLIPTextModelWithProjection``.
-        input_ids: (B, L), integers.
-        attention_mask: (B, L), 1 for tokens and 0 for padding; ``None`` means all tokens.
-        ends: (B,), integers: where each text ends; ``None`` leaves it to the tower.
-        **kwargs: Passed to the tower, for instance ``position_ids``.
-
-    Returns:
-        (B, P), a plain tensor, with the same numbers as ``get_text_features`` gives unless
-        ``ends`` says something else than the tower would find.
-
-    Raises:
-        TypeError: The model has no text tower or no projection.
-
-    Example:
-        >>> import torch
-        >>> from transformers import CLIPTextConfig, CLIPTextModelWithProjection
-        >>> config = CLIPTextConfig(hidden_size=8, num_attention_heads=2, projection_dim=6)
-        >>> model = CLIPTextModelWithProjection(config)
-        >>> text_features(model, torch.tensor([[0, 5, 7, 19]])).shape
-        torch.Size([1, 6])
-    """
-    tower, project = text_tower(model), _projection(model, "text_projection")
-    output = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
-    pooled = output[1]  # (B, D)
-    if ends is not None:
-        states = output[0]  # (B, L, D)
-        pooled = states[torch.arange(len(states), device=states.device), ends.to(states.device)]
-    return project(pooled)  # (B, P)
-
-
 def text_projection(model: nn.Module) -> nn.Linear:
     """Find the matrix that takes a pooled text into the shared space.
 
@@ -184,16 +107,17 @@ def visual_projection(model: nn.Module) -> nn.Linear:
 
 
 def _matrix(model: nn.Module, name: str) -> Any:
-    projection = _projection(model, name)
-    if not hasattr(projection, "out_features"):
+    found = projection(model, name)
+    if not hasattr(found, "out_features"):
         raise TypeError(
-            f"the {name} of a {type(model).__name__} is a {type(projection).__name__}, and CLIP's "
+            f"the {name} of a {type(model).__name__} is a {type(found).__name__}, and CLIP's "
             "is one matrix. Give a model whose projections are as CLIP's"
         )
-    return projection
+    return found
 
 
-def _projection(model: nn.Module, name: str) -> Any:
+def projection(model: nn.Module, name: str) -> Any:
+    """Find a projection by its name, which may be more than a matrix."""
     if not hasattr(model, name):
         raise TypeError(
             f"a {type(model).__name__} has no {name}, so it cannot place anything in the shared "

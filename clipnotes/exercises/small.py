@@ -8,7 +8,7 @@ from transformers import CLIPConfig, CLIPModel
 def small_clip(*, width: int = 16, layers: int = 3, seed: int = 0) -> CLIPModel:
     """Build a small ``CLIPModel`` with random weights, in evaluation mode.
 
-    Pictures are 12 pixels wide and patches 4. The vocabulary has 40 tokens, of which 38 is EOS. A
+    Images are 12 pixels wide and patches 4. The vocabulary has 40 tokens, of which 38 is EOS. A
     text has at most 16 tokens, and the shared space is 12 wide.
     """
     shared = {

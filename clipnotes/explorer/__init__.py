@@ -1,4 +1,4 @@
-"""Interactive pages about attention: a picture's patches, a text's tokens.
+"""Interactive pages about attention: an image's patches, a text's tokens.
 
 A page is one file that works by itself: it is plain JavaScript and sends no request anywhere.
 """

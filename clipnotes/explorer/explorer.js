@@ -1,5 +1,5 @@
 "use strict";
-// What the explorers of a picture and of a text share: the weights, the choice of layer, head and
+// What the explorers of an image and of a text share: the weights, the choice of layer, head and
 // token, and the two maps. `kind`, in the script of the kind, lays the cells out and names them.
 
 const data = JSON.parse(document.getElementById("data").textContent);

@@ -1,6 +1,6 @@
-"""Build a self-contained page: what the explorers of a picture and of a text share.
+"""Build a self-contained page: what the explorers of an image and of a text share.
 
-Script, style, picture and numbers are all inside the page. A content security policy makes the
+Script, style, image and numbers are all inside the page. A content security policy makes the
 browser refuse any request that the page might still make.
 """
 

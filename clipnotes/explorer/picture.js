@@ -1,4 +1,4 @@
-// The explorer of a picture: the class token and a grid of patches, and texts to compare with.
+// The explorer of an image: the class token and a grid of patches, and texts to compare with.
 
 const SVG_WIDTH = 100;
 const SVG_HEIGHT = 24;
@@ -10,7 +10,7 @@ const kind = {
 
   makeCells(map) {
     map.setAttribute("role", "grid");
-    map.setAttribute("aria-label", "The class token and the patches of the picture");
+    map.setAttribute("aria-label", "The class token and the patches of the image");
     const first = makeCell(0, "gridcell");
     first.append("class token ", element("span", { class: "number" }));
     map.append(element("div", { role: "row", class: "class-token" }, first));
@@ -29,7 +29,7 @@ const kind = {
   },
 
   // Patches are as bright as their weight, relative to the largest one of a patch: the class token
-  // often gets so much that the picture would be black.
+  // often gets so much that the image would be black.
   shares(values) {
     const most = Math.max(...values.slice(1), 1 / 255);
     return values.map((value, i) => (i === 0 ? value : value / most));

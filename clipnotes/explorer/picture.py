@@ -1,4 +1,4 @@
-"""The page about a picture: where patches look, and which text each of them resembles."""
+"""The page about an image: where patches look, and which text each of them resembles."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def explore(
         >>> from clipnotes.data import load_emoji
         >>> tiger = load_emoji(style="noto", category="animal-mammal")[0]["image"]
         >>> explore(clipnotes.load(), tiger, texts=["a tiger", "a tulip"], layers=[4, 5])
-        <Page: Where CLIP looks in a picture, ... kB>
+        <Page: Where CLIP looks in an image, ... kB>
     """
     check_clip(clip)
     config = clip.model.config.vision_config
@@ -82,7 +82,7 @@ def explore(
         data["scale"] = float(clip.model.logit_scale.exp())
     weights = in_255ths([states.attentions[layer] for layer in chosen])
     height = 760 if texts is None else 1180
-    return build_page("picture", "Where CLIP looks in a picture", height, weights, data)
+    return build_page("picture", "Where CLIP looks in an image", height, weights, data)
 
 
 def text_similarity(clip: Clip, hidden_states: Sequence[Tensor], texts: Tensor) -> Tensor:
@@ -104,22 +104,22 @@ def _pixel_values(clip: Clip, image: Image.Image | Tensor) -> Tensor:
         if not image.is_floating_point():
             raise TypeError(
                 f"image is a tensor of {image.dtype}; give floating-point pixel_values as "
-                "clip.preprocess makes them, or the PIL picture itself"
+                "clip.preprocess makes them, or the PIL image itself"
             )
         pixel_values = image.detach()[None] if image.dim() == 3 else image.detach()
     elif isinstance(image, Image.Image):
         pixel_values = clip.preprocess([image])
     else:
         raise TypeError(
-            f"image is a {type(image).__name__}; give one PIL picture or its pixel_values"
+            f"image is a {type(image).__name__}; give one PIL image or its pixel_values"
         )
     if pixel_values.shape != (1, 3, size, size):
         raise ValueError(
-            f"the picture's pixel_values have the shape {tuple(pixel_values.shape)}; one picture "
+            f"the image's pixel_values have the shape {tuple(pixel_values.shape)}; one image "
             f"of this model has (1, 3, {size}, {size}), or (3, {size}, {size})"
         )
     if not pixel_values.isfinite().all():
-        raise ValueError("the picture's pixel_values hold NaN or infinity; preprocess it again")
+        raise ValueError("the image's pixel_values hold NaN or infinity; preprocess it again")
     return pixel_values
 
 

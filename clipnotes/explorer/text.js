@@ -50,6 +50,6 @@ state.layer = 0;
 byId("help").textContent =
   "Point at a token; a click, a tap or the arrow keys keep it. Page up and page down change the " +
   "layer. EOS is the token whose state becomes the text's vector. A token looks at itself and at " +
-  "what stands before it, so dashed ones have no part. In the small pictures of the heads a row " +
+  "what stands before it, so dashed ones have no part. In the small figures of the heads a row " +
   "looks at a column.";
 start();

@@ -1,1 +1,1 @@
-"""Pictures in files and folders: found, read, put upright, eight bits a channel, RGB on white."""
+"""Images in files and folders: found, read, put upright, eight bits per channel, RGB on white."""

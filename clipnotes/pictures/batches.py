@@ -1,4 +1,4 @@
-"""How many pictures go through a vision tower at once: their bytes decide, not their number."""
+"""How many images go through a vision tower at once: their bytes decide, not their number."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from clipnotes import compat
 from clipnotes.compat.carried import check_here
 
-BATCH = 256  # pictures or texts that go through a tower at once, at most
+BATCH = 256  # images or texts that go through a tower at once, at most
 ACTIVATIONS = 256 * 2**20  # bytes of what a tower holds meanwhile
 
 
 def at_once(model: Any) -> int:
-    """Say how many pictures the vision tower takes at once, without a gradient.
+    """Say how many images the vision tower takes at once, without a gradient.
 
     >>> import clipnotes
     >>> at_once(clipnotes.load().model)
@@ -34,7 +34,7 @@ def at_once(model: Any) -> int:
 
 @torch.no_grad()
 def encode_pixels(model: Any, pixels: Iterable[Tensor]) -> Tensor:
-    """Encode pixels, (1, 3, S, S) a picture, as they come: (n, P), unit length, no gradient."""
+    """Encode pixels, (1, 3, S, S) per image, as they come: (n, P), unit length, no gradient."""
     check_here(model)
     coming, parts = iter(pixels), []
     n = at_once(model)

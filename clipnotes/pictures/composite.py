@@ -1,4 +1,4 @@
-"""Pictures as models are given them: RGB, on white where they are transparent, and upright."""
+"""Images as models are given them: RGB, on white where they are transparent, and upright."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from clipnotes.pictures.upright import turn, turn_of
 def composite(
     image: Image.Image, background: str | tuple[int, int, int] | Image.Image = "white"
 ) -> Image.Image:
-    """Lay a picture with transparency over a background, and put a photograph upright.
+    """Lay an image with transparency over a background, and put a photograph upright.
 
     Dropping the alpha channel instead, as ``convert("RGB")`` does, shows whatever colour hides
     under the transparent pixels (black, in the emoji data set). And a camera that was held on its
@@ -19,15 +19,15 @@ def composite(
 
     Args:
         image: any mode with or without transparency ("RGBA", "LA", "P", "RGB", "L", "1").
-        background: a colour by name ("white", "#ffd700"), by three bytes, or a picture of the same
+        background: a colour by name ("white", "#ffd700"), by three bytes, or an image of the same
             size.
 
     Returns:
-        An RGB picture of the same size, or of the turned one.
+        An RGB image of the same size, or of the turned one.
 
     Raises:
-        TypeError: something that is no PIL picture.
-        ValueError: another mode, or a background picture of another size.
+        TypeError: something that is not a PIL image.
+        ValueError: another mode, or a background image of another size.
 
     Example:
         >>> from clipnotes.data import composite, load_emoji
@@ -35,11 +35,11 @@ def composite(
         'RGB'
     """
     if not isinstance(image, Image.Image):
-        raise TypeError(f"a {type(image).__name__} was given; a PIL picture is needed")
+        raise TypeError(f"a {type(image).__name__} was given; a PIL image is needed")
     allowed = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
     if image.mode not in allowed:
         raise ValueError(
-            f"a picture of mode {image.mode!r}; {', '.join(allowed)} are allowed. "
+            f"an image of mode {image.mode!r}; {', '.join(allowed)} are allowed. "
             'Convert it first: image.convert("RGB")'
         )
     image = turn(image, turn_of(image)[0])
@@ -47,7 +47,7 @@ def composite(
         background = turn(background, turn_of(background)[0])
         if background.size != image.size:
             raise ValueError(
-                f"the background has the size {background.size}, the picture {image.size}; "
+                f"the background has the size {background.size}, the image {image.size}; "
                 "make them equal: background.resize(image.size)"
             )
         below = background.convert("RGBA")

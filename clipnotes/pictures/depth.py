@@ -1,8 +1,8 @@
-"""Pictures of more than 8 bits a pixel: which value is white, and what the eye would see.
+"""Images of more than 8 bits per pixel: which value is white, and what the eye would see.
 
 A scanner or a microscope often stores 12 bits in pixels of 16, and then the brightest value is
-4095 and not 65535. Few files say so. What a file says counts; if it says nothing, a picture of 16
-bits that never goes above 4095 is taken for one of 12. Where nothing tells, there is no picture.
+4095 and not 65535. Few files say so. What a file says counts; if it says nothing, an image of 16
+bits that never goes above 4095 is taken for one of 12. Where nothing tells, there is no image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ADVICE = "save it in 8 bits, or in all of 16"
 
 
 def to_8_bits(image: Image.Image, has_16_bits: bool = False) -> tuple[Image.Image, str | None]:
-    """Bring a picture to a mode that ``composite`` knows, and say what had to be assumed."""
+    """Bring an image to a mode that ``composite`` knows, and say what had to be assumed."""
     if image.mode.startswith("I"):
         return _grey(image)
     if image.mode == "F":

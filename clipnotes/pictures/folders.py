@@ -1,4 +1,4 @@
-"""Folders of pictures: a sub-folder for each class, and the files in it."""
+"""Folders of images: a sub-folder for each class, and the files in it."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def class_files(folder: str | Path, nested: bool = False) -> tuple[list[str], li
     files = {f: list_files(f) for f in folders}
     for file in (file for own in files.values() for file in own if file.name == SAVED):
         raise ValueError(
-            f"{file.parent} is a prompt that was saved among the pictures, and no class; move it "
+            f"{file.parent} is a prompt that was saved among the images, and no class; move it "
             f"out of {path}, or remove it"
         )
     if not nested:
         check_no_splits(path, files)
-    advice = "make a sub-folder for each class, named as the class, and put its pictures there"
+    advice = "make a sub-folder for each class, named as the class, and put its images there"
     if not folders:
         raise ValueError(f"{path} has no sub-folders; {advice}")
     empty = [f.name for f in folders if not files[f]]
     if len(empty) == len(folders):
-        raise ValueError(f"no picture in {path}; {advice}")
+        raise ValueError(f"no image in {path}; {advice}")
     if empty:
         raise ValueError(
-            f"no picture of {', '.join(map(repr, empty))} in {path}; put some there, or remove "
+            f"no image of {', '.join(map(repr, empty))} in {path}; put some there, or remove "
             "the folder"
         )
     if len(folders) == 1:
@@ -98,7 +98,7 @@ def _class_folders(path: Path) -> list[Path]:
         twin = folders.setdefault(identity, f)
         if twin != f or identity in above:
             target = twin if twin != f else "a folder that it lies in"
-            raise ValueError(f"{f} is a link to {target}: the same pictures twice; remove it")
+            raise ValueError(f"{f} is a link to {target}: the same images twice; remove it")
     return list(folders.values())
 
 

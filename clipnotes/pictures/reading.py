@@ -1,4 +1,4 @@
-"""Pictures in files, of any format that Pillow reads; and what cannot be read.
+"""Images in files, of any format that Pillow reads; and what cannot be read.
 
 A photograph of 12 megapixels takes 200 MB while it is prepared, and becomes 0.6 MB that a model
 takes. So each is prepared as soon as it is read, in a few threads, and bytes bound how many are
@@ -27,7 +27,7 @@ from clipnotes.pictures.upright import turn, turn_of
 
 T = TypeVar("T")
 
-READING = 600 * 2**20  # bytes of all pictures that are being prepared; a larger one is alone
+READING = 600 * 2**20  # bytes of all images that are being prepared; a larger one is alone
 A_PIXEL = 18  # bytes, with the copies that are made on the way
 THREADS = min(8, os.cpu_count() or 1)  # Pillow computes without Python's lock
 
@@ -38,12 +38,12 @@ class Preparing(Protocol):
     model: Any
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
-        """Make pixels of pictures, (n, 3, S, S)."""
+        """Make pixels of images, (n, 3, S, S)."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that is no picture, or one that cannot be read."""
+    """A file that is not an image, or one that cannot be read."""
 
     path: str
     reason: str
@@ -59,7 +59,7 @@ class Read(Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class Files(Sequence[Image.Image]):
-    """Pictures in files, each opened whenever it is asked for."""
+    """Images in files, each opened whenever it is asked for."""
 
     paths: list[str]
 
@@ -73,7 +73,7 @@ class Files(Sequence[Image.Image]):
             raise ValueError(f"{self.paths[i]}: {error}") from error
 
     def pixels(self, clip: Preparing) -> Iterator[Tensor]:
-        """Prepare the pictures in a few threads: (1, 3, S, S) each, in order."""
+        """Prepare the images in a few threads: (1, 3, S, S) each, in order."""
         reading = each(self.paths, lambda image: clip.preprocess([image]))
         for path, read in zip(self.paths, reading, strict=True):
             if read.made is None:
@@ -82,7 +82,7 @@ class Files(Sequence[Image.Image]):
 
 
 def read_picture(path: str | Path) -> Image.Image:
-    """Open a picture, upright, as RGB on white; an error's message is the reason alone."""
+    """Open an image, upright, as RGB on white; an error's message is the reason alone."""
     read = _finish(_open(path), lambda image: image)
     if read.made is None:
         raise ValueError(read.remark)
@@ -96,7 +96,7 @@ def each(paths: Iterable[str], make: Callable[[Image.Image], T]) -> Iterator[Rea
     held = 0
     with ThreadPoolExecutor(THREADS) as pool:
         for path in paths:
-            # Only the head of the file is read here, which says how large the picture will be.
+            # Only the head of the file is read here, which says how large the image will be.
             opened = _open(path)
             size = 0 if isinstance(opened, Read) else opened.width * opened.height * A_PIXEL
             while waiting and (held + size > READING or len(waiting) > 2 * THREADS):
@@ -117,7 +117,7 @@ def encode_files(
     encode: Callable[[Tensor], Tensor] | None = None,  # (n, 3, S, S) -> (n, ...), not features
     note: Callable[[str], None] = lambda line: None,
 ) -> tuple[Tensor, list[int], list[Skipped]]:
-    """Encode the pictures that can be read: (n, P), their n rows in ``paths``, and the rest."""
+    """Encode the images that can be read: (n, P), their n rows in ``paths``, and the rest."""
     from tqdm import tqdm
 
     parts: list[Tensor] = []
@@ -135,7 +135,7 @@ def encode_files(
             parts.append(made.float())
 
     reading = each(paths, lambda image: clip.preprocess([image]))
-    bar = tqdm(reading, "pictures", len(paths), disable=not progress, leave=False)
+    bar = tqdm(reading, "images", len(paths), disable=not progress, leave=False)
     for i, (path, read) in enumerate(zip(paths, bar, strict=True)):
         if read.made is None:
             skipped.append(Skipped(str(path), str(read.remark)))
@@ -158,14 +158,14 @@ def _open(path: str | Path) -> Image.Image | Read[Any]:
     """Read the head of a file. Not in a thread: they all share Python's filters of warnings."""
     try:
         with warnings.catch_warnings():
-            # A very large picture is slow but no attack; Pillow refuses still larger ones itself.
+            # A very large image is slow but no attack; Pillow refuses still larger ones itself.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             try:
                 return Image.open(path)
             except UnidentifiedImageError:
                 return _open_heif(path)
     except UnidentifiedImageError:
-        return Read(None, "no picture in a format that Pillow reads")
+        return Read(None, "not an image in a format that Pillow reads")
     except Exception as error:  # decoders raise anything on a damaged file
         return Read(None, _reason(error))
 
@@ -178,14 +178,14 @@ def _open_heif(path: str | Path) -> Image.Image:
     if head[4:8] != b"ftyp":
         raise UnidentifiedImageError
     if b"avif" in kinds or b"avis" in kinds:
-        raise ValueError("an AVIF picture, which this Pillow cannot read: pip install -U pillow")
+        raise ValueError("an AVIF image, which this Pillow cannot read: pip install -U pillow")
     if not any(kind in kinds for kind in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim")):
         raise UnidentifiedImageError
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
         raise ValueError(
-            "a HEIC picture, as iPhones take them; it is read once pillow-heif is there: "
+            "a HEIC image, as iPhones take them; it is read once pillow-heif is there: "
             "pip install pillow-heif"
         ) from None
     register_heif_opener()
@@ -193,7 +193,7 @@ def _open_heif(path: str | Path) -> Image.Image:
 
 
 def _finish(opened: Image.Image | Read[Any], make: Callable[[Image.Image], T]) -> Read[T]:
-    """Decode a picture and make something of it; whatever goes wrong becomes a reason."""
+    """Decode an image and make something of it; whatever goes wrong becomes a reason."""
     if isinstance(opened, Read):
         return opened
     try:

@@ -18,7 +18,7 @@ NOTES = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where P
 
 
 def turn_of(image: Image.Image) -> tuple[Image.Transpose | None, str | None]:
-    """Read how a picture is to be turned, and what is wrong with the note that says it."""
+    """Read how an image is to be turned, and what is wrong with the note that says it."""
     _load(image)
     try:
         orientation = image.getexif().get(ORIENTATION)
@@ -33,7 +33,7 @@ def turn_of(image: Image.Image) -> tuple[Image.Transpose | None, str | None]:
 
 
 def _load(image: Image.Image) -> None:
-    """Load a picture and keep its note."""
+    """Load an image and keep its note."""
     if image.format != "TIFF":
         image.load()
         return
@@ -48,7 +48,7 @@ def _load(image: Image.Image) -> None:
 
 
 def turn(image: Image.Image, method: Image.Transpose | None) -> Image.Image:
-    """Turn a picture and remove the note that said so; without a turn it is the same object."""
+    """Turn an image and remove the note that said so; without a turn it is the same object."""
     if method is None:
         return image
     turned = image.transpose(method)
@@ -57,5 +57,5 @@ def turn(image: Image.Image, method: Image.Transpose | None) -> Image.Image:
 
 
 def is_plain(image: Image.Image) -> bool:
-    """Tell whether a picture is RGB and carries nothing that would change it."""
+    """Tell whether an image is RGB and carries nothing that would change it."""
     return image.mode == "RGB" and not image.info and not len(image.getexif())

@@ -95,7 +95,7 @@ def attention_over(
 
 
 def lit(pixel_values: Tensor, weights: Tensor) -> Tensor:
-    """Light each patch of a picture by its weight, the largest weight at full brightness."""
+    """Light each patch of an image by its weight, the largest weight at full brightness."""
     picture = torch.from_numpy(to_picture(pixel_values))  # (S, S, 3)
     share = (weights / weights.max().clamp(min=1e-12))[None, None]  # (1, 1, rows, columns)
     light = interpolate(share, size=picture.shape[:2], mode="nearest")[0, 0]  # (S, S)

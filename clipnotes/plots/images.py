@@ -14,7 +14,7 @@ from clipnotes.plots.theme import ACCENT, bare, panels
 
 
 def to_picture(pixel_values: Tensor) -> np.ndarray:
-    """Turn the model's input into a picture, with each channel stretched to fill 0 to 1.
+    """Turn the model's input into an image, with each channel stretched to fill 0 to 1.
 
     A channel that has the same value everywhere cannot be stretched and becomes 1. Most drawings
     are on white, so such a channel is as bright as the paper.
@@ -114,7 +114,7 @@ def patches(
 
 
 def filters(weight: Tensor, columns: int = 16, count: int | None = None) -> np.ndarray:
-    """Draw learned patch filters as small pictures in which grey is zero.
+    """Draw learned patch filters as small images in which grey is zero.
 
     Args:
         weight: (out_channels, 3, patch_size, patch_size), the weight of a convolution.

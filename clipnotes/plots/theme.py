@@ -81,6 +81,6 @@ def scale_beside(drawn: Any, axes: Any, label: str = "") -> None:
 
 
 def bare(ax: Axes) -> None:
-    """Remove ticks and frame, for pictures."""
+    """Remove ticks and frame, for images."""
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)

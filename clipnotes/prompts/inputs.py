@@ -1,4 +1,4 @@
-"""What learners and baselines are given: pictures or features, and labels, checked and read."""
+"""What learners and baselines are given: images or features, and labels, checked and read."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from clipnotes.pictures.batches import encode_pixels
 from clipnotes.pictures.composite import composite
 from clipnotes.pictures.reading import Files
 
-Images = Sequence[Image.Image] | Tensor  # pictures, or what a learner takes in their place
+Images = Sequence[Image.Image] | Tensor  # images, or what a learner takes in their place
 Labels = Sequence[int] | Sequence[str] | Tensor
 
-_FEATURES = "give PIL pictures, or the (n, {width}) tensor that clip.encode_image(pictures) returns"
-_PIXELS = "give PIL pictures, or the (n, {}) tensor that clip.preprocess(pictures) returns"
+_FEATURES = "give PIL images, or the (n, {width}) tensor that clip.encode_image(images) returns"
+_PIXELS = "give PIL images, or the (n, {}) tensor that clip.preprocess(images) returns"
 
 
 def picture(images: Sequence[Image.Image], i: int) -> Image.Image:
-    """Read one picture of a sequence, as RGB on white."""
+    """Read one image of a sequence, as RGB on white."""
     try:
         image = composite(images[i])
     except (TypeError, ValueError) as error:
-        raise type(error)(f"picture {i}: {error}") from error
+        raise type(error)(f"image {i}: {error}") from error
     if 0 in image.size:
-        raise ValueError(f"picture {i} is {image.size[0]} x {image.size[1]} pixels; nothing to see")
+        raise ValueError(f"image {i} is {image.size[0]} x {image.size[1]} pixels; nothing to see")
     return image
 
 
 def encode_pictures(clip: Clip, images: Sequence[Image.Image]) -> Tensor:
-    """Pictures -> (n, P) float32 features of unit length, on the model's device; n may be 0."""
+    """Images -> (n, P) float32 features of unit length, on the model's device; n may be 0."""
     if len(images) == 0:
         return torch.zeros(0, clip.model.config.projection_dim, device=clip.model.device)
     return encode_pixels(clip.model, _prepare(clip, images)).float()
 
 
 def _prepare(clip: Clip, images: Sequence[Image.Image]) -> Iterator[Tensor]:
-    """Pixels (1, 3, S, S) of one picture after the other; of files, in a few threads."""
+    """Pixels (1, 3, S, S) of one image after the other; of files, in a few threads."""
     if isinstance(images, Files):
         return images.pixels(clip)
     return (clip.preprocess([picture(images, i)]) for i in range(len(images)))
 
 
 def check_images(clip: Clip, images: Images) -> Images:
-    """Check PIL pictures, or (n, P) features: these in float32, detached, on the model's device."""
+    """Check PIL images, or (n, P) features: these in float32, detached, on the model's device."""
     width = clip.model.config.projection_dim
     wanted = _FEATURES.format(width=width)
     _check_many(images, wanted)
@@ -70,13 +70,13 @@ def check_images(clip: Clip, images: Images) -> Images:
 
 
 def features_of(clip: Clip, images: Images) -> Tensor:
-    """Pictures or features -> checked (n, P) float32 features of unit length."""
+    """Images or features -> checked (n, P) float32 features of unit length."""
     images = check_images(clip, images)
     return images if isinstance(images, Tensor) else encode_pictures(clip, images)
 
 
 def check_pixels(clip: Clip, images: Images) -> Images:
-    """Check PIL pictures, or (n, 3, S, S) pixels: these in float32, detached."""
+    """Check PIL images, or (n, 3, S, S) pixels: these in float32, detached."""
     size = _pixel_shape(clip)
     wanted = _PIXELS.format(", ".join(map(str, size)))
     _check_many(images, wanted)
@@ -88,7 +88,7 @@ def check_pixels(clip: Clip, images: Images) -> Images:
     pixels = images.detach().float()
     finite = pixels.isfinite().flatten(1).all(dim=1)
     if not finite.all():
-        raise ValueError(f"picture {int((~finite).nonzero()[0])} has a pixel that is not finite")
+        raise ValueError(f"image {int((~finite).nonzero()[0])} has a pixel that is not finite")
     return pixels
 
 
@@ -107,7 +107,7 @@ def _check_many(images: Images, wanted: str) -> None:
 
 
 def pixels_of(clip: Clip, images: Images) -> Tensor:
-    """Pictures or pixels -> checked (n, 3, S, S) float32 pixels; n may be 0."""
+    """Images or pixels -> checked (n, 3, S, S) float32 pixels; n may be 0."""
     if len(images) == 0:
         return torch.zeros(0, *_pixel_shape(clip))
     images = check_pixels(clip, images)
@@ -120,18 +120,18 @@ def pixels_of(clip: Clip, images: Images) -> Tensor:
 
 
 def pictures_in(clip: Clip, size: int) -> int:
-    """Say how many pictures have pixels of so many bytes, in float32; at least one."""
+    """Say how many images have pixels of so many bytes, in float32; at least one."""
     return max(1, size // (4 * math.prod(_pixel_shape(clip))))
 
 
 def check_labels(labels: Labels, classnames: Sequence[str], n: int) -> Tensor:
     """Numbers or names of n classes -> (n,) int64 numbers into ``classnames``, on the CPU."""
     if isinstance(labels, str) or not hasattr(labels, "__len__"):
-        raise TypeError(f"labels is a {type(labels).__name__}; give a list, one label a picture")
+        raise TypeError(f"labels is a {type(labels).__name__}; give a list, one label per image")
     if isinstance(labels, Tensor) and labels.dim() != 1:
         raise ValueError(f"labels has shape {tuple(labels.shape)}; give ({n},)")
     if len(labels) != n:
-        raise ValueError(f"{n} pictures and {len(labels)} labels were given; give one label each")
+        raise ValueError(f"{n} images and {len(labels)} labels were given; give one label each")
     values = labels.tolist() if isinstance(labels, Tensor) else list(labels)
     number = {name: i for i, name in enumerate(classnames)}
     found = []
@@ -155,12 +155,12 @@ def check_labels(labels: Labels, classnames: Sequence[str], n: int) -> Tensor:
 
 
 def count_shots(labels: Tensor, classnames: Sequence[str]) -> int:
-    """Find the number of pictures of the class that has the fewest."""
+    """Find the number of images of the class that has the fewest."""
     counts = torch.bincount(labels, minlength=len(classnames))
     if (counts == 0).any():
         i = int(counts.argmin())
         raise ValueError(
-            f"the class {classnames[i]!r} has no picture; give at least one of each class, "
+            f"the class {classnames[i]!r} has no image; give at least one of each class, "
             "or leave the class out"
         )
     return int(counts.min())
@@ -169,7 +169,7 @@ def count_shots(labels: Tensor, classnames: Sequence[str]) -> int:
 def labelled_features(
     clip: Clip, classnames: Sequence[str], images: Images, labels: Labels
 ) -> tuple[Tensor, Tensor]:
-    """Pictures or features and labels -> checked features, and the numbers of the classes."""
+    """Images or features and labels -> checked features, and the numbers of the classes."""
     checked = check_images(clip, images)
     numbers = check_labels(labels, classnames, len(checked))
     count_shots(numbers, classnames)

@@ -69,7 +69,7 @@ class Learner(Classifier, nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def check_features(self, image_features: Tensor) -> None:
-        """Check that these are features of pictures, for ``logits``.
+        """Check that these are features of images, for ``logits``.
 
         Raises:
             ValueError: They have another shape than (n_images, P).
@@ -98,7 +98,7 @@ class Learner(Classifier, nn.Module):
 
         Args:
             folder: Is made if it is not there.
-            shots: Pictures a class that it was learned from.
+            shots: How many images per class it was learned from.
             seed: The seed of the training.
             scores: Name -> number, for instance accuracies.
             recipe: Name -> text or number: how it was trained, for readers of the card.

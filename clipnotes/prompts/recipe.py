@@ -1,7 +1,7 @@
 """The recipe of CoOp (Zhou et al. 2022, "Learning to Prompt for Vision-Language Models").
 
 SGD with momentum 0.9 and weight decay 5e-4, a learning rate of 0.002 that falls along a cosine, one
-epoch of warm-up at 1e-5, batches of 32, and the more epochs the more pictures a class has. The rate
+epoch of warm-up at 1e-5, batches of 32, and the more epochs the more images a class has. The rate
 changes between epochs, not between steps.
 """
 
@@ -72,7 +72,7 @@ def batches(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
 
 
 def check_whole_numbers(batch_size: int, seed: int) -> None:
-    """Check what decides about the order of pictures."""
+    """Check what decides about the order of images."""
     for name, value in (("batch_size", batch_size), ("seed", seed)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} is {value!r}; give a whole number")

@@ -19,7 +19,7 @@ from clipnotes.prompts.classifier import Classifier
 
 @dataclass(frozen=True, eq=False)
 class Pictures(Files):
-    """Pictures in files, with their features and classes."""
+    """Images in files, with their features and classes."""
 
     features: Tensor  # (n, P) of unit length, as the model without a prompt encodes them
     labels: Tensor  # (n,) int64
@@ -45,13 +45,13 @@ class Pool:
     notes: list[str]  # what had to be assumed
 
     def draw(self, shots: int, seed: int) -> tuple[Pictures, Pictures]:
-        """Draw ``shots`` pictures a class to learn from; those to test on come second."""
+        """Draw ``shots`` images per class to learn from; those to test on come second."""
         train, rest = split(self.pictures.labels.tolist(), shots, seed, self.others is None)
         test = self.pictures.take(rest) if self.others is None else self.others
         return self.pictures.take(train), test
 
     def few(self, shots: int) -> list[str]:
-        """Say which classes have too few pictures, and what is done about it."""
+        """Say which classes have too few images, and what is done about it."""
         hold_out, labels = self.others is None, self.pictures.labels.tolist()
         counts = {name: labels.count(i) for i, name in enumerate(self.names)}
         few = {name: n for name, n in counts.items() if n < shots + hold_out}
@@ -61,7 +61,7 @@ class Pool:
         more = f" and {len(few) - 5} more" if len(few) > 5 else ""
         kept = "one of each is kept for the test, if it has two"
         what = kept if hold_out else "all are learnt from"
-        return [f"too few pictures for {shots} shots: {some}{more}; {what}"]
+        return [f"too few images for {shots} shots: {some}{more}; {what}"]
 
 
 class Folder:
@@ -91,7 +91,7 @@ class Folder:
         say: Callable[[str], None] = lambda line: None,
         progress: bool = False,
     ) -> Pool:
-        """Open and encode every picture."""
+        """Open and encode every image."""
         n = sum(map(len, self._files + (self._test_files or [])))
         of = f"{n} files of {len(self.names)} classes"
         say(f"reading {of}")
@@ -103,12 +103,12 @@ class Folder:
             others, more = self._encode(clip, self._test_files, progress, notes)
             skipped += more
         rate = n / max(time.monotonic() - started, 1e-3)
-        say(f"read {of}: {rate:.{0 if rate >= 10 else 1}f} pictures a second")
+        say(f"read {of}: {rate:.{0 if rate >= 10 else 1}f} images per second")
         counts = torch.bincount(pictures.labels, minlength=len(self.names)).tolist()
         if others is None and max(counts) == 1:
             raise ValueError(
-                f"every class in {self._folder} has a single picture, so none is left to test on; "
-                "add pictures, or give a folder to test on (--test)"
+                f"every class in {self._folder} has a single image, so none is left to test on; "
+                "add images, or give a folder to test on (--test)"
             )
         return Pool(self.names, pictures, others, skipped, notes)
 

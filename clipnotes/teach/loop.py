@@ -87,7 +87,7 @@ def lessons(
     """Draw anew for each seed."""
     for seed in seeds:
         train, test = pool.draw(shots, seed)
-        say(f"seed {seed}: learning from {len(train)} pictures, testing on {len(test)}")
+        say(f"seed {seed}: learning from {len(train)} images, testing on {len(test)}")
         yield Lesson(zero_shot, seed, train, test)
 
 
@@ -106,18 +106,18 @@ def learn(
 ) -> Report:
     """Learn from a folder with a sub-folder for each class, by the plan's method, and save it.
 
-    Of each class, ``shots`` pictures are drawn to learn from and all others are for the test. A
-    class with too few gives one to the test and the rest to learning; a single picture is learnt
+    Of each class, ``shots`` images are drawn to learn from and all others are for the test. A
+    class with too few gives one to the test and the rest to learning; a single image is learnt
     from. With ``test``, another folder with the same classes, nothing is held back.
 
-    Training can be killed: called again with the same pictures and plan, it goes on.
+    Training can be killed: called again with the same images and plan, it goes on.
 
     Args:
         clip: The model.
-        folder: The pictures.
-        out: The folder for the prompt and ``confusion.png``; not among the pictures.
-        plan: The method, how many pictures and seeds, and so on. None: ``Plan()``.
-        test: The pictures to test on, instead of those that are left over.
+        folder: The images.
+        out: The folder for the prompt and ``confusion.png``; not among the images.
+        plan: The method, how many images and seeds, and so on. None: ``Plan()``.
+        test: The images to test on, instead of those that are left over.
         nested: Sub-folders are classes even where they look like parts of a data set.
         force: Replace a prompt that is there.
         say: Is told what happens, a line each.
@@ -214,20 +214,20 @@ def compare(
     say: Say = lambda line: None,
     progress: bool = False,
 ) -> Comparison:
-    """Let several methods learn from the same pictures, and test them on the same others.
+    """Let several methods learn from the same images, and test them on the same others.
 
-    The pictures are drawn as by ``learn``, anew for each seed. Nothing is saved. A method whose
+    The images are drawn as by ``learn``, anew for each seed. Nothing is saved. A method whose
     training diverges is left out of the table, with a note.
 
     Args:
         clip: The model.
-        folder: Has a sub-folder of pictures for each class.
+        folder: Has a sub-folder of images for each class.
         methods: Keys of ``clipnotes.prompts.methods.PUBLISHED``. None: all of them.
-        shots: Pictures a class to learn from.
-        seeds: Each draws other pictures and starts elsewhere.
+        shots: Images per class to learn from.
+        seeds: Each draws different images and starts elsewhere.
         template: The hand-written sentence. None: one that suits the model.
         epochs: The same for all methods. None: for each as published.
-        test: The pictures to test on, instead of those that are left over.
+        test: The images to test on, instead of those that are left over.
         nested: Sub-folders are classes even where they look like parts of a data set.
         say: Is told what happens, a line each.
         progress: Show bars on stderr.

@@ -13,13 +13,13 @@ from clipnotes.files import remove_strays, write_atomically
 
 
 def check_outside(out: Path, pictures: str | Path) -> None:
-    """Raise if a folder lies among pictures, where the next run would take it for a class."""
+    """Raise if a folder lies among images, where the next run would take it for a class."""
     top = Path(pictures).expanduser()
     inner = [path for path in top.iterdir() if path.is_dir()] if top.is_dir() else []
     if any(out.resolve().is_relative_to(path.resolve()) for path in (top, *inner)):
         beside = top.absolute().parent / "prompt"
         raise ValueError(
-            f"{out} lies among the pictures in {top}, and the next run would take it for a class; "
+            f"{out} lies among the images in {top}, and the next run would take it for a class; "
             f"give a folder outside of them, for instance {beside}"
         )
 

@@ -48,7 +48,7 @@ def test_learn_then_predict(folder, tmp_path, root, clip):
     # Predicting needs the model of the card, whatever the environment says.
     done = command("learn", tmp_path / "pictures", "--out", out, *QUICK, root=root)
     assert done.returncode == 0, done.stderr
-    assert "broken.jpg: no picture" in done.stderr
+    assert "broken.jpg: not an image" in done.stderr
     one = folder / "fruit" / "0.png"
     arguments = ["predict", out, one, "nowhere.png", "--json", "--top", 2]
     done = command(*arguments, root=root, CLIPNOTES_MODEL="nowhere")
@@ -82,10 +82,10 @@ def test_learn_prints_four_numbers_and_what_to_do_next(prompt):
     out, result = prompt
     reading, read, *rest = result.stderr.splitlines()
     assert reading == "reading 18 files of 3 classes"
-    assert re.fullmatch(r"read 18 files of 3 classes: \d+(\.\d)? pictures a second", read)
-    assert rest == ["seed 0: learning from 12 pictures, testing on 6"]
+    assert re.fullmatch(r"read 18 files of 3 classes: \d+(\.\d)? images per second", read)
+    assert rest == ["seed 0: learning from 12 images, testing on 6"]
     first, *lines = result.stdout.splitlines()
-    assert first == "Accuracy on 6 pictures that were not learnt from:"
+    assert first == "Accuracy on 6 images that were not learnt from:"
     scores = json.loads((out / "card.json").read_text(encoding="utf-8"))["scores"]
     expected = [f"  {name:12}  {100 * value:5.1f} %" for name, value in scores.items()]
     assert lines[:4] == expected
@@ -139,7 +139,7 @@ def test_learn_says_the_spread_and_the_notes(folder, tmp_path):
     result = run("learn", folder, "--out", tmp_path / "o", *arguments)
     assert "mean ± standard deviation of 2 seeds:" in result.stdout
     assert len(re.findall(r"±\s+\d+\.\d %", result.stdout)) == 4
-    assert "note: too few pictures for 6 shots" in result.stderr
+    assert "note: too few images for 6 shots" in result.stderr
     assert mpl.get_backend().lower() == "agg", "a screen is not needed"
 
 
@@ -193,7 +193,7 @@ def test_predict_refuses(folder, prompt, tmp_path, monkeypatch):
     result = refused("none of 1 files", "predict", out, "nowhere.png")
     assert "nowhere.png: No such file" in result.stderr
     (tmp_path / "empty").mkdir()
-    refused("no file in .*empty; give pictures", "predict", out, tmp_path / "empty")
+    refused("no file in .*empty; give images", "predict", out, tmp_path / "empty")
     refused("no folder", "predict", tmp_path / "nowhere", picture)
     refused("prompt.safetensors is missing", "predict", folder, picture)
     other = tmp_path / "other"

@@ -52,7 +52,7 @@ def test_any_name_works_or_is_listed(tmp_path, root):
     done = command("predict", out, folder, root=root, **narrow)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 8, "a line for each picture"
+    assert len(lines) == 8, "a line for each image"
     said = "\n".join(lines)
     assert r"caf\udce9.png" in said and r"two\nlines.png" in said and "$5 or $" in said
 
@@ -107,10 +107,10 @@ def test_a_prompt_does_not_go_among_the_pictures(folder, tmp_path):
         elsewhere / "fruit" / "prompt",
     ):
         before = sorted(tmp_path.rglob("*"))
-        refused("lies among the pictures", "learn", folder, "--out", out, *QUICK)
+        refused("lies among the images", "learn", folder, "--out", out, *QUICK)
         assert sorted(tmp_path.rglob("*")) == before
     test = make_folders(tmp_path / "test", 2)
-    words = "test/prompt lies among the pictures in .*test"
+    words = "test/prompt lies among the images in .*test"
     refused(words, "learn", folder, "--test", test, "--out", test / "prompt")
     check_outside(tmp_path, folder)  # above them it harms nobody
     check_outside(tmp_path / "pictures2", folder)

@@ -85,7 +85,7 @@ def test_compare_prints_one_table(folder, tmp_path):
     assert result.exit_code == 0, result.output
     first, head, *lines = result.stdout.splitlines()
     expected = "mean ± standard deviation of 2 seeds:"
-    assert first == f"Accuracy on 6 pictures that were not learnt from, {expected}"
+    assert first == f"Accuracy on 6 images that were not learnt from, {expected}"
     assert head.split() == ["accuracy", "parameters", "seconds"]
     names = [re.split(r"\s{2,}", line.strip())[0] for line in lines]
     assert names == ["zero-shot", "nearest mean", "linear probe", "kgcoop", "tip"]
@@ -107,7 +107,7 @@ def test_compare_lists_what_it_skipped_and_its_notes(folder, tmp_path):
     assert result.exit_code == 0
     said = json.loads(result.stdout)
     assert [one["path"] for one in said["skipped"]] == [str(folder / "fruit" / "0.png")]
-    assert "0.png: no picture" in result.stderr
+    assert "0.png: not an image" in result.stderr
     assert [f"note: {note}" in result.stderr for note in said["notes"]] == [True, True]
 
 

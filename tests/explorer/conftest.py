@@ -1,4 +1,4 @@
-"""A picture, and the files of two explorers' pages."""
+"""An image, and the files of two explorers' pages."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def picture(clip, tiger, folder):
-    """The file of a picture's page."""
+    """The file of an image's page."""
     return explore(clip, tiger, TEXTS).save(folder / "picture.html")
 
 

@@ -25,7 +25,7 @@ from tiny_clip import HALF, PROMPT, TEXTS, tiny
 
 @pytest.fixture(scope="module")
 def of_model(clip, tiger):
-    """What the model itself says: attentions of the picture and of the text."""
+    """What the model itself says: attentions of the image and of the text."""
     with torch.no_grad():
         image = compat.vision_states(clip.model, clip.preprocess([tiger]))
         text = compat.text_states(clip.model, **clip.tokenize([PROMPT]))
@@ -231,7 +231,7 @@ def test_texts_show_similarity_and_logits_of_every_depth(browser, clip, tiger, p
     with visit(browser, picture) as page:
         cards = page.locator("article")
         assert cards.locator("h3").all_text_contents() == TEXTS
-        assert page.title() == "Where CLIP looks in a picture"
+        assert page.title() == "Where CLIP looks in an image"
 
         def shown(name):
             texts = cards.locator(name).all_text_contents()

@@ -1,4 +1,4 @@
-"""What the explorers refuse: pages that would be too large, what is no picture, text or CLIP."""
+"""What the explorers refuse: pages that would be too large, what is no image, text or CLIP."""
 
 import copy
 
@@ -48,12 +48,12 @@ def test_vit_b_32_fits():
 PICTURE = Image.new("RGB", (64, 64), "red")
 
 NOT_ONE = [
-    ([PICTURE], TypeError, "image is a list; give one PIL picture"),
+    ([PICTURE], TypeError, "image is a list; give one PIL image"),
     (None, TypeError, "image is a NoneType"),
     (np.zeros((64, 64, 3)), TypeError, "image is a ndarray"),
     (torch.zeros(3, 64, 64, dtype=torch.uint8), TypeError, r"torch\.uint8; give floating-point"),
-    (torch.zeros(2, 3, 64, 64), ValueError, r"shape \(2, 3, 64, 64\); one picture of this model"),
-    (torch.zeros(3, 32, 64), ValueError, r"shape \(1, 3, 32, 64\); one picture of this model"),
+    (torch.zeros(2, 3, 64, 64), ValueError, r"shape \(2, 3, 64, 64\); one image of this model"),
+    (torch.zeros(3, 32, 64), ValueError, r"shape \(1, 3, 32, 64\); one image of this model"),
     (torch.full((3, 64, 64), torch.nan), ValueError, "hold NaN"),
     (Image.new("RGB", (0, 5)), ValueError, "0 x 5 pixels"),
 ]

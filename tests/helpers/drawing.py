@@ -4,5 +4,5 @@ import numpy as np
 
 
 def drawn(ax):
-    """The numbers of the first picture in an Axes."""
+    """The numbers of the first image in an Axes."""
     return np.asarray(ax.images[0].get_array())

@@ -17,7 +17,7 @@ quiet = functools.partial(fit, progress=False)
 
 
 def fruits(styles=STYLES):
-    """Pictures and names: each class once in each style."""
+    """Images and names: each class once in each style."""
     rows = load_emoji(style=styles, category="food-fruit")
     chosen = [i for i, name in enumerate(rows["name"]) if name in CLASSES]
     rows = rows.select(chosen)
@@ -36,12 +36,12 @@ def pictures(clip, n, seed=0):
     return F.normalize(features, dim=-1), [i % len(CLASSES) for i in range(n)]
 
 
-# 15 pictures in batches of 7: the last has one, so the second process has none of it.
+# 15 images in batches of 7: the last has one, so the second process has none of it.
 RECIPE = {"epochs": 3, "batch_size": 7, "seed": 2, "schedule": "constant"}
 
 
 def count_encoded(monkeypatch):
-    """Write down how many pictures are encoded at a time."""
+    """Write down how many images are encoded at a time."""
     encode, sizes = compat.image_features, []
 
     def image_features(model, pixel_values):

@@ -37,7 +37,7 @@ def deep_clip(clip: clipnotes.Clip, seed: int, layers: int = 3, **vision: Any) -
 
 
 def encode_images(clip: clipnotes.Clip, pixel_values: Tensor, prompts: list[Tensor]) -> Tensor:
-    """Encode pictures with a list of (n_ctx, D) prompts, one a layer: (n, P), unit length."""
+    """Encode images with a list of (n_ctx, D) prompts, one a layer: (n, P), unit length."""
     tower: Any = vision_tower(clip.model)
     patches = tower.embeddings.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
     start = tower.embeddings.class_embedding.expand(len(patches), 1, -1)

@@ -7,7 +7,7 @@ NAMES = ["fruit", "on wheels", "small bird"]
 
 
 def make_folders(top, n=6, skip=0):
-    """n pictures of each class, PNG with transparency and JPEG on white, of several sizes."""
+    """n images of each class, PNG with transparency and JPEG on white, of several sizes."""
     from clipnotes.data import composite
 
     for category, folder in CATEGORIES.items():

@@ -16,7 +16,7 @@ class Stops(PromptLearner):
     calls = 0
 
     def logits(self, image_features):
-        self.calls += len(image_features) > 1  # not the look at the first picture
+        self.calls += len(image_features) > 1  # not the look at the first image
         if self.calls == 7:
             self.stop()
         return super().logits(image_features)

@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits: the right brightness, or no picture and the reason."""
+"""Images of more than 8 bits: the right brightness, or no image and the reason."""
 
 import io
 
@@ -13,7 +13,7 @@ LADDER = np.arange(16, dtype=np.uint64).reshape(4, 4)  # 0 to 15; times 17, 0 to
 
 
 def grey(values, name="TIFF", **tags):
-    """Save and open a picture of these values, with tags of TIFF by their numbers."""
+    """Save and open an image of these values, with tags of TIFF by their numbers."""
     image = values if isinstance(values, Image.Image) else Image.fromarray(values)
     arguments = {}
     if tags:

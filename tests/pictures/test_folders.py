@@ -1,4 +1,4 @@
-"""Folders of pictures: which class, which files."""
+"""Folders of images: which class, which files."""
 
 import errno
 import os
@@ -26,8 +26,8 @@ def test_a_class_is_called_as_its_folder(tmp_path):
     [
         ((), "has no sub-folders"),
         (("1.png", "2.png"), "has no sub-folders"),
-        (("a/.x", "b/.y"), "no picture in"),
-        (("a/1.png", "b/.y", "c/.z"), "no picture of 'b', 'c'"),
+        (("a/.x", "b/.y"), "no image in"),
+        (("a/1.png", "b/.y", "c/.z"), "no image of 'b', 'c'"),
         (("a/1.png",), "a single class, 'a'"),
         (("a_b/1.png", "a-b/1.png"), "'a-b' and 'a_b' .* both read as 'a b'"),
         (("a/1.png", "_/2.png"), "'_' .* cannot be the name of a class"),

@@ -1,4 +1,4 @@
-"""Pictures in files: the right pixels, and what cannot be read."""
+"""Images in files: the right pixels, and what cannot be read."""
 
 import contextlib
 import sys
@@ -75,7 +75,7 @@ def test_an_animation_gives_its_first_frame(tmp_path):
 def test_what_cannot_be_read_has_a_reason(tmp_path):
     good = save(tmp_path / "good.png", Image.effect_noise((64, 64), 50))
     cases = {"nothing.png": b"", "text.png": b"text", "cut.png": good.read_bytes()[:500]}
-    reasons = {"nothing.png": "no picture in a format", "text.png": "no picture in a format"}
+    reasons = {"nothing.png": "not an image in a format", "text.png": "not an image in a format"}
     reasons |= {"cut.png": "truncated|broken", "nowhere.png": "No such file"}
     reasons |= {"float.tif": "fractions", "deep.tif": "32 bits, and nothing"}
     reasons |= {"thin.png": "too narrow", "a folder": "Is a directory"}
@@ -140,7 +140,7 @@ BLOCK = 2**16
 
 @pytest.fixture
 def open_bytes(clip, monkeypatch):
-    """What Pillow holds, looked at whenever a picture goes into the image processor."""
+    """What Pillow holds, looked at whenever an image goes into the image processor."""
     before = Image.core.get_block_size()
     Image.core.set_block_size(BLOCK)
     seen, real = [], clip.image_processor
@@ -179,7 +179,7 @@ MEGABYTE = 2**20
 def test_bytes_bound_how_many_pictures_are_open(
     clip, photos, monkeypatch, open_bytes, limit, bound
 ):
-    """With 0, one is open alone, however large. The bound counts a picture and a copy of it."""
+    """With 0, one is open alone, however large. The bound counts an image and a copy of it."""
     monkeypatch.setattr("clipnotes.pictures.reading.READING", limit * MEGABYTE // 4 * A_PIXEL)
     monkeypatch.setattr("clipnotes.pictures.reading.THREADS", 8)
     _, rows, _ = encode_files(clip, [str(path) for path in list_files(photos)])
@@ -208,12 +208,12 @@ def test_heic_is_named_and_what_opens_it(tmp_path, monkeypatch):
     for kind in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         path = tmp_path / "a.jpg"  # phones and people rename
         path.write_bytes(HEIC.replace(b"ftypheic", b"ftyp" + kind))
-        with pytest.raises(ValueError, match=r"a HEIC picture, .*: pip install pillow-heif"):
+        with pytest.raises(ValueError, match=r"a HEIC image, .*: pip install pillow-heif"):
             read_picture(path)
 
 
 def test_heic_is_read_where_the_package_is(tmp_path, monkeypatch):
-    """With a package of that name that knows one picture."""
+    """With a package of that name that knows one image."""
     path = tmp_path / "IMG_0001.HEIC"
     path.write_bytes(HEIC)
 
@@ -245,10 +245,10 @@ def test_avif_says_so_where_pillow_is_too_old(tmp_path, monkeypatch):
     Image.init()
     monkeypatch.delitem(Image.OPEN, "AVIF", raising=False)
     monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "AVIF"])
-    with pytest.raises(ValueError, match=r"an AVIF picture, .*: pip install -U pillow"):
+    with pytest.raises(ValueError, match=r"an AVIF image, .*: pip install -U pillow"):
         read_picture(path)
     path.write_bytes(AVIF.replace(b"mif1", b"isom").replace(b"avif", b"isom"))
-    with pytest.raises(ValueError, match="no picture in a format that Pillow reads"):
+    with pytest.raises(ValueError, match="not an image in a format that Pillow reads"):
         read_picture(path)
 
 

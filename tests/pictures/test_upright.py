@@ -92,7 +92,7 @@ def test_16_bits_and_other_modes_are_turned_too(tmp_path):
 def test_a_background_lies_under_the_turned_picture(tmp_path):
     with Image.open(noted(tmp_path / "a.png", 6, photo().convert("RGBA"))) as opened:
         assert composite(opened, Image.new("RGB", (32, 48))).size == (32, 48)
-        with pytest.raises(ValueError, match=r"size \(48, 32\), the picture \(32, 48\)"):
+        with pytest.raises(ValueError, match=r"size \(48, 32\), the image \(32, 48\)"):
             composite(opened, Image.new("RGB", (48, 32)))
 
 

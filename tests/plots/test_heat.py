@@ -1,4 +1,4 @@
-"""Maps over patches: one scale, the right cells, the picture below."""
+"""Maps over patches: one scale, the right cells, the image below."""
 
 import numpy as np
 import pytest

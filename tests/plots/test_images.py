@@ -1,4 +1,4 @@
-"""Pictures as figures: what is drawn is what was given."""
+"""Images as figures: what is drawn is what was given."""
 
 import numpy as np
 import pytest

@@ -24,7 +24,7 @@ def test_a_table_of_pictures_and_texts():
     assert rows == [(255, 0, 0), (0, 0, 255)]
     ax.figure.canvas.draw()  # an inset finds its place when it is drawn
     heights = [place.get_window_extent().y0 for place in ax.child_axes]
-    assert heights[0] > heights[1], "the first picture stands above"
+    assert heights[0] > heights[1], "the first image stands above"
     with pytest.raises(ValueError, match="zip"):
         plots.similarity(values, [red], ["x", "y", "z"])
 

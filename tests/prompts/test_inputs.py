@@ -39,8 +39,8 @@ def test_labels_are_names_or_numbers(labels):
         (3, NAMES, TypeError, "labels is a int; give a list"),
         (torch.zeros(2, 1).long(), NAMES, ValueError, r"labels has shape \(2, 1\); give \(2,\)"),
         (torch.tensor(1), NAMES, ValueError, r"labels has shape \(\); give \(2,\)"),
-        ([0], NAMES, ValueError, "2 pictures and 1 labels were given"),
-        ([0, 1, 2], NAMES, ValueError, "2 pictures and 3 labels were given"),
+        ([0], NAMES, ValueError, "2 images and 1 labels were given"),
+        ([0, 1, 2], NAMES, ValueError, "2 images and 3 labels were given"),
         ([0, 5], NAMES, ValueError, "label 1 is 5; 5 classes have the numbers 0 to 4$"),
         ([-1, 0], NAMES, ValueError, "label 0 is -1; 5 classes"),
         ([0, True], NAMES, TypeError, "label 1 is True; give the number or the name"),
@@ -57,13 +57,13 @@ def test_labels_that_do_not_fit(labels, names, error, words):
 
 def test_shots_are_those_of_the_rarest_class():
     assert samples.count_shots(torch.tensor([2, 0, 1, 0, 1, 0, 2, 2]), NAMES[:3]) == 2
-    with pytest.raises(ValueError, match="the class 'beetle' has no picture"):
+    with pytest.raises(ValueError, match="the class 'beetle' has no image"):
         samples.count_shots(torch.tensor([0, 2, 2]), NAMES[:3])
-    with pytest.raises(ValueError, match="the class 'x' has no picture"):
+    with pytest.raises(ValueError, match="the class 'x' has no image"):
         samples.count_shots(torch.tensor([0, 1, 2]), NAMES[:4])
 
 
-# Pictures
+# Images
 
 
 def test_a_picture_is_read_by_its_number():
@@ -74,10 +74,10 @@ def test_a_picture_is_read_by_its_number():
 @pytest.mark.parametrize(
     ("image", "error", "words"),
     [
-        ("a.png", TypeError, "picture 1: a str"),
-        (Image.new("CMYK", (4, 4)), ValueError, "picture 1: "),
-        (Image.new("RGB", (0, 4)), ValueError, "picture 1 is 0 x 4 pixels"),
-        (Image.new("RGB", (4, 0)), ValueError, "picture 1 is 4 x 0 pixels"),
+        ("a.png", TypeError, "image 1: a str"),
+        (Image.new("CMYK", (4, 4)), ValueError, "image 1: "),
+        (Image.new("RGB", (0, 4)), ValueError, "image 1 is 0 x 4 pixels"),
+        (Image.new("RGB", (4, 0)), ValueError, "image 1 is 4 x 0 pixels"),
     ],
 )
 def test_a_picture_that_cannot_be_read_is_named_by_its_number(image, error, words):
@@ -95,7 +95,7 @@ def test_pictures_are_encoded_in_parts_and_stay_in_order(clip, monkeypatch):
     assert samples.encode_pictures(clip, []).shape == (0, 128)
 
 
-WANTED = r"give PIL pictures, or the \(n, 128\) tensor that clip.encode_image\(pictures\) returns"
+WANTED = r"give PIL images, or the \(n, 128\) tensor that clip.encode_image\(images\) returns"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""CoOp's recipe: its learning rates, its order of pictures and its optimizer."""
+"""CoOp's recipe: its learning rates, its order of images and its optimizer."""
 
 import pytest
 import torch

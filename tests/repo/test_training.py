@@ -8,20 +8,23 @@ import random
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPConfig
+from tokenizers import Tokenizer
+from transformers import CLIPConfig, SiglipConfig
 
 import build_emoji
 import card
 import emoji
+import emoji_clip
+import emoji_siglip
 import pretrain
 from augment import augment
 from captions import CATEGORY, KEYWORDS, NAME, caption
 from clipnotes.checkpoints import EMOJI_CLIP
 from clipnotes.data import composite, load_emoji
-from emoji_clip import encode_pictures, fuse_activations, new_model
-from reference import agree
+from reference import agree, assert_close
 
 TRAINING = card.HERE
+KINDS = pytest.mark.parametrize("kind", [emoji_clip, emoji_siglip], ids=["clip", "siglip"])
 
 
 @pytest.fixture(scope="module")
@@ -75,22 +78,40 @@ def test_every_true_pair_counts_as_a_match():
 
 
 def test_the_loss_is_clips_where_each_pair_is_alone(monkeypatch):
-    monkeypatch.setattr(pretrain, "SMOOTHING", 0.0)
-    logits, truth = torch.randn(5, 5, generator=torch.Generator().manual_seed(0)), torch.arange(5)
+    monkeypatch.setattr(emoji_clip, "SMOOTHING", 0.0)
+    model = emoji_clip.new_model()
+    cosines, truth = torch.randn(5, 5, generator=torch.Generator().manual_seed(0)), torch.arange(5)
+    logits = cosines * model.logit_scale.exp()
     both = [torch.nn.functional.cross_entropy(rows, truth) for rows in (logits, logits.T)]
-    torch.testing.assert_close(pretrain.loss_of(logits, torch.eye(5)), sum(both) / 2)
+    torch.testing.assert_close(emoji_clip.loss_of(model, cosines, torch.eye(5)), sum(both) / 2)
+
+
+@KINDS
+def test_towers_and_loss_are_those_of_transformers(kind, monkeypatch):
+    monkeypatch.setattr(emoji_clip, "SMOOTHING", 0.0)
+    model, generator = kind.new_model(), torch.Generator().manual_seed(0)
+    pixels = torch.randn(3, 3, 64, 64, generator=generator)
+    ids = torch.randint(0, 4000, (3, 32), generator=generator)
+    ids[:, -1] = 3999
+    theirs = model(input_ids=ids, pixel_values=pixels, return_loss=True)
+    images, texts = kind.encode_pictures(model, pixels), kind.encode_captions(model, ids)
+    assert_close("images", images, theirs.image_embeds)
+    assert_close("texts", texts, theirs.text_embeds)
+    assert_close("loss", kind.loss_of(model, images @ texts.T, torch.eye(3)), theirs.loss)
 
 
 def test_fused_activation_is_quick_gelu():
-    model = new_model()
+    model = emoji_clip.new_model()
     pixel_values = torch.randn(2, 3, 64, 64)
+    encode_pictures = emoji_clip.encode_pictures
     before = encode_pictures(model, pixel_values)
-    fuse_activations(model)
+    emoji_clip.prepare(model)
     torch.testing.assert_close(encode_pictures(model, pixel_values), before, atol=1e-5, rtol=1e-5)
 
 
-def test_dropping_no_patch_is_the_whole_picture():
-    model = new_model()
+@KINDS
+def test_dropping_no_patch_is_the_whole_picture(kind):
+    model, encode_pictures = kind.new_model(), kind.encode_pictures
     pixel_values = torch.randn(2, 3, 64, 64)
     # The patches are shuffled, which changes nothing for attention.
     kept_all = encode_pictures(model, pixel_values, kept=64)
@@ -109,22 +130,27 @@ def test_validation_is_apart_from_training_and_from_all_that_is_reported():
     assert "noto" not in {apart.rows[i]["style"] for i in apart.train}
 
 
-def architecture(folder):
+EMOJI_SIGLIP = EMOJI_CLIP.parent / "emoji_siglip"
+SHIPPED = {"Emoji-CLIP": (CLIPConfig, EMOJI_CLIP), "Emoji-SigLIP": (SiglipConfig, EMOJI_SIGLIP)}
+
+
+def architecture(config, folder):
     """The sizes and settings in config.json, with the defaults that some versions leave out."""
-    said = CLIPConfig.from_pretrained(folder).to_dict()
+    said = config.from_pretrained(folder).to_dict()
     # Each version words these three in its own way.
     return {
         k: v for k, v in said.items() if k not in ("dtype", "torch_dtype", "transformers_version")
     }
 
 
-def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys):
+@KINDS
+def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys, kind):
     """The tokenizer comes from the shipped files: its training needs the npm sources."""
-    tokenizer = pretrain.Tokenizer.from_file(str(EMOJI_CLIP / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(EMOJI_CLIP / "tokenizer.json"))
     monkeypatch.setattr(pretrain, "build", lambda: tokenizer)
     monkeypatch.setattr(pretrain, "BATCH", 4)
     monkeypatch.setattr(pretrain, "CHECKPOINT_EVERY", 2)
-    real, calls = pretrain.loss_of, []
+    real, calls = kind.loss_of, []
 
     def killed_at_step_3(*args):
         calls.append(1)
@@ -132,13 +158,13 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(pretrain, "loss_of", killed_at_step_3)
+    monkeypatch.setattr(kind, "loss_of", killed_at_step_3)
     with pytest.raises(KeyboardInterrupt):
-        pretrain.train(tmp_path, steps=6, seed=0, leave_out=None, device="cpu")
+        pretrain.train(tmp_path, kind, steps=6, seed=0, leave_out=None, device="cpu")
     # As if it was killed between the log's line and the checkpoint of step 4.
     with (tmp_path / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps({"step": 4, "loss": 0.0}) + "\n")
-    pretrain.train(tmp_path, steps=6, seed=0, leave_out=None, device="cpu")
+    pretrain.train(tmp_path, kind, steps=6, seed=0, leave_out=None, device="cpu")
     assert "going on from step 2" in capsys.readouterr().out
     steps = [
         json.loads(line)["step"]
@@ -148,8 +174,9 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys):
 
     out = tmp_path / "exported"
     monkeypatch.setattr(pretrain, "save", lambda tokenizer, folder: None)
-    pretrain.export(tmp_path, out)
-    assert architecture(out) == architecture(EMOJI_CLIP)
+    pretrain.export(tmp_path, kind, out)
+    config, shipped = SHIPPED[kind.NAME]
+    assert architecture(config, out) == architecture(config, shipped)
 
 
 def test_the_card_says_what_was_measured():

@@ -12,7 +12,7 @@ def test_the_explorers_in_the_book_work(browser, site, viewport, scheme):
     page = f"{site}/book/chapters/12-where-it-looks.html"
     with visit(browser, page, viewport=viewport, color_scheme=scheme) as opened:
         found = explorers(opened)
-        assert len(found) == 2, "one of a picture, one of a text"
+        assert len(found) == 2, "one of an image, one of a text"
         for frame in found:
             frame.frame_element().scroll_into_view_if_needed()
             assert_explorer_works(frame)

@@ -1,4 +1,4 @@
-"""The pictures of a folder: the draw, and what is known of each."""
+"""The images of a folder: the draw, and what is known of each."""
 
 import re
 import shutil
@@ -81,7 +81,7 @@ def test_a_folder_to_test_on_that_cannot_be_read(clip, folder, tmp_path):
     shutil.copytree(folder, tmp_path / "test")
     for path in list_files(tmp_path / "test"):
         path.write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"of 'fruit' in .*test can be read: .*0\.png: no pic"):
+    with pytest.raises(ValueError, match=r"of 'fruit' in .*test can be read: .*0\.png: not an"):
         Folder(folder, tmp_path / "test").read(clip)
 
 
@@ -102,6 +102,6 @@ def test_reading_says_how_fast_it_was_and_what_it_assumed(clip, folder, tmp_path
     said = []
     pool = Folder(tmp_path / "in", folder).read(clip, said.append)
     assert said[0] == "reading 18 files of 3 classes"
-    assert re.fullmatch(r"read 18 files of 3 classes: [\d.]+ pictures a second", said[1])
+    assert re.fullmatch(r"read 18 files of 3 classes: [\d.]+ images per second", said[1])
     (note,) = pool.notes
     assert note.startswith(str(tmp_path / "in" / "fruit" / "0.png")) and "12 alone" in note

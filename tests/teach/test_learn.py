@@ -144,7 +144,7 @@ def test_nothing_is_left_to_test_on(clip, folder, tmp_path):
     for name in ("fruit", "small_bird"):
         (tmp_path / "in" / name).mkdir(parents=True)
         shutil.copy(folder / name / "0.png", tmp_path / "in" / name)
-    with pytest.raises(ValueError, match="has a single picture, so none is left to test on"):
+    with pytest.raises(ValueError, match="has a single image, so none is left to test on"):
         learn(clip, tmp_path / "in", tmp_path / "out")
 
 

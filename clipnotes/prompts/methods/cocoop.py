@@ -1,9 +1,9 @@
-"""CoCoOp: a context that depends on the picture (Zhou et al. 2022).
+"""CoCoOp: a context that depends on the image (Zhou et al. 2022).
 
-https://arxiv.org/abs/2203.05557, section 3.2. A small network makes one vector of a picture's
-features, and this is added to every vector of the context. So each picture has prompts of its own,
-and every class is encoded anew for it. The authors' program therefore takes one picture after the
-other; here the prompts of many pictures are encoded at once, and start, name and end are looked at
+https://arxiv.org/abs/2203.05557, section 3.2. A small network makes one vector of an image's
+features, and this is added to every vector of the context. So each image has prompts of its own,
+and every class is encoded anew for it. The authors' program therefore takes one image after the
+other; here the prompts of many images are encoded at once, and start, name and end are looked at
 once for all of them.
 """
 
@@ -25,7 +25,7 @@ from clipnotes.prompts.saved.authors import SHRINK, read_cocoop
 
 
 class CoCoOp(Learner):
-    """Learn the words around class names, and how a picture changes them.
+    """Learn the words around class names, and how an image changes them.
 
     The paper's recipe is ``fit(learner, images, labels, epochs=10, batch_size=1)`` from the words
     "a photo of a". Parameters are in float32, whatever the model's dtype.
@@ -39,8 +39,8 @@ class CoCoOp(Learner):
         template: The words around a name, with one ``{}``.
         seed: Decides the network and a random start.
         fast: Encode the prompts without computing anything twice or in vain. Else by the model's
-            own tower, one picture at a time, slowly.
-        memory: Bytes that the prompts of the pictures computed at once may take; 1 GiB unless
+            own tower, one image at a time, slowly.
+        memory: Bytes that the prompts of the images computed at once may take; 1 GiB unless
             given.
 
     Attributes:
@@ -145,7 +145,7 @@ class CoCoOp(Learner):
         return learner
 
     def forward(self, image_features: Tensor) -> Tensor:
-        """Encode every class for every picture.
+        """Encode every class for every image.
 
         Args:
             image_features: (n_images, P), unit length.
@@ -159,7 +159,7 @@ class CoCoOp(Learner):
         return encode_each(self.clip.model, self.layout, ctxs, fast=self.fast, memory=self.memory)
 
     def logits(self, image_features: Tensor) -> Tensor:
-        """Compare each picture with every class, as its own context has it.
+        """Compare each image with every class, as its own context has it.
 
         Args:
             image_features: (n_images, P), unit length, as ``clip.encode_image`` gives them.
@@ -171,7 +171,7 @@ class CoCoOp(Learner):
             ValueError: Features of another shape.
         """
         self.check_features(image_features)
-        # The class features of all pictures may be more than the memory, the logits are not.
+        # The class features of all images may be more than the memory, the logits are not.
         each = len(self.classnames) * image_features.shape[1] * self.ctx.element_size()
         parts = image_features.split(max(1, check_memory(self.memory) // each))
         scale = self.clip.model.logit_scale.detach().exp()

@@ -119,7 +119,7 @@ class PromptLearner(Learner):
         return encode(self.clip.model, self.layout, self.ctx, fast=self.fast, memory=self.memory)
 
     def logits(self, image_features: Tensor, class_features: Tensor | None = None) -> Tensor:
-        """Compare pictures with every class.
+        """Compare images with every class.
 
         Args:
             image_features: (n_images, P), unit length, as ``clip.encode_image`` gives them.

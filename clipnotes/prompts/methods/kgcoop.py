@@ -22,7 +22,7 @@ class KgCoOp:
     The paper's start and its recipe are in ``clipnotes.prompts.methods.PUBLISHED["kgcoop"]``.
 
     Args:
-        learner: Whose class features are to stay near. They must not depend on the picture.
+        learner: Whose class features are to stay near. They must not depend on the image.
         weight: The paper's lambda, which it sets to 8.
         template: The sentence with one ``{}``, encoded once by the frozen model.
 
@@ -48,7 +48,7 @@ class KgCoOp:
         if not isinstance(learner, PromptLearner):
             raise TypeError(
                 f"learner is a {type(learner).__name__}: give a PromptLearner, whose class "
-                "features are the same for every picture"
+                "features are the same for every image"
             )
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
             raise TypeError(f"weight is {weight!r}; give a number, such as 8.0")

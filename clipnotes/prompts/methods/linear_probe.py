@@ -21,16 +21,16 @@ class LinearProbe(Classifier):
     """Logistic regression on the features (Radford et al. 2021, section 3.2).
 
     How strongly it is regularised matters much, so by default ``C`` is chosen: the power of ten
-    from 0.01 to 10,000 with the best accuracy in a cross-validation of the given pictures, and the
-    smaller of two equals. It never sees other pictures. With one picture in some class nothing can
+    from 0.01 to 10,000 with the best accuracy in a cross-validation of the given images, and the
+    smaller of two equals. It never sees other images. With one image in some class nothing can
     be held back, and ``C`` is 10.
 
     Args:
         clip: The model.
         classnames: The classes, at least two.
-        images: PIL pictures, or their (n, P) features of unit length.
+        images: PIL images, or their (n, P) features of unit length.
         labels: n numbers into ``classnames``, or n names out of it; each class at least once.
-        C: scikit-learn's: the weight of the pictures against the penalty. None: chosen.
+        C: scikit-learn's: the weight of the images against the penalty. None: chosen.
 
     Attributes:
         C: What was given or chosen.
@@ -38,7 +38,7 @@ class LinearProbe(Classifier):
 
     Raises:
         TypeError: Names, images or labels of another kind.
-        ValueError: They do not fit each other, a class has no picture, there is only one class, or
+        ValueError: They do not fit each other, a class has no image, there is only one class, or
             ``C`` is not above 0.
 
     Example:

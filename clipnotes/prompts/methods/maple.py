@@ -3,7 +3,7 @@
 https://arxiv.org/abs/2210.03117, section 3.2. Learnable vectors stand in each text, and in front of
 each of the first layers new ones take their place. A linear map for each of these layers makes the
 vectors of the vision tower out of those of the text tower, so both are learned together: a gradient
-from the picture reaches the words.
+from the image reaches the words.
 """
 
 from collections.abc import Mapping, Sequence

@@ -13,12 +13,12 @@ from clipnotes.prompts.methods.zero_shot import Cosine
 
 
 class NearestMean(Cosine):
-    """A class is the mean of its pictures' features, made unit length (Snell et al. 2017).
+    """A class is the mean of its images' features, made unit length (Snell et al. 2017).
 
     Args:
         clip: The model.
         classnames: The classes.
-        images: PIL pictures, or their (n, P) features of unit length.
+        images: PIL images, or their (n, P) features of unit length.
         labels: n numbers into ``classnames``, or n names out of it; each class at least once.
 
     Attributes:
@@ -26,7 +26,7 @@ class NearestMean(Cosine):
 
     Raises:
         TypeError: Names, images or labels of another kind.
-        ValueError: They do not fit each other, or a class has no picture.
+        ValueError: They do not fit each other, or a class has no image.
 
     Example:
         >>> import clipnotes, torch

@@ -1,6 +1,6 @@
-"""Tip-Adapter: the training pictures themselves as a cache beside CLIP (Zhang et al. 2022).
+"""Tip-Adapter: the training images themselves as a cache beside CLIP (Zhang et al. 2022).
 
-https://arxiv.org/abs/2207.09519, sections 3.1 and 3.2. The nearer a training picture is, the more
+https://arxiv.org/abs/2207.09519, sections 3.1 and 3.2. The nearer a training image is, the more
 it speaks for its own class, beside what CLIP says. That needs no training at all (``TipAdapter``).
 Trained, the cached features move (``fit_tip``).
 """
@@ -26,23 +26,23 @@ from clipnotes.prompts.methods.published import Published, Settings, Trained
 from clipnotes.prompts.methods.zero_shot import ZeroShot
 from clipnotes.prompts.recipe import batches, check_whole_numbers
 
-HELD_OUT = 4  # one picture in so many is not cached while settings are chosen
+HELD_OUT = 4  # one image in so many is not cached while settings are chosen
 # The authors' program searches alpha up to 3: enough where CLIP knows the classes well.
 ALPHAS = [10 ** (i / 10) for i in range(-10, 21)]  # 0.1 to 100
 BETAS = [0.2 * i for i in range(1, 36)]  # to 7
 
 
 class TipAdapter(Learner):
-    """Classify by a cache of training pictures and by a hand-written template.
+    """Classify by a cache of training images and by a hand-written template.
 
     Args:
         clip: The model.
         classnames: The classes.
-        images: PIL pictures, or their (n, P) features of unit length: the cache.
+        images: PIL images, or their (n, P) features of unit length: the cache.
         labels: n numbers into ``classnames``, or n names out of it; each class at least once.
         template: A sentence with one ``{}``.
         alpha: How much the cache counts beside CLIP.
-        beta: How near is near: a cached picture speaks with exp(-beta (1 - cosine)).
+        beta: How near is near: a cached image speaks with exp(-beta (1 - cosine)).
 
     Attributes:
         keys: A parameter, (n, P): the features. Untrained, of unit length.
@@ -52,7 +52,7 @@ class TipAdapter(Learner):
 
     Raises:
         TypeError: Something of another type.
-        ValueError: Names, images or labels that do not fit each other, a class without a picture, a
+        ValueError: Names, images or labels that do not fit each other, a class without an image, a
             template without exactly one ``{}``, a number that is negative or not finite.
 
     Example:
@@ -96,7 +96,7 @@ class TipAdapter(Learner):
         self.alpha, self.beta = float(alpha), float(beta)
 
     def logits(self, image_features: Tensor) -> Tensor:
-        """Compare pictures with every class and with the cache.
+        """Compare images with every class and with the cache.
 
         Args:
             image_features: (n_images, P), unit length, as ``clip.encode_image`` gives them.
@@ -115,7 +115,7 @@ class TipAdapter(Learner):
         return torch.cat([part @ zero_shot.T + self.alpha * self.cached(part) for part in parts])
 
     def cached(self, image_features: Tensor) -> Tensor:
-        """Sum what the cached pictures say: (n_images, P) -> (n_images, n_classes)."""
+        """Sum what the cached images say: (n_images, P) -> (n_images, n_classes)."""
         cosines = image_features @ self.keys.T  # (n_images, n)
         near = torch.exp(-self.beta * (1 - cosines))
         sums = near.new_zeros(len(near), len(self.classnames))
@@ -123,7 +123,7 @@ class TipAdapter(Learner):
 
     @classmethod
     def is_bound(cls, options: Mapping[str, Any]) -> bool:
-        """Return True, since the cache holds pictures of its own classes."""
+        """Return True, since the cache holds images of its own classes."""
         return True
 
     @classmethod
@@ -143,13 +143,13 @@ class TipAdapter(Learner):
 
 @dataclass(frozen=True)
 class TipChoice:
-    """What :func:`fit_tip` chose on the pictures that it held out.
+    """What :func:`fit_tip` chose on the images that it held out.
 
     Attributes:
         epoch: How many epochs it trained; 0 is the cache as it was.
         alpha, beta: As in ``TipAdapter``.
-        accuracy: The accuracy on the pictures held out, with this choice; NaN without any.
-        n_held_out: How many pictures were held out.
+        accuracy: The accuracy on the images held out, with this choice; NaN without any.
+        n_held_out: How many images were held out.
     """
 
     epoch: int
@@ -173,12 +173,12 @@ def fit_tip(
     batch_size: int = 256,
     seed: int = 0,
 ) -> tuple[TipAdapter, TipChoice]:
-    """Train a cache, Tip-Adapter-F, and choose its settings without looking at other pictures.
+    """Train a cache, Tip-Adapter-F, and choose its settings without looking at other images.
 
-    First a quarter of each class's pictures is held out. With a cache of the others, the epoch that
+    First a quarter of each class's images is held out. With a cache of the others, the epoch that
     does best on them is found, and then the alpha and the beta. The authors' program looks at test
-    pictures for the one and at validation pictures for the other. At last, a cache of all pictures
-    is trained as many epochs. With one picture in each class nothing can be held out, and epochs,
+    images for the one and at validation images for the other. At last, a cache of all images
+    is trained as many epochs. With one image in each class nothing can be held out, and epochs,
     alpha and beta are as given. AdamW (eps 1e-4), the rate falls along a cosine, step by step.
 
     Args:
@@ -191,8 +191,8 @@ def fit_tip(
         beta: While it trains.
         epochs: At most so many; 0 trains nothing and chooses alpha and beta only.
         lr: The highest learning rate.
-        batch_size: Pictures a step.
-        seed: Decides the order of the pictures and which ones are held out.
+        batch_size: Images per step.
+        seed: Decides the order of the images and which ones are held out.
 
     Returns:
         The adapter, and what was chosen for it.
@@ -242,7 +242,7 @@ def _hold_out(labels: list[int], seed: int) -> list[int]:
 
 
 def _train(tip: TipAdapter, *, epochs: int, lr: float, batch_size: int, seed: int) -> Iterator[int]:
-    """Train the keys on the pictures that they are of; yields 0 first, then after each epoch."""
+    """Train the keys on the images that they are of; yields 0 first, then after each epoch."""
     features, labels = tip.keys.detach().clone(), tip.labels
     made = torch.optim.AdamW([tip.keys], lr=lr, eps=1e-4)
     steps = max(1, epochs * math.ceil(len(features) / batch_size))

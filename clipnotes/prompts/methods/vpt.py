@@ -1,7 +1,7 @@
 """Prompts for the eye: learnable tokens in the vision tower (Jia et al. 2022).
 
 https://arxiv.org/abs/2203.12119, section 3.2. Next to the class token and the patches stand a few
-vectors that are no part of the picture, and they are all that is learned. "Shallow": they go into
+vectors that are no part of the image, and they are all that is learned. "Shallow": they go into
 the first layer and are tokens as others from there on. "Deep": in front of every layer, what became
 of them is replaced by new ones.
 """
@@ -37,21 +37,21 @@ class VisualLearner(Learner):
         raise NotImplementedError(f"{type(self).__name__} has no visual prompts")
 
     def inputs(self, images: Images) -> Tensor:
-        """Prepare pictures for ``logits``.
+        """Prepare images for ``logits``.
 
         Args:
-            images: PIL pictures, or their pixels, which are checked.
+            images: PIL images, or their pixels, which are checked.
 
         Returns:
             (n, 3, height, width), float32, on the CPU unless given elsewhere.
 
         Raises:
-            TypeError, ValueError: Pictures or pixels that the model cannot take.
+            TypeError, ValueError: Images or pixels that the model cannot take.
         """
         return pixels_of(self.clip, images)
 
     def image_features(self, pixel_values: Tensor) -> Tensor:
-        """Encode pictures with the prompts beside them.
+        """Encode images with the prompts beside them.
 
         Args:
             pixel_values: (n, 3, height, width), as ``inputs`` gives them.
@@ -62,7 +62,7 @@ class VisualLearner(Learner):
         return encode_with_prompts(self.clip.model, pixel_values, self.visual_prompts())
 
     def logits(self, pixel_values: Tensor) -> Tensor:
-        """Compare pictures with every class.
+        """Compare images with every class.
 
         Args:
             pixel_values: (n, 3, height, width), as ``inputs`` gives them.

@@ -3,7 +3,7 @@
 A digest of the weights is exact, and says too little and too much. With another activation, or with
 LoRA's alpha changed, the same weights compute something else; with an adapter merged into them,
 others compute the same. So a card also holds a probe: some numbers of the features of one text and
-of one picture, which are made by counting and mean nothing.
+of one image, which are made by counting and mean nothing.
 """
 
 import hashlib

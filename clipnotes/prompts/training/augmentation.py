@@ -1,4 +1,4 @@
-"""Where the inputs of a training step come from: a cache, cached views, or fresh pictures."""
+"""Where the inputs of a training step come from: a cache, cached views, or fresh images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def random_crop_and_flip(image: Image.Image, rng: random.Random) -> Image.Image:
     """CoOp's augmentation: a crop of 8 to 100 % of the area, made square, and a mirror image.
 
     The crop's width is 3/4 to 4/3 of its height before it is made square, as in Inception's random
-    resized crop (Szegedy et al. 2015). Half of the pictures are mirrored. The square's side is the
-    picture's shorter one; the image processor brings it to the model's size.
+    resized crop (Szegedy et al. 2015). Half of the images are mirrored. The square's side is the
+    image's shorter one; the image processor brings it to the model's size.
 
     Args:
-        image: A PIL picture.
-        rng: Where the chance comes from; the same state gives the same picture.
+        image: A PIL image.
+        rng: Where the chance comes from; the same state gives the same image.
 
     Example:
         >>> random_crop_and_flip(Image.new("RGB", (80, 60)), random.Random(0)).size
@@ -65,7 +65,7 @@ def check_augment(images: Images, augment: Augment | None, views: int | None) ->
             "for instance random_crop_and_flip"
         )
     if isinstance(images, Tensor):
-        raise ValueError("a tensor cannot be augmented; give the pictures, or leave augment out")
+        raise ValueError("a tensor cannot be augmented; give the images, or leave augment out")
     if views is not None and (isinstance(views, bool) or not isinstance(views, int) or views < 1):
         raise ValueError(f"views is {views!r}; give a whole number of at least 1, or None")
 
@@ -111,7 +111,7 @@ def inputs_for(
 
 @dataclass(frozen=True, eq=False)
 class Augmented(Sequence[Image.Image]):
-    """Some rows of pictures, each read and augmented when it is asked for."""
+    """Some rows of images, each read and augmented when it is asked for."""
 
     pictures: Sequence[Image.Image]
     augment: Augment

@@ -39,9 +39,9 @@ class Scores:
     """What :func:`evaluate` found.
 
     Attributes:
-        accuracy: The part of the pictures that got their own class, 0 to 1.
-        n: How many pictures.
-        per_class: (n_classes,) float32, the accuracy within each class; NaN without pictures.
+        accuracy: The part of the images that got their own class, 0 to 1.
+        n: How many images.
+        per_class: (n_classes,) float32, the accuracy within each class; NaN without images.
         confusion: (n_classes, n_classes) int64: row, the true class; column, the one said.
     """
 
@@ -53,15 +53,15 @@ class Scores:
 
 @torch.no_grad()
 def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
-    """Measure a classifier on labelled pictures.
+    """Measure a classifier on labelled images.
 
     Args:
         classifier: A learner, a baseline, or anything with ``clip``, ``classnames`` and
-            ``logits(image_features)``. With a method ``inputs``, it gets the pixels of pictures.
-        images: PIL pictures, or their (n, P) features of unit length, or, for a classifier that
+            ``logits(image_features)``. With a method ``inputs``, it gets the pixels of images.
+        images: PIL images, or their (n, P) features of unit length, or, for a classifier that
             takes them, (n, 3, S, S) pixels.
         labels: n numbers into the classifier's ``classnames``, or n names out of it. A class
-            without pictures is allowed.
+            without images is allowed.
 
     Returns:
         The :class:`Scores`, on the CPU.
@@ -88,7 +88,7 @@ def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
     if not logits.isfinite().all():
         i = int((~logits.isfinite()).nonzero()[0, 0])
         raise FloatingPointError(
-            f"a logit of picture {i} is not finite, so nothing can be measured; if this comes "
+            f"a logit of image {i} is not finite, so nothing can be measured; if this comes "
             "after a training, try a smaller lr"
         )
     said = logits.argmax(dim=-1)

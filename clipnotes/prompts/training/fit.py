@@ -1,4 +1,4 @@
-"""Teach a learner from labelled pictures: CoOp's recipe, with every part of it an argument."""
+"""Teach a learner from labelled images: CoOp's recipe, with every part of it an argument."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class History:
     """How a training went, a number an epoch.
 
     Attributes:
-        loss: Mean cross-entropy of the epoch's pictures, each before the step that it is part of;
+        loss: Mean cross-entropy of the epoch's images, each before the step that it is part of;
             with the penalty, if there is one.
         accuracy: The part of them that got their own class, 0 to 1.
         lr: The learning rate.
         epochs: How many there were.
-        shots: How many pictures the class with the fewest has.
+        shots: How many images the class with the fewest has.
         seconds: Time spent training, earlier parts of a resumed run included.
     """
 
@@ -74,9 +74,9 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> History:
-    """Learn a learner's parameters (a PromptLearner's ``ctx``) from a few labelled pictures.
+    """Learn a learner's parameters (a PromptLearner's ``ctx``) from a few labelled images.
 
-    The defaults are those of CoOp (Zhou et al. 2022), with two exceptions: pictures are encoded
+    The defaults are those of CoOp (Zhou et al. 2022), with two exceptions: images are encoded
     once and not augmented, which is much faster (``augment=random_crop_and_flip`` is CoOp's way),
     and the last batch of an epoch is used even if it is not full.
 
@@ -90,14 +90,14 @@ def fit(
         learner: A PromptLearner or another learner: a module with ``clip``, ``classnames`` and
             ``logits(image_features)``, or with ``inputs(images)`` and ``logits(pixel_values)``. Its
             parameters that want a gradient are trained in place.
-        images: PIL pictures, or their (n, P) features of unit length (``clip.encode_image``). For a
-            learner with ``inputs``, which encodes pictures itself: PIL pictures or their pixels.
+        images: PIL images, or their (n, P) features of unit length (``clip.encode_image``). For a
+            learner with ``inputs``, which encodes images itself: PIL images or their pixels.
         labels: n numbers into ``learner.classnames``, or n names out of it. Each class at least
             once.
-        epochs: Passes through the pictures. None: 50 for one shot, 100 for less than 8, else 200,
-            where the class with the fewest pictures counts.
+        epochs: Passes through the images. None: 50 for one shot, 100 for less than 8, else 200,
+            where the class with the fewest images counts.
         lr: The highest learning rate.
-        batch_size: Pictures a step, over all processes.
+        batch_size: Images per step, over all processes.
         optimizer: Makes a torch optimizer of parameters, for instance
             ``functools.partial(torch.optim.AdamW, weight_decay=0.01)``. Its learning rate is set
             from ``lr`` and ``schedule``.
@@ -106,11 +106,11 @@ def fit(
         penalty: What is added to the loss, of the class features that the step has computed
             anyway, for instance a ``KgCoOp``. For a PromptLearner.
         augment: ``(image, rng) -> image`` with a ``random.Random``, for instance
-            ``random_crop_and_flip``. Needs pictures.
-        views: With ``augment``: encode that many augmented views of each picture before training
+            ``random_crop_and_flip``. Needs images.
+        views: With ``augment``: encode that many augmented views of each image before training
             and use one of them an epoch. None: augment and encode anew in each step, which is slow.
             Of a learner with ``inputs``, pixels are kept instead, which are many: take None there.
-        seed: Decides the order of the pictures and the augmentation.
+        seed: Decides the order of the images and the augmentation.
         checkpoint: A file that keeps the state of training, written after an epoch, at most every
             two seconds, and after the last. If it is there, the run goes on from it and ends as if
             it had not been stopped, on a CPU up to rounding. It must be of the same run.
@@ -121,7 +121,7 @@ def fit(
 
     Raises:
         TypeError: An argument of another type.
-        ValueError: Images, labels or recipe that do not fit; a class without a picture; a
+        ValueError: Images, labels or recipe that do not fit; a class without an image; a
             checkpoint that is damaged or of another run. Nothing has changed then.
         FloatingPointError: The loss or a gradient is not finite, or a step would make a parameter
             so. The parameters keep their last finite values. This is the only sign of divergence

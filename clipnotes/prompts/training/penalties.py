@@ -26,7 +26,7 @@ def check_penalty(penalty: Penalty | None, learner: Any) -> None:
         except NotImplementedError:
             raise TypeError(
                 f"a penalty is of class features, and a {type(learner).__name__} has none that are "
-                "the same for every picture: leave penalty out, or take a PromptLearner"
+                "the same for every image: leave penalty out, or take a PromptLearner"
             ) from None
         found = penalty(classes)
     if not isinstance(found, Tensor) or found.dim() != 0:

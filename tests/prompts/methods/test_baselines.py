@@ -19,7 +19,7 @@ TEMPLATES = ["a photo of a {}", "an emoji of a {}", "{}, drawn."]
 
 @pytest.fixture(scope="module")
 def shots(clip):
-    """Features and labels of three pictures a class."""
+    """Features and labels of three images per class."""
     images, names = fruits()
     return clip.encode_image(images), [CLASSES.index(name) for name in names]
 
@@ -185,7 +185,7 @@ X, Y = torch.eye(128)[:4], [0, 1, 1, 0]
         (lambda clip: ZeroShot(clip, ["a"], ["{}", "no"]), ValueError, "'no' has 0 places"),
         (lambda clip: ZeroShot(clip, ["a"], [5]), TypeError, "a template is a int"),
         (lambda clip: NearestMean(clip, ["a", "b", "c"], X, Y), ValueError, "class 'c' has no"),
-        (lambda clip: NearestMean(clip, ["a", "b"], X, Y[:3]), ValueError, "4 pictures and 3"),
+        (lambda clip: NearestMean(clip, ["a", "b"], X, Y[:3]), ValueError, "4 images and 3"),
         (lambda clip: LinearProbe(clip, ["a", "b", "c"], X, Y), ValueError, "class 'c' has no"),
         (lambda clip: LinearProbe(clip, ["a"], X, [0] * 4), ValueError, "at least two classes"),
         (lambda clip: LinearProbe(clip, ["a", "b"], X, Y, C=0), ValueError, "C is 0"),

@@ -1,4 +1,4 @@
-"""CoCoOp against the paper's loop, one picture and one class at a time, on small random CLIPs."""
+"""CoCoOp against the paper's loop, one image and one class at a time, on small random CLIPs."""
 
 import copy
 import warnings
@@ -17,7 +17,7 @@ from reference_prompts import class_features, class_logits, prompt_clip
 
 
 def loop(learner, features):
-    """Written from the paper: each picture's vector is added to each vector of the context."""
+    """Written from the paper: each image's vector is added to each vector of the context."""
     first, _, second = learner.meta_net
     rows = []
     for feature in features:

@@ -46,7 +46,7 @@ def test_equals_the_formula(clip, monkeypatch):
         (gradient,) = torch.autograd.grad((found * weights).sum(), learner.keys)
         assert_close("logits", found, expected, 1e-4)  # of about 30
         assert_close("gradient", gradient / wanted.abs().max(), wanted / wanted.abs().max(), 1e-5)
-    assert sizes == [6, 2, 2, 2, 1, 1, 1, 1, 1, 1], "a few pictures at once, or one at least"
+    assert sizes == [6, 2, 2, 2, 1, 1, 1, 1, 1, 1], "a few images at once, or one at least"
 
 
 def test_training_is_adamw_along_a_cosine(clip):
@@ -129,7 +129,7 @@ def test_what_cannot_be(clip):
         for value, error in (("1", TypeError), (True, TypeError), (-1, ValueError)):
             with pytest.raises(error, match=f"{name} is"):
                 TipAdapter(clip, CLASSES, features, labels, **{name: value})
-    with pytest.raises(ValueError, match="the class 'tomato' has no picture"):
+    with pytest.raises(ValueError, match="the class 'tomato' has no image"):
         TipAdapter(clip, CLASSES, features[:4], labels[:4])
     with pytest.raises(TypeError, match="template is a list"):
         TipAdapter(clip, CLASSES, features, labels, [TEMPLATE])
@@ -149,7 +149,7 @@ def test_what_is_not_given_is_as_documented(clip):
     features, labels = pictures(clip, 5)
     adapter = TipAdapter(clip, CLASSES, features, labels)
     assert (adapter.template, adapter.alpha, adapter.beta) == (PHOTO, 1.0, 5.5)
-    # With one picture in each class nothing is chosen, and all is as given.
+    # With one image in each class nothing is chosen, and all is as given.
     trained, choice = fit_tip(clip, CLASSES, features, labels)
     assert (trained.template, trained.alpha, trained.beta) == (PHOTO, 1.0, 5.5)
     assert choice.epoch == 20
@@ -159,7 +159,7 @@ def test_what_is_not_given_is_as_documented(clip):
 
 
 def parts_of(learner):
-    """The pictures of each call of ``logits``, as they come."""
+    """The images of each call of ``logits``, as they come."""
     seen, logits = [], learner.logits
     learner.logits = lambda part: seen.append(part) or logits(part)
     return seen

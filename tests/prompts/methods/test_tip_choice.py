@@ -1,4 +1,4 @@
-"""What Tip-Adapter-F chooses: the best on the pictures held out, then trained on all of them."""
+"""What Tip-Adapter-F chooses: the best on the images held out, then trained on all of them."""
 
 import copy
 import math
@@ -84,7 +84,7 @@ def test_every_alpha_is_tried_with_every_beta(clip):
 
 def test_of_settings_that_do_equally_well_the_first_is_taken(clip):
     """The smallest beta, and with it the smallest alpha: no more than is needed."""
-    features = torch.eye(128)[:5]  # each picture is like its own class and like no other
+    features = torch.eye(128)[:5]  # each image is like its own class and like no other
     learner = TipAdapter(clip, CLASSES, features, range(5))
     recipe = {"epochs": 0, "lr": 0.1, "batch_size": 4, "seed": 0}
     choice = tip._choose(learner, features, torch.arange(5), recipe)

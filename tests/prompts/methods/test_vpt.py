@@ -195,9 +195,9 @@ def test_wrong_arguments_are_named(clip):
         (lambda x: x[0], r"shape \(3, 64, 64\).*\(n, 3, 64, 64\)"),
         (lambda x: x[..., :32], r"shape \(2, 3, 64, 32\)"),
         (lambda x: x.long(), "torch.int64"),
-        (lambda x: x[:0], r"images is empty; give PIL pictures, or the \(n, 3, 64, 64\) tensor"),
+        (lambda x: x[:0], r"images is empty; give PIL images, or the \(n, 3, 64, 64\) tensor"),
         (lambda x: x[0, 0, 0, 0], r"shape \(\)"),
-        (lambda x: x.index_fill(0, torch.tensor([1]), torch.nan), "picture 1 has a pixel"),
+        (lambda x: x.index_fill(0, torch.tensor([1]), torch.nan), "image 1 has a pixel"),
         (lambda x: torch.eye(128)[:2], r"shape \(2, 128\).*clip.preprocess"),
     ],
 )

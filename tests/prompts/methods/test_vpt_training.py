@@ -1,4 +1,4 @@
-"""VPT trains on pictures, their pixels or their files alike, with few of them in memory."""
+"""VPT trains on images, their pixels or their files alike, with few of them in memory."""
 
 import weakref
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ def test_fit_and_evaluate_take_pictures_or_their_pixels(clip, monkeypatch):
     monkeypatch.setattr("clipnotes.prompts.classifier.BLOCK", 4 * 4 * pixel_values[0].numel())
     for given in (images, pixel_values):
         assert torch.equal(evaluate(learners[0], given, names).confusion, whole.confusion)
-    with pytest.raises(TypeError, match="picture 14: a str"):
+    with pytest.raises(TypeError, match="image 14: a str"):
         evaluate(learners[0], [*images[:14], "a.png"], names)
 
 
 class Lazy(Sequence):
-    """Pictures that are made when they are asked for, and how many are there at once."""
+    """Images that are made when they are asked for, and how many are there at once."""
 
     def __init__(self, images):
         self.images, self.alive, self.most = images, 0, 0
@@ -61,7 +61,7 @@ class Lazy(Sequence):
     [{}, {"augment": random_crop_and_flip}, {"augment": random_crop_and_flip, "views": 2}],
 )
 def test_no_more_pixels_are_kept_than_may_be(clip, monkeypatch, kept, augmentation):
-    """Read again or kept, the numbers are the same, and no two pictures are there at once."""
+    """Read again or kept, the numbers are the same, and no two images are there at once."""
     images, names = fruits()
     recipe = {"epochs": 2, "batch_size": 8, "lr": 0.05, "schedule": "constant", **augmentation}
     all_kept, learner = (VPT(clip, CLASSES, 2, 1) for _ in range(2))

@@ -143,7 +143,7 @@ def test_a_checkpoint_of_cocoop(clip, tmp_path):
     half = {name: value.half() for name, value in state.items()}
     torch.save({"state_dict": half | {"token_suffix": suffix(clip, CLASSES)}}, path)
     learner = CoCoOp.from_cocoop(path, clip, CLASSES)
-    features = clip.encode_text(["a tulip", "a beetle"])  # (2, P), as of pictures
+    features = clip.encode_text(["a tulip", "a beetle"])  # (2, P), as of images
     with torch.no_grad():
         # The authors' program: linear1, ReLU, linear2, and the same bias for every vector.
         half = {name.removeprefix("meta_net."): value.float() for name, value in half.items()}

@@ -1,4 +1,4 @@
-"""The features of a few pictures."""
+"""The features of a few images."""
 
 import pytest
 
@@ -7,6 +7,6 @@ from few_pictures import fruits
 
 @pytest.fixture(scope="module")
 def shots(clip):
-    """Features and names of three pictures a class."""
+    """Features and names of three images per class."""
     images, names = fruits()
     return clip.encode_image(images), names

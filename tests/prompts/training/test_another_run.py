@@ -1,4 +1,4 @@
-"""A checkpoint of another run is refused: other pictures, another learner, another recipe."""
+"""A checkpoint of another run is refused: other images, another learner, another recipe."""
 
 import copy
 import functools

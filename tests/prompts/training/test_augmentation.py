@@ -27,7 +27,7 @@ def test_views_are_encoded_before_training_and_one_is_taken_an_epoch(clip, monke
     assert len(views) == 3
     torch.testing.assert_close(draw(7, [0, 1])[1], draw(7, [1])[0], atol=0, rtol=0)
     plain = clip.encode_image(images[:2])
-    for view in views:  # they are views of this picture, not of the other
+    for view in views:  # they are views of this image, not of the other
         similar = plain @ torch.tensor(view)
         assert similar[1] > similar[0]
 
@@ -55,7 +55,7 @@ def test_without_views_every_step_augments_anew(clip, monkeypatch):
     seen = []
     for epoch in range(2):
         for batch in batches(15, 8, seed=3, epoch=epoch):
-            # Alone and in a batch, a picture is augmented in the same way.
+            # Alone and in a batch, an image is augmented in the same way.
             features = torch.cat([draw(epoch, [row]) for row in batch])
             seen += features.tolist()
             optimizer.zero_grad()
@@ -74,7 +74,7 @@ def test_two_rows_of_one_picture_are_augmented_differently(clip):
 
 
 def test_the_crop_is_coop_s():
-    """The picture says where each pixel comes from: red is the column, green the row."""
+    """The image says where each pixel comes from: red is the column, green the row."""
     columns = np.tile(np.arange(200, dtype=np.uint8), (100, 1))
     rows = np.tile(np.arange(100, dtype=np.uint8)[:, None], (1, 200))
     image = Image.fromarray(np.stack([columns, rows, rows], axis=-1))
@@ -98,7 +98,7 @@ def test_the_crop_is_coop_s():
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_crop_may_take_the_whole_width_or_height(axis):
-    """One side of the picture is black, the other one white, and both can be seen in a crop."""
+    """One side of the image is black, the other one white, and both can be seen in a crop."""
     ramp = np.linspace(0, 255, 8).astype(np.uint8)
     image = Image.fromarray(np.tile(ramp, (8, 1)) if axis else np.tile(ramp[:, None], (1, 8)))
     crops = [np.asarray(random_crop_and_flip(image, random.Random(i))) for i in range(100)]

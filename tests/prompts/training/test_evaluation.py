@@ -129,7 +129,7 @@ UNIT = torch.eye(128)[:3]
 @pytest.mark.parametrize(
     ("images", "labels", "error", "words"),
     [
-        (UNIT, [0, 1], ValueError, "3 pictures and 2 labels"),
+        (UNIT, [0, 1], ValueError, "3 images and 2 labels"),
         (UNIT, [0, 1, 5], ValueError, "label 2 is 5; 5 classes have the numbers 0 to 4"),
         (UNIT, [0, -1, 1], ValueError, "label 1 is -1"),
         (UNIT, ["grapes", "melon", "car"], ValueError, "label 2 is 'car'.*grapes, melon"),
@@ -147,9 +147,9 @@ UNIT = torch.eye(128)[:3]
         (UNIT * float("nan"), [0, 1, 2], ValueError, "feature 0 has length nan"),
         (Image.new("RGB", (8, 8)), [0], TypeError, "images is a Image"),
         (5, [0], TypeError, "images is a int"),
-        (["a.png"], [0], TypeError, "picture 0: a str was given"),
-        ([Image.new("RGB", (8, 8)), Image.new("CMYK", (8, 8))], [0, 1], ValueError, "picture 1"),
-        ([Image.new("RGB", (8, 0))], [0], ValueError, "picture 0 is 8 x 0 pixels"),
+        (["a.png"], [0], TypeError, "image 0: a str was given"),
+        ([Image.new("RGB", (8, 8)), Image.new("CMYK", (8, 8))], [0, 1], ValueError, "image 1"),
+        ([Image.new("RGB", (8, 0))], [0], ValueError, "image 0 is 8 x 0 pixels"),
     ],
 )
 def test_what_cannot_be_measured(clip, images, labels, error, words):
@@ -160,12 +160,12 @@ def test_what_cannot_be_measured(clip, images, labels, error, words):
 def test_a_picture_is_named_by_its_place_in_all(clip, monkeypatch):
     monkeypatch.setattr("clipnotes.pictures.batches.BATCH", 1)
     for bad, words in ((Image.new("RGB", (8, 0)), "1 is 8 x 0 pixels"), ("a.png", "1: a str")):
-        with pytest.raises((TypeError, ValueError), match=f"picture {words}"):
+        with pytest.raises((TypeError, ValueError), match=f"image {words}"):
             evaluate(Said(clip, [0, 0]), [Image.new("RGB", (8, 8)), bad], [0, 0])
 
 
 def test_a_logit_that_is_not_finite(clip):
     classifier = Said(clip, [0, 1, 2])
     classifier.answers[1, 3] = torch.inf
-    with pytest.raises(FloatingPointError, match="picture 1"):
+    with pytest.raises(FloatingPointError, match="image 1"):
         evaluate(classifier, UNIT, [0, 1, 2])

@@ -23,7 +23,7 @@ from stopped_runs import Counts
 def test_epochs_go_by_the_class_with_the_fewest_pictures(clip, shots):
     assert [epochs_for(s) for s in (1, 2, 4, 7, 8, 16)] == [50, 100, 100, 100, 200, 200]
     features, names = shots
-    names = [*names[:-1], "grapes"]  # one class loses a picture, another has four
+    names = [*names[:-1], "grapes"]  # one class loses an image, another has four
     learner = PromptLearner(clip, CLASSES, n_ctx=1)
     history = quiet(learner, features, names, batch_size=99)
     assert (history.shots, history.epochs, len(history.loss)) == (2, 100, 100)
@@ -179,7 +179,7 @@ def test_what_is_not_given_is_coop_s(clip):
 
 
 def test_the_gradient_is_of_the_mean_of_the_batch(clip):
-    """Twice the same pictures in one batch: the same step."""
+    """Twice the same images in one batch: the same step."""
     features, labels = pictures(clip, 5)
     one, two = small_learner(clip), small_learner(clip)
     for learner, times in ((one, 1), (two, 2)):
@@ -237,11 +237,11 @@ def test_the_seconds_are_those_since_it_began(clip, monkeypatch):
     assert quiet(small_learner(clip), *pictures(clip, 5), epochs=2).seconds == 0
 
 
-# Pictures and checkpoints
+# Images and checkpoints
 
 
 class Lazy:
-    """Pictures that are there one at a time; no slices, as in many data sets."""
+    """Images that are there one at a time; no slices, as in many data sets."""
 
     def __init__(self, images):
         self.images = images

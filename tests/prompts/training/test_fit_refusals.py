@@ -69,8 +69,8 @@ PICTURES = [Image.new("RGB", (8, 8))] * 5
 @pytest.mark.parametrize(
     ("images", "labels", "recipe", "error", "words"),
     [
-        (UNIT, [0, 1, 2, 3, 3], {}, ValueError, "the class 'tomato' has no picture"),
-        (UNIT, [0, 1, 2, 3], {}, ValueError, "5 pictures and 4 labels"),
+        (UNIT, [0, 1, 2, 3, 3], {}, ValueError, "the class 'tomato' has no image"),
+        (UNIT, [0, 1, 2, 3], {}, ValueError, "5 images and 4 labels"),
         (UNIT * 3, NUMBERS, {}, ValueError, "length 3"),
         (UNIT, NUMBERS, {"epochs": 0}, ValueError, "epochs is 0"),
         (UNIT, NUMBERS, {"epochs": 2.0}, ValueError, "epochs is 2.0"),
@@ -100,7 +100,7 @@ PICTURES = [Image.new("RGB", (8, 8))] * 5
             NUMBERS,
             {"augment": random_crop_and_flip, "batch_size": 1},
             TypeError,
-            "picture 4: a str",
+            "image 4: a str",
         ),
     ],
 )

@@ -213,7 +213,7 @@ IN_THREADS = {"epochs": 2, "batch_size": 7, "schedule": "constant", "progress": 
 @pytest.mark.parametrize("penalised", [False, True])
 @pytest.mark.parametrize("count", [2, 3])
 def test_several_train_as_one(clip, together, tmp_path, count, penalised):
-    """15 pictures in batches of 7: of the last batch, with one, most processes have nothing."""
+    """15 images in batches of 7: of the last batch, with one, most processes have nothing."""
     given = pictures(clip, 15)
     sizes = [[] for _ in range(count)]
 

@@ -1,0 +1,42 @@
+"""AltCLIP: an XLM-RoBERTa that was taught to speak as CLIP's text tower does."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from clipnotes.compat.families.base import down_to
+from clipnotes.compat.families.chinese_clip import ChineseCLIP
+from clipnotes.compat.towers import projection
+
+
+class AltCLIP(ChineseCLIP):
+    """AltCLIP. Between RoBERTa and the projection stand a norm and a matrix of its own.
+
+    RoBERTa counts positions only where there is no padding, from behind the padding's id on.
+    """
+
+    name = "AltCLIP"
+    packages = frozenset({"altclip"})
+
+    def text_tower(self, model: nn.Module) -> Any:
+        """Find the module with roberta, pre_LN and transformation."""
+        return down_to(model, "text_model", "roberta", "pre_LN", "transformation")
+
+    def bert(self, model: nn.Module) -> Any:
+        """Find RoBERTa."""
+        return self.text_tower(model).roberta
+
+    def text_features(
+        self,
+        model: nn.Module,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        ends: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Project the transformed state at position 0."""
+        project = projection(model, "text_projection")
+        tower = self.text_tower(model)
+        pooled = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)[1]  # (B, D)
+        return project(pooled)  # (B, P)

@@ -1,0 +1,140 @@
+"""What the package asks of a family of two-tower models, with the answers that most of them give.
+
+Below, B is the batch size, L the number of text tokens, D the width of a tower and P the width of
+the space that both towers share.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+Reads = Literal["end", "first", "last"]
+
+
+class Family(ABC):
+    """How the models of one family encode. It holds nothing: each method is given the model.
+
+    Attributes:
+        name: What people call the family.
+        packages: Its names below ``transformers.models``.
+        class_tokens: How many tokens the vision tower puts in front of the patches.
+    """
+
+    name: ClassVar[str]
+    packages: ClassVar[frozenset[str]]
+    class_tokens: ClassVar[int] = 1
+
+    # The text tower.
+
+    @abstractmethod
+    def reads(self, model: nn.Module) -> Reads:
+        """Say where a text is read out, which also says what padding means.
+
+        - "end": at its end token. No token looks ahead, so padding behind it never matters.
+        - "first": at the first position. Every token looks at every other: padding needs a mask.
+        - "last": at the last position. Texts are always filled up, and the padding is read too.
+        """
+
+    @abstractmethod
+    def text_tower(self, model: nn.Module) -> Any:
+        """Find the module that encodes ids, itself or inside of a larger model."""
+
+    @abstractmethod
+    def token_table(self, model: nn.Module) -> Any:
+        """Find the module that maps ids to vectors, as the tower calls it, wrapped or not."""
+
+    @abstractmethod
+    def n_positions(self, model: nn.Module) -> int:
+        """Say how many tokens a text may have."""
+
+    @abstractmethod
+    def text_layers(self, model: nn.Module) -> nn.ModuleList:
+        """Find the layers of the text tower."""
+
+    @abstractmethod
+    def text_features(
+        self,
+        model: nn.Module,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        ends: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Encode texts into the shared space: (B, L) to (B, P), not normalised.
+
+        ``ends`` is where each text ends, for families that read it out there.
+        """
+
+    @abstractmethod
+    def text_weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """List all weights that decide about the features of a text, by name."""
+
+    # The vision tower.
+
+    @abstractmethod
+    def vision_tower(self, model: nn.Module) -> Any:
+        """Find the module that encodes pixels, itself or inside of a larger model."""
+
+    @abstractmethod
+    def vision_layers(self, model: nn.Module) -> nn.ModuleList:
+        """Find the layers of the vision tower."""
+
+    @abstractmethod
+    def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
+        """Encode images into the shared space: (B, 3, S, S) to (B, P), not normalised."""
+
+    @abstractmethod
+    def vision_weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """List all weights that decide about the features of an image, by name."""
+
+    # Both.
+
+    @abstractmethod
+    def width(self, model: nn.Module) -> int:
+        """Say how wide the shared space is: P."""
+
+    def logits(self, model: Any, cosines: Tensor) -> Tensor:
+        """Turn cosines of images and texts into logits; the model itself gets no gradient."""
+        return model.logit_scale.detach().exp().to(cosines) * cosines
+
+
+class Projected(Family):
+    """A family in which one matrix a tower leads into the shared space, as in CLIP."""
+
+    def text_weights(self, model: Any) -> dict[str, Tensor]:
+        """List the weights of the tower and of its projection."""
+        weights = dict(self.text_tower(model).named_parameters())
+        return {**weights, "text_projection.weight": model.text_projection.weight}
+
+    def vision_weights(self, model: Any) -> dict[str, Tensor]:
+        """List the weights of the tower and of its projection."""
+        weights = dict(self.vision_tower(model).named_parameters())
+        return {**weights, "visual_projection.weight": model.visual_projection.weight}
+
+    def width(self, model: Any) -> int:
+        """Read it off the projection that is there."""
+        projection = getattr(model, "text_projection", None)
+        if projection is None:
+            projection = model.visual_projection
+        return int(projection.out_features)
+
+
+def down_to(model: Any, part: str, *attributes: str) -> Any:
+    """Go from a model to its part, and on to that one's, until a module has all ``attributes``."""
+    candidate = model
+    while candidate is not None:
+        if all(hasattr(candidate, name) for name in attributes):
+            return candidate
+        candidate = getattr(candidate, part, None)
+    raise TypeError(
+        f"no {part.removesuffix('_model')} tower in a {type(model).__name__}: give the two-tower "
+        f"model, or its tower (a module with {', '.join(attributes)})"
+    )
+
+
+def layers_of(encoder: Any) -> Any:
+    """Find the list of layers, which BERT calls ``layer`` and CLIP ``layers``."""
+    found = getattr(encoder, "layers", None)
+    return encoder.layer if found is None else found

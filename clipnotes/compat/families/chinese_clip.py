@@ -1,0 +1,79 @@
+"""Chinese-CLIP: a BERT for texts, read out at its first position, beside CLIP's vision tower."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from clipnotes.compat.families.base import Projected, Reads, down_to, layers_of
+from clipnotes.compat.towers import projection, vision_tower
+
+
+class BertLike(Projected):
+    """What families share whose texts go through a BERT: read out at 0, padding masked."""
+
+    def reads(self, model: nn.Module) -> Reads:
+        """At the first position, where the tokenizer puts its class token."""
+        return "first"
+
+    def text_layers(self, model: nn.Module) -> nn.ModuleList:
+        """Find the layers of the encoder, which have two names."""
+        return layers_of(self.bert(model).encoder)
+
+    def token_table(self, model: nn.Module) -> Any:
+        """Find ``embeddings.word_embeddings``."""
+        return self.bert(model).embeddings.word_embeddings
+
+    def n_positions(self, model: nn.Module) -> int:
+        """Count the rows of the position table, but for those that RoBERTa never uses."""
+        embeddings: Any = self.bert(model).embeddings
+        rows = embeddings.position_embeddings.num_embeddings
+        padding = getattr(embeddings, "padding_idx", None)  # RoBERTa begins to count behind it
+        return int(rows if padding is None else rows - padding - 1)
+
+    def bert(self, model: nn.Module) -> Any:
+        """Find the module inside of the text tower with embeddings and encoder."""
+        return self.text_tower(model)
+
+
+class ChineseCLIP(BertLike):
+    """Chinese-CLIP. It projects the state at position 0, without BERT's pooler."""
+
+    name = "Chinese-CLIP"
+    packages = frozenset({"chinese_clip"})
+
+    def text_tower(self, model: nn.Module) -> Any:
+        """Find the module with embeddings and a BERT's encoder."""
+        tower = down_to(model, "text_model", "embeddings", "encoder")
+        if not hasattr(tower.embeddings, "word_embeddings"):
+            raise TypeError(
+                f"a {type(tower).__name__} has no words: give the model or its text tower"
+            )
+        return tower
+
+    def text_features(
+        self,
+        model: nn.Module,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        ends: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Project the state at position 0."""
+        project = projection(model, "text_projection")
+        tower = self.text_tower(model)
+        states = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)[0]  # (B, L, D)
+        return project(states[:, 0])  # (B, P)
+
+    def vision_tower(self, model: nn.Module) -> Any:
+        """Find the module with CLIP's parts."""
+        return vision_tower(model)
+
+    def vision_layers(self, model: nn.Module) -> nn.ModuleList:
+        """Find ``encoder.layers``."""
+        return vision_tower(model).encoder.layers
+
+    def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
+        """Project the state of the class token."""
+        project = projection(model, "visual_projection")
+        return project(vision_tower(model)(pixel_values=pixel_values, **kwargs)[1])  # (B, P)

@@ -1,0 +1,70 @@
+"""VisionTextDualEncoder: any vision tower beside any text tower, joined by two projections."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from clipnotes.compat.carried import family
+from clipnotes.compat.compiled import original
+from clipnotes.compat.families.base import layers_of
+from clipnotes.compat.families.chinese_clip import BertLike
+from clipnotes.compat.towers import projection
+
+# Whose texts are read out at position 0 by a pooler, with words in `embeddings.word_embeddings`.
+BERTS = ("bert", "camembert", "roberta", "xlm_roberta")
+# Whose images are pooled by a class token, with layers in `encoder.layer` or `layers`.
+EYES = ("chinese_clip", "clip", "deit", "vit")
+
+
+class DualEncoder(BertLike):
+    """A dual encoder of transformers with a BERT for texts and a ViT for images."""
+
+    name = "VisionTextDualEncoder"
+    packages = frozenset({"vision_text_dual_encoder"})
+
+    def text_tower(self, model: Any) -> Any:
+        """Return ``text_model``, if it is a BERT that has its pooler."""
+        tower = original(model.text_model)
+        if family(tower) not in BERTS or getattr(tower, "pooler", None) is None:
+            raise TypeError(
+                f"the text tower of this {type(model).__name__} is a {type(tower).__name__}, and "
+                f"where it reads a text out is not known here. Give one of {', '.join(BERTS)}, "
+                "with its pooler"
+            )
+        return tower
+
+    def text_features(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        ends: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Project what BERT's pooler makes of the state at position 0."""
+        project = projection(model, "text_projection")
+        tower = self.text_tower(model)
+        pooled = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)[1]  # (B, D)
+        return project(pooled)  # (B, P)
+
+    def vision_tower(self, model: Any) -> Any:
+        """Return ``vision_model``, if it pools with a class token."""
+        tower = original(model.vision_model)
+        if family(tower) not in EYES:
+            raise TypeError(
+                f"the vision tower of this {type(model).__name__} is a {type(tower).__name__}, and "
+                f"how it pools an image is not known here. Give one of {', '.join(EYES)}"
+            )
+        return tower
+
+    def vision_layers(self, model: Any) -> nn.ModuleList:
+        """Find the list of layers, which ViT and CLIP call by different names."""
+        tower = self.vision_tower(model)
+        tower = getattr(tower, "vision_model", tower)  # CLIP's, up to 5.5
+        return layers_of(getattr(tower, "encoder", tower))
+
+    def image_features(self, model: Any, pixel_values: Tensor, **kwargs: Any) -> Tensor:
+        """Project what the vision tower's own pooling gives."""
+        project = projection(model, "visual_projection")
+        return project(self.vision_tower(model)(pixel_values=pixel_values, **kwargs)[1])  # (B, P)

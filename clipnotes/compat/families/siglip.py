@@ -1,0 +1,99 @@
+"""SigLIP and SigLIP 2: bidirectional text, read out at the last position, and a pooling head."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from clipnotes.compat.families.base import Family, Reads, down_to
+
+
+class SigLIP(Family):
+    """SigLIP, and SigLIP 2 at a fixed resolution, which is the same classes with other weights.
+
+    Its text tower was trained on texts that are filled up to all positions, without a mask, and
+    ends in a linear layer called ``head``. Its vision tower has no class token: a learned probe
+    attends to all patches. What they give is in the shared space, with no further projection.
+    """
+
+    name = "SigLIP"
+    packages = frozenset({"siglip"})
+    class_tokens = 0
+
+    def reads(self, model: nn.Module) -> Reads:
+        """At the last position, which is padding in most texts."""
+        return "last"
+
+    def text_tower(self, model: nn.Module) -> Any:
+        """Find the module with embeddings, encoder, final_layer_norm and head."""
+        parts = ("embeddings", "encoder", "final_layer_norm", "head")
+        return down_to(model, "text_model", *parts)
+
+    def token_table(self, model: nn.Module) -> Any:
+        """Find ``embeddings.token_embedding``."""
+        return self.text_tower(model).embeddings.token_embedding
+
+    def n_positions(self, model: nn.Module) -> int:
+        """Count the rows of ``position_embedding``."""
+        return int(self.text_tower(model).embeddings.position_embedding.num_embeddings)
+
+    def text_layers(self, model: nn.Module) -> nn.ModuleList:
+        """Find ``encoder.layers``."""
+        return self.text_tower(model).encoder.layers
+
+    def text_features(
+        self,
+        model: nn.Module,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        ends: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Take what the head makes of the last position. Texts must be filled up to all of them."""
+        length, limit = input_ids.shape[1], self.n_positions(model)
+        if length != limit:
+            raise ValueError(
+                f"the texts have {length} tokens, and SigLIP reads a text out at place "
+                f"{limit - 1}, padding included: fill them up with "
+                f'padding="max_length", max_length={limit}'
+            )
+        output = self.text_tower(model)(
+            input_ids=input_ids, attention_mask=attention_mask, **kwargs
+        )
+        return output[1]  # (B, P)
+
+    def text_weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """List the weights of the tower, which the head belongs to."""
+        return dict(self.text_tower(model).named_parameters())
+
+    def vision_tower(self, model: nn.Module) -> Any:
+        """Find the module with embeddings, encoder, post_layernorm and head."""
+        tower = down_to(model, "vision_model", "embeddings", "encoder", "post_layernorm")
+        if getattr(tower, "head", None) is None:
+            raise TypeError(
+                f"the vision tower of this {type(model).__name__} has no pooling head "
+                "(vision_use_head is False), so it makes no vector of an image: load it with one"
+            )
+        return tower
+
+    def vision_layers(self, model: nn.Module) -> nn.ModuleList:
+        """Find ``encoder.layers``."""
+        return self.vision_tower(model).encoder.layers
+
+    def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
+        """Take what the pooling head makes of all patches."""
+        return self.vision_tower(model)(pixel_values=pixel_values, **kwargs)[1]  # (B, P)
+
+    def vision_weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """List the weights of the tower, which the head belongs to."""
+        return dict(self.vision_tower(model).named_parameters())
+
+    def width(self, model: Any) -> int:
+        """Read the width of the vision tower, which the text tower's head leads to as well."""
+        config = model.config
+        text = getattr(config, "projection_size", None)  # of a text tower alone
+        return int(text or getattr(config, "vision_config", config).hidden_size)
+
+    def logits(self, model: Any, cosines: Tensor) -> Tensor:
+        """Scale the cosines and add the bias, which makes most pairs unlikely at first."""
+        return super().logits(model, cosines) + model.logit_bias.detach().to(cosines)
