@@ -19,7 +19,8 @@ def probe(model: Any, tokenizer: Any = None) -> Probe:
     """Measure what kind of two-tower model this is, on the model itself and not by its name.
 
     It runs a copy that shares the weights, on a few short random texts and three random images, in
-    eval mode. Nothing about the model that was given changes.
+    eval mode and float32. Nothing about the model that was given changes. Hooks that are on it run
+    too, so with vectors injected it is the injected model that is measured.
 
     Args:
         model: Any model with ``get_text_features`` and ``get_image_features`` (or the same for
@@ -37,11 +38,9 @@ def probe(model: Any, tokenizer: Any = None) -> Probe:
     Example:
         >>> import clipnotes
         >>> clip = clipnotes.load()
-        >>> print(str(clipnotes.probe(clip.model, clip.tokenizer))[:64])
-        CLIPModel, measured
-        <BLANKLINE>
-        text
-          causal                     yes
+        >>> found = clipnotes.probe(clip.model, clip.tokenizer)
+        >>> found.pooled_at, found.reads_out
+        ('first end token', '<|endoftext|>')
     """
     method = check(model)
     found = Probe(type(model).__name__)

@@ -118,6 +118,13 @@ def test_a_tokenizer_names_what_is_read_out(clip):
     assert without.reads_out is None and "not measured" in without.how["reads_out"]
 
 
+def test_the_end_that_the_model_looks_for_counts_and_not_the_tokenizers():
+    tokenizer = SimpleNamespace(eos_token_id=5)
+    found = clipnotes.probe(Toy(READS["last end token"]), tokenizer)
+    # A text that ended with 5 would be read out at its last position, where padding is.
+    assert (found.end_token, found.padding_matters) == (END, False)
+
+
 def test_without_a_tokenizer_the_table_says_so():
     found = clipnotes.probe(two_towers("CLIP"))
     assert found.reads_out is None and found.how["reads_out"] == "no tokenizer was given"
@@ -177,3 +184,8 @@ def test_what_holds_no_numbers_or_is_compiled_is_refused():
 def test_a_vocabulary_without_words_is_refused():
     with pytest.raises(ValueError, match="a vocabulary of 9 leaves 5 words"):
         clipnotes.probe(two_towers("CLIP", vocab_size=9))
+
+
+def test_the_name_is_a_function_whatever_was_imported_before():
+    assert clipnotes.probe is clipnotes.probing.probe and callable(clipnotes.probe)
+    assert "probe" in dir(clipnotes)

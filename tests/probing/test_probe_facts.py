@@ -98,6 +98,8 @@ def test_the_facts_of_a_class(name):
         fact: (found[fact], found["how"][fact]) for fact in wanted if found[fact] != wanted[fact]
     }
     assert differ == {}
+    parameter = {"Align": "1 / temperature", "Clap": "exp of logit_scale_a"}
+    assert found["how"]["scale"] == parameter.get(name, "exp of logit_scale")
     assert all(found["how"].get(fact) for fact in (*TEXT, *OTHER)), "each says how"
     assert not any("not measured" in how for how in found["how"].values())
 
