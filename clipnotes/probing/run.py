@@ -33,7 +33,7 @@ def probe(model: Any, tokenizer: Any = None) -> Probe:
 
     Raises:
         TypeError: The model has no text tower, or no other one.
-        ValueError: Its weights hold no numbers, or it is compiled.
+        ValueError: Its weights hold no numbers, it is compiled, or it encodes no text.
 
     Example:
         >>> import clipnotes

@@ -62,6 +62,12 @@ class Texts:
         handles = [module.register_forward_pre_hook(note) for module in self.model.modules()]
         try:
             self.features(ids)
+        except Exception as error:  # whatever a model raises, nothing else can be measured then
+            said = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(
+                f"a {type(self.model).__name__} cannot encode {ids.shape[1]} ids with its own "
+                f"get_text_features ({said}); make that work first"
+            ) from error
         finally:
             for handle in handles:
                 handle.remove()

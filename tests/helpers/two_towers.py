@@ -9,7 +9,7 @@ from reference import randomise
 
 HERE = Version(transformers.__version__)
 #: The version in which transformers first had the model, of those that came after 4.49.
-SINCE = {"MetaClip2": "4.56", "Aimv2": "4.54"}
+SINCE = {"MetaClip2": "4.56", "Aimv2": "4.54", "Siglip2": "4.50"}
 SIZES = {
     "hidden_size": 16,
     "num_attention_heads": 2,
@@ -34,8 +34,8 @@ SAMPLES = {  # what these need besides
         {"depths": [1, 1, 1], "num_group_tokens": [4, 2, 0], "num_output_groups": [4, 2, 0]},
         {},
     ),
-    "Siglip": ({"projection_size": 24}, {}, {}),
-    "Siglip2": ({"projection_size": 24}, {"num_patches": 16}, {}),
+    "Siglip": ({"hidden_size": 24}, {}, {}),
+    "Siglip2": ({"hidden_size": 24}, {"num_patches": 16}, {}),
     "XCLIP": (
         {},
         {"mit_hidden_size": 12, "mit_num_attention_heads": 2, "num_frames": 2},

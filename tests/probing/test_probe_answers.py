@@ -181,6 +181,14 @@ def test_what_holds_no_numbers_or_is_compiled_is_refused():
         clipnotes.probe(model)
 
 
+def test_a_model_that_encodes_no_text_is_refused():
+    def broken(ids, mask):
+        raise RuntimeError("out of order")
+
+    with pytest.raises(ValueError, match=r"a Toy cannot encode 8 ids .*\(out of order\)"):
+        clipnotes.probe(Toy(broken))
+
+
 def test_a_vocabulary_without_words_is_refused():
     with pytest.raises(ValueError, match="a vocabulary of 9 leaves 5 words"):
         clipnotes.probe(two_towers("CLIP", vocab_size=9))
