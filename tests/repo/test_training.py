@@ -130,6 +130,7 @@ def test_validation_is_apart_from_training_and_from_all_that_is_reported():
     assert "noto" not in {apart.rows[i]["style"] for i in apart.train}
 
 
+EMOJI_SIGLIP = EMOJI_CLIP.parent / "emoji_siglip"
 SHIPPED = {"Emoji-CLIP": (CLIPConfig, EMOJI_CLIP), "Emoji-SigLIP": (SiglipConfig, EMOJI_SIGLIP)}
 
 
