@@ -183,7 +183,9 @@ BREAKS = {
     "the lens without the last norm": Break(
         "looking.py", "project(tower.post_layernorm(vectors))", "project(vectors)", "12"
     ),
-    "the wrong patches are kept": Break("looking.py", "kept + 1], dim=1)", "kept], dim=1)", "12"),
+    "the wrong patches are kept": Break(
+        "looking.py", "kept + front], dim=1)", "kept], dim=1)", "12"
+    ),
     "only texts look for images": Break(
         "model/clip.py",
         "return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2",
@@ -210,7 +212,7 @@ BREAKS = {
         "09",
     ),
     "each name chooses among the images": Break(
-        "checkpoints.py", "return logits.softmax(dim=-1)", "return logits.softmax(dim=0)", "14"
+        "checkpoints.py", "@ texts.T).softmax(dim=-1)", "@ texts.T).softmax(dim=0)", "14"
     ),
     "a probe that weighs all patches alike": Break(
         "model/siglip.py",

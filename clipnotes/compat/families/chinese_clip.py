@@ -74,7 +74,8 @@ class ChineseCLIP(BertLike):
 
     def vision_layers(self, model: nn.Module) -> nn.ModuleList:
         """Find ``encoder.layers``."""
-        return vision_tower(model).encoder.layers
+        layers: nn.ModuleList = self.vision_tower(model).encoder.layers
+        return layers
 
     def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
         """Project the state of the class token."""
