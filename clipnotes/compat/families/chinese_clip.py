@@ -74,8 +74,7 @@ class ChineseCLIP(BertLike):
 
     def vision_layers(self, model: nn.Module) -> nn.ModuleList:
         """Find ``encoder.layers``."""
-        layers: nn.ModuleList = self.vision_tower(model).encoder.layers
-        return layers
+        return self.vision_tower(model).encoder.layers
 
     def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
         """Project the state of the class token."""

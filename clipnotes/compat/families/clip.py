@@ -34,8 +34,7 @@ class CLIP(Projected):
 
     def text_layers(self, model: nn.Module) -> nn.ModuleList:
         """Find ``encoder.layers``."""
-        layers: nn.ModuleList = self.text_tower(model).encoder.layers
-        return layers
+        return self.text_tower(model).encoder.layers
 
     def text_features(
         self,
@@ -61,8 +60,7 @@ class CLIP(Projected):
 
     def vision_layers(self, model: nn.Module) -> nn.ModuleList:
         """Find ``encoder.layers``."""
-        layers: nn.ModuleList = self.vision_tower(model).encoder.layers
-        return layers
+        return self.vision_tower(model).encoder.layers
 
     def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
         """Project the state of the class token."""
