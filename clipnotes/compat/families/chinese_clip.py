@@ -19,13 +19,17 @@ class BertLike(Projected):
         """Find the layers of the encoder, which have two names."""
         return layers_of(self.bert(model).encoder)
 
+    def text_embeddings(self, model: nn.Module) -> Any:
+        """Find BERT's ``embeddings``."""
+        return self.bert(model).embeddings
+
     def token_table(self, model: nn.Module) -> Any:
         """Find ``embeddings.word_embeddings``."""
-        return self.bert(model).embeddings.word_embeddings
+        return self.text_embeddings(model).word_embeddings
 
     def n_positions(self, model: nn.Module) -> int:
         """Count the rows of the position table, but for those that RoBERTa never uses."""
-        embeddings: Any = self.bert(model).embeddings
+        embeddings = self.text_embeddings(model)
         rows = embeddings.position_embeddings.num_embeddings
         padding = getattr(embeddings, "padding_idx", None)  # RoBERTa begins to count behind it
         return int(rows if padding is None else rows - padding - 1)
