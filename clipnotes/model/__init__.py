@@ -5,6 +5,8 @@ from clipnotes.model.divergence import Divergence, first_divergence
 from clipnotes.model.encoder import MLP, Attention, Encoder, EncoderLayer, quick_gelu
 from clipnotes.model.masks import causal_mask
 from clipnotes.model.real_clips import REAL_CLIPS, real_config
+from clipnotes.model.ring import sigmoid_loss_chunked
+from clipnotes.model.siglip import AttentionPooling, CrossAttention, sigmoid_loss
 from clipnotes.model.text import TextEmbeddings, TextOutput, TextTower, eos_positions
 from clipnotes.model.vision import VisionEmbeddings, VisionOutput, VisionTower
 
@@ -13,7 +15,9 @@ __all__ = [
     "MLP",
     "REAL_CLIPS",
     "Attention",
+    "AttentionPooling",
     "CLIPOutput",
+    "CrossAttention",
     "Divergence",
     "Encoder",
     "EncoderLayer",
@@ -29,5 +33,7 @@ __all__ = [
     "first_divergence",
     "quick_gelu",
     "real_config",
+    "sigmoid_loss",
+    "sigmoid_loss_chunked",
     "unit_length",
 ]

@@ -107,6 +107,16 @@ def check_positive(**sizes: int) -> None:
             raise ValueError(f"{name} is {size}: it must be at least 1")
 
 
+def check_heads(hidden_size: int, num_attention_heads: int) -> None:
+    """Check that a width can be divided among so many heads."""
+    check_positive(hidden_size=hidden_size, num_attention_heads=num_attention_heads)
+    if hidden_size % num_attention_heads:
+        raise ValueError(
+            f"hidden_size {hidden_size} is not a multiple of num_attention_heads "
+            f"{num_attention_heads}: every head gets an equal share of the width"
+        )
+
+
 def check_image_batch(
     pixel_values: Tensor | None, channels: int, size: int, patch_size: int, interpolate: bool
 ) -> Tensor:
@@ -141,3 +151,18 @@ def check_image_batch(
             "an image must hold at least one patch"
         )
     return pixel_values
+
+
+def check_pairs(
+    image_features: Tensor, text_features: Tensor, scale: Tensor | float, bias: Tensor | float
+) -> None:
+    """Check what a loss of pairs is given: B images and their B texts, one scale and one bias."""
+    images, texts = tuple(image_features.shape), tuple(text_features.shape)
+    if images != texts or len(images) != 2 or images[0] == 0:
+        raise ValueError(
+            f"the image features have shape {images} and the text features {texts}: pass (B, P) "
+            "for both; text number n belongs to image number n"
+        )
+    for name, number in (("scale", scale), ("bias", bias)):
+        if isinstance(number, Tensor) and number.numel() != 1:
+            raise ValueError(f"{name} has shape {tuple(number.shape)}: pass one number")

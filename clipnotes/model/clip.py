@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipnotes.compat.carried import check_copyable
+from clipnotes.model.copying import copy_weights
 from clipnotes.model.text import TextOutput, TextTower
 from clipnotes.model.vision import VisionOutput, VisionTower
 
@@ -165,9 +166,7 @@ class CLIP(nn.Module):
                 vision_model=vision_model,
                 projection_dim=theirs.text_projection.out_features,
             )
-        weights = {name: weight.clone() for name, weight in model.state_dict().items()}
-        ours.load_state_dict(weights, strict=True, assign=True)
-        return ours.train(model.training)
+        return copy_weights(ours, model)
 
     def forward(
         self,

@@ -8,12 +8,12 @@ from torch import nn
 
 from clipnotes.compat.attention import refuse_foreign_attention
 
-Tower = TypeVar("Tower", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def copy_tower(
-    build: Callable[..., Tower], theirs: Any, config_names: tuple[str, ...], **others: Any
-) -> Tower:
+    build: Callable[..., Module], theirs: Any, config_names: tuple[str, ...], **others: Any
+) -> Module:
     """Build a tower with a copy of the weights of ``theirs``, a tower of transformers.
 
     ``config_names`` are the entries of its config that ``build`` takes, besides ``others``.
@@ -22,7 +22,15 @@ def copy_tower(
     with torch.device("meta"):  # shapes only: no memory, and no random numbers are drawn
         sizes = {name: getattr(theirs.config, name) for name in config_names}
         ours: Any = build(**sizes, **others)
+    ours.embeddings.position_ids = theirs.embeddings.position_ids.clone()  # not in the weights
+    return copy_weights(ours, theirs)
+
+
+def copy_weights(ours: Module, theirs: nn.Module) -> Module:
+    """Give a module, built on the meta device, a copy of the weights of ``theirs``, and its mode.
+
+    Both have the same names.
+    """
     weights = {name: weight.clone() for name, weight in theirs.state_dict().items()}
     ours.load_state_dict(weights, strict=True, assign=True)
-    ours.embeddings.position_ids = theirs.embeddings.position_ids.clone()  # not in the weights
     return ours.train(theirs.training)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from clipnotes.model.checks import check_positive
+from clipnotes.model.checks import check_heads, check_positive
 
 AttentionPath = Literal["sdpa", "written_out"]
 
@@ -36,7 +36,11 @@ def quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, "gelu": F.gelu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "quick_gelu": quick_gelu,
+    "gelu": F.gelu,
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),  # SigLIP's
+}
 
 
 class Attention(nn.Module):
@@ -71,12 +75,7 @@ class Attention(nn.Module):
         attention_dropout: float = 0.0,
         attention: AttentionPath = "sdpa",
     ) -> None:
-        check_positive(hidden_size=hidden_size, num_attention_heads=num_attention_heads)
-        if hidden_size % num_attention_heads:
-            raise ValueError(
-                f"hidden_size {hidden_size} is not a multiple of num_attention_heads "
-                f"{num_attention_heads}: every head gets an equal share of the width"
-            )
+        check_heads(hidden_size, num_attention_heads)
         if attention not in ("sdpa", "written_out"):
             raise ValueError(f"attention {attention!r} is not one of 'sdpa', 'written_out'")
         super().__init__()
@@ -148,10 +147,10 @@ class MLP(nn.Module):
     Args:
         hidden_size: The width, D.
         intermediate_size: Width between the two layers, usually 4 D.
-        hidden_act: ``"quick_gelu"`` or ``"gelu"``.
+        hidden_act: ``"quick_gelu"``, ``"gelu"`` or ``"gelu_pytorch_tanh"``.
 
     Raises:
-        ValueError: ``hidden_act`` is neither.
+        ValueError: ``hidden_act`` is none of them.
 
     Example:
         >>> MLP(hidden_size=8, intermediate_size=32)(torch.randn(1, 5, 8)).shape

@@ -154,7 +154,7 @@ class TextTower(nn.Module):
         num_attention_heads: Heads that D is divided among.
         intermediate_size: Width inside the MLPs.
         max_position_embeddings: Tokens in the longest text.
-        hidden_act: ``"quick_gelu"`` or ``"gelu"``.
+        hidden_act: ``"quick_gelu"``, ``"gelu"`` or ``"gelu_pytorch_tanh"``.
         layer_norm_eps: Added to the variance in all norms.
         attention_dropout: Share of attention weights set to zero in training mode.
         eos_token_id: Where to pool, see ``eos_positions``.
@@ -226,7 +226,7 @@ class TextTower(nn.Module):
         Raises:
             TypeError: The model has no CLIP text tower, one of a family that computes otherwise,
                 or one in which parts were replaced, as PEFT does.
-            ValueError: The model's activation is neither ``quick_gelu`` nor ``gelu``; its weights
+            ValueError: The model's activation is none of those that ``MLP`` has; its weights
                 are offloaded; it does not know its end token.
 
         Example:

@@ -176,7 +176,7 @@ class VisionTower(nn.Module):
         num_attention_heads: Heads that D is divided among.
         intermediate_size: Width inside the MLPs.
         num_channels: Colour channels.
-        hidden_act: ``"quick_gelu"`` or ``"gelu"``.
+        hidden_act: ``"quick_gelu"``, ``"gelu"`` or ``"gelu_pytorch_tanh"``.
         layer_norm_eps: Added to the variance in all norms.
         attention_dropout: Share of attention weights set to zero in training mode.
         attention: ``"sdpa"`` or ``"written_out"``, see ``Attention``.
@@ -243,7 +243,7 @@ class VisionTower(nn.Module):
         Raises:
             TypeError: The model has no CLIP vision tower, one of a family that computes otherwise,
                 or one in which parts were replaced, as PEFT does.
-            ValueError: The model's activation is neither ``quick_gelu`` nor ``gelu``; its weights
+            ValueError: The model's activation is none of those that ``MLP`` has; its weights
                 are offloaded.
 
         Example:

@@ -208,6 +208,18 @@ BREAKS = {
     "each name chooses among the images": Break(
         "checkpoints.py", "return logits.softmax(dim=-1)", "return logits.softmax(dim=0)", "14"
     ),
+    "a probe that weighs all patches alike": Break(
+        "model/siglip.py",
+        "weights = scores.softmax(dim=-1)",
+        "weights = scores.mul(0).softmax(dim=-1)",
+        "15",
+    ),
+    "a sigmoid loss without the bias": Break(
+        "model/siglip.py", "* scale + bias  #", "* scale  #", "15"
+    ),
+    "SigLIP's texts are read at their end": Break(
+        "compat/families/siglip.py", 'return "last"', 'return "end"', "15"
+    ),
 }
 
 RUN = """
