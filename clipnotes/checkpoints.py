@@ -1,9 +1,9 @@
-"""Load a CLIP as one object: the embedded Emoji-CLIP, a local directory, or a model of the hub."""
+"""Load a two-tower model as one object: an embedded one, a directory, or a model of the hub."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,30 @@ from torch import Tensor
 from clipnotes import compat
 from clipnotes.classnames import check_classnames
 from clipnotes.compat.carried import check_here, text_ends
+from clipnotes.compat.texts import tokenize
 from clipnotes.model_files import FILES, check_directory, check_parts_fit, read_parts
 from clipnotes.pictures.batches import BATCH, encode_pixels
-from clipnotes.pictures.composite import composite
-from clipnotes.pictures.upright import is_plain
+from clipnotes.pictures.preparing import prepare
 
 EMOJI_CLIP = Path(__file__).parent / "emoji_clip"
+EMOJI_SIGLIP = Path(__file__).parent / "emoji_siglip"
+# The names of what is inside the package, which come before a directory of the same name.
+EMBEDDED = {"emoji-clip": EMOJI_CLIP, "emoji-siglip": EMOJI_SIGLIP}
 CHOICES = (
-    "clipnotes.load() for the embedded Emoji-CLIP; the path of a directory with "
-    f"{FILES}; a hub id such as 'openai/clip-vit-base-patch32' (needs a network)"
+    "clipnotes.load() for the embedded Emoji-CLIP, or its name 'emoji-clip'; 'emoji-siglip' for "
+    f"the embedded Emoji-SigLIP; the path of a directory with {FILES}; a hub id such as "
+    "'openai/clip-vit-base-patch32' (needs a network)"
 )
 
 
 class Clip:
-    """A CLIP model with its tokenizer and image processor.
+    """A two-tower model with its tokenizer and image processor.
+
+    It is called Clip, and takes the relatives as well: SigLIP, Chinese-CLIP and all other families
+    in ``compat.FAMILIES``. Each is given its texts as it was trained, see :meth:`tokenize`.
 
     Args:
-        model: transformers' ``CLIPModel``.
+        model: transformers' ``CLIPModel``, or ``SiglipModel`` and so on.
         tokenizer: its tokenizer.
         image_processor: its image processor.
 
@@ -51,14 +58,18 @@ class Clip:
 
     @property
     def processor(self) -> Any:
-        """Transformers' ``CLIPProcessor`` around tokenizer and image processor, made when asked.
+        """Transformers' own processor around tokenizer and image processor, made when asked.
 
-        One call prepares texts and images for ``clip.model``, as in most examples on the web. It
-        does what this version of transformers does to transparent images; :meth:`preprocess` lays
-        them on white in every version.
+        For CLIP that is a ``CLIPProcessor``, for SigLIP a ``SiglipProcessor``, and so on. One call
+        prepares texts and images for ``clip.model``, as in most examples on the web. It does what
+        this version of transformers does to transparent images; :meth:`preprocess` lays them on
+        white in every version. And it pads texts only when told: for SigLIP, pass
+        ``padding="max_length", max_length=...`` as :meth:`tokenize` does by itself.
 
         Raises:
             ValueError: the tokenizer or the image processor is none that transformers can join.
+                Older versions look at the classes: a ``SiglipProcessor`` of 4.49 takes a
+                ``SiglipTokenizer`` and nothing else.
 
         Example:
             >>> import clipnotes
@@ -67,14 +78,16 @@ class Clip:
             >>> clip.model.get_text_features(**inputs) is not None
             True
         """
-        from transformers import CLIPProcessor
+        import transformers
 
+        name = compat.kind_of(self.model).processor
+        join = getattr(transformers, name)
         try:
-            return CLIPProcessor(image_processor=self.image_processor, tokenizer=self.tokenizer)
-        except (TypeError, ValueError) as error:
+            return join(image_processor=self.image_processor, tokenizer=self.tokenizer)
+        except (TypeError, ValueError, ImportError) as error:
             made_of = type(self.tokenizer).__name__, type(self.image_processor).__name__
             raise ValueError(
-                f"no CLIPProcessor can be made of {' and '.join(made_of)}: {error}. Call "
+                f"no {name} can be made of {' and '.join(made_of)}: {error}. Call "
                 "clip.tokenize and clip.preprocess instead"
             ) from error
 
@@ -102,71 +115,48 @@ class Clip:
             >>> clipnotes.load().preprocess([Image.new("RGB", (100, 80))]).shape
             torch.Size([1, 3, 64, 64])
         """
-        return torch.cat(list(self._prepare(images)))
-
-    def _prepare(self, images: Sequence[Image.Image]) -> Iterator[Tensor]:
-        """Pixels (1, 3, S, S) of one image after the other."""
-        if isinstance(images, Image.Image):
-            raise TypeError("one image was given; give a list: [image]")
-        if not hasattr(images, "__len__"):
-            raise TypeError(f"a {type(images).__name__} was given; give a list of images")
-        if len(images) == 0:
-            raise ValueError("no image was given; at least one is needed")
-        for i, image in enumerate(images):
-            if not isinstance(image, Image.Image):
-                raise TypeError(f"image {i} is a {type(image).__name__}; PIL images are needed")
-            if 0 in image.size:
-                raise ValueError(
-                    f"image {i} is {image.size[0]} x {image.size[1]} pixels; nothing to see"
-                )
-            ready = image if is_plain(image) else composite(image)
-            yield self.image_processor([ready], return_tensors="pt")["pixel_values"]
+        return torch.cat(list(prepare(self.image_processor, images)))
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Texts -> input_ids and attention_mask, padded to the longest.
+        """Texts -> the inputs of the text tower, padded as the model was trained.
+
+        Where a model reads a text out decides about the padding. CLIP reads at the end token, and
+        no token looks ahead; Chinese-CLIP and AltCLIP read at the first token, with a mask. Both
+        get texts padded to the longest, with the mask. SigLIP reads at the last position, and was
+        trained with texts that fill all positions, and without a mask, so that it sees the padding:
+        it gets all positions and no ``attention_mask``, because with one it would give different
+        features. In each case ``clip.model.get_text_features(**clip.tokenize(texts))`` are the
+        model's own.
+
+        SigLIP 2 was trained with small letters. Its tokenizer leaves capitals as they are in
+        transformers before 5, so write its texts in small letters.
 
         Args:
             texts: strings.
 
         Returns:
-            input_ids and attention_mask, each (n, length) int64.
+            input_ids and, except for SigLIP, attention_mask, each (n, length) int64.
 
         Raises:
             TypeError: something that is no string.
-            ValueError: no text, or one with more tokens than the model has positions.
+            ValueError: no text, one with more tokens than the model has positions, or a tokenizer
+                that pads on the left.
 
         Example:
             >>> import clipnotes
             >>> clipnotes.load().tokenize(["a tulip"])["input_ids"][0, 0].item()  # <|startoftext|>
             3998
         """
-        if isinstance(texts, str):
-            raise TypeError(f"one text was given; give a list: [{texts!r}]")
-        if not hasattr(texts, "__len__"):
-            raise TypeError(f"a {type(texts).__name__} was given; give a list of strings")
-        if len(texts) == 0:
-            raise ValueError("no text was given; at least one is needed")
-        for i, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"text {i} is a {type(text).__name__}; strings are needed")
-        limit = self.model.config.text_config.max_position_embeddings
-        encoded = self.tokenizer(list(texts), padding=True, return_tensors="pt", verbose=False)
-        lengths = encoded["attention_mask"].sum(1)
-        if int(lengths.max()) > limit:
-            i = int(lengths.argmax())
-            raise ValueError(
-                f"text {i} ({texts[i][:60]!r}) has {int(lengths[i])} tokens, and this model has "
-                f"{limit} positions; shorten it"
-            )
-        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+        return tokenize(self.model, self.tokenizer, texts)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Encode texts in the space shared with images.
 
-        A text is read out at its first end token, as the tokenizer knows it. So does transformers,
-        but with an ``eos_token_id`` of 2, as in OpenAI's own configurations, it reads where the
-        largest id stands: a token that was added to the tokenizer would be taken for the end.
+        CLIP's texts are read out at the first end token, as the tokenizer knows it. So does
+        transformers, but with an ``eos_token_id`` of 2, as in OpenAI's own configurations, it reads
+        where the largest id stands: a token that was added to the tokenizer would be taken for the
+        end. Models that read at the first or last position need no end token.
 
         Args:
             texts: strings of at most the model's number of positions.
@@ -176,8 +166,8 @@ class Clip:
 
         Raises:
             TypeError, ValueError: as :meth:`tokenize`.
-            ValueError: also if the tokenizer puts no end token behind a text, or if weights are not
-                in memory, as those that accelerate offloads.
+            ValueError: also if the tokenizer of a CLIP puts no end token behind a text, or if
+                weights are not in memory, as those that accelerate offloads.
 
         Example:
             >>> import clipnotes
@@ -185,17 +175,14 @@ class Clip:
             tensor([1.])
         """
         check_here(self.model)
-        ids = self.tokenize(texts)
-        ends = text_ends(self.tokenizer, ids["input_ids"])  # (n,)
-        parts = [
-            compat.text_features(
-                self.model,
-                ids["input_ids"][i : i + BATCH].to(self.model.device),
-                ids["attention_mask"][i : i + BATCH].to(self.model.device),
-                ends=ends[i : i + BATCH],
-            )
-            for i in range(0, len(texts), BATCH)
-        ]
+        inputs = self.tokenize(texts)
+        at_end = compat.family_of(self.model).reads(self.model) == "end"
+        ends = text_ends(self.tokenizer, inputs["input_ids"]) if at_end else None  # (n,)
+        parts = []
+        for i in range(0, len(texts), BATCH):
+            some = {name: t[i : i + BATCH].to(self.model.device) for name, t in inputs.items()}
+            own = None if ends is None else ends[i : i + BATCH]
+            parts.append(compat.text_features(self.model, **some, ends=own))
         return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
 
     @torch.no_grad()
@@ -221,7 +208,7 @@ class Clip:
             >>> clipnotes.load().encode_image([Image.new("RGB", (64, 64))]).shape
             torch.Size([1, 128])
         """
-        return encode_pixels(self.model, self._prepare(images))
+        return encode_pixels(self.model, prepare(self.image_processor, images))
 
     @torch.no_grad()
     def classify(
@@ -231,6 +218,10 @@ class Clip:
         template: str = "an emoji of a {}",
     ) -> Tensor:
         """Zero-shot classification (Radford et al. 2021, section 3.1).
+
+        The logits are the model's own, and their softmax says which of the classes it would be if
+        it were one of them. SigLIP's bias is the same for all classes, so it cancels there: to ask
+        of each class by itself whether it is in the image, take ``compat.logits(...).sigmoid()``.
 
         Args:
             images: PIL images.
@@ -261,24 +252,30 @@ class Clip:
             )
         names = check_classnames(classnames, self.tokenizer)
         texts = self.encode_text([template.replace("{}", name) for name in names])
-        logits = self.model.logit_scale.exp() * self.encode_image(images) @ texts.T
-        return logits.softmax(dim=-1)
+        return compat.logits(self.model, self.encode_image(images) @ texts.T).softmax(dim=-1)
 
 
 def load(name: str | os.PathLike[str] | None = None) -> Clip:
-    """Load a CLIP, in float32 and in evaluation mode.
+    """Load a two-tower model, in float32 and in evaluation mode.
+
+    It opens CLIP, CLIPSeg, MetaCLIP 2, SigLIP, SigLIP 2 at a fixed resolution, Chinese-CLIP,
+    AltCLIP, and a VisionTextDualEncoder of a BERT and a ViT. Any other is refused before its
+    weights are read, with the reason.
 
     Args:
-        name: a directory in Hugging Face's format, or a hub id ("openai/clip-vit-base-patch32").
+        name: "emoji-clip" or "emoji-siglip", the embedded models; a directory in Hugging Face's
+            format; or a hub id ("openai/clip-vit-base-patch32"). An embedded name comes before a
+            directory that is called the same, which "./emoji-clip" names, or a ``Path``.
             None takes the environment variable CLIPNOTES_MODEL, and without it the embedded
             Emoji-CLIP.
 
     Returns:
-        A :class:`Clip`. Nothing is unpickled: only safetensors are read.
+        A :class:`Clip`. Nothing is unpickled: only safetensors are read, and no code is run that
+        comes with a model.
 
     Raises:
-        ValueError: no such directory or model, a file is missing, damaged or does not fit the
-            configuration. Nothing is loaded halfway.
+        ValueError: no such directory or model, one of a type that is not opened, a file is missing,
+            damaged or does not fit the configuration. Nothing is loaded halfway.
 
     Example:
         >>> import clipnotes
@@ -287,6 +284,8 @@ def load(name: str | os.PathLike[str] | None = None) -> Clip:
     """
     if name is None:
         name = os.environ.get("CLIPNOTES_MODEL") or EMOJI_CLIP
+    if isinstance(name, str) and name in EMBEDDED:
+        name = _embedded(name)
     if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
         raise ValueError(f"name is {name!r}; it must be {CHOICES}")
     path = Path(os.fspath(name)).expanduser()
@@ -304,3 +303,14 @@ def load(name: str | os.PathLike[str] | None = None) -> Clip:
     shape = tuple(clip.preprocess([Image.new("RGB", (8, 8))]).shape)
     check_parts_fit(clip.model, clip.tokenizer, shape, os.fspath(name))
     return clip
+
+
+def _embedded(name: str) -> Path:
+    """Find the directory of an embedded model."""
+    folder = EMBEDDED[name]
+    if not folder.is_dir():
+        raise ValueError(
+            f"{name!r} is the name of an embedded model, and it is not in this installation "
+            f"({folder}): install clipnotes again. If you mean a directory, say './{name}'"
+        )
+    return folder

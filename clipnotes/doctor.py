@@ -120,28 +120,37 @@ def _device() -> Finding:
 
 
 def _embedded() -> list[Finding]:
-    from clipnotes.checkpoints import EMOJI_CLIP
+    from clipnotes.checkpoints import EMOJI_CLIP, EMOJI_SIGLIP
+
+    findings = [_checked("Emoji-CLIP", EMOJI_CLIP)]
+    if EMOJI_SIGLIP.is_dir():
+        findings.append(_checked("Emoji-SigLIP", EMOJI_SIGLIP))
+    return findings
+
+
+def _checked(what: str, folder: Path) -> Finding:
     from clipnotes.model_files import check_directory
 
     try:
-        check_directory(EMOJI_CLIP)
+        check_directory(folder)
     except ValueError as error:
-        return [Finding("Emoji-CLIP", str(EMOJI_CLIP), str(error), _AGAIN)]
-    return [Finding("Emoji-CLIP", f"{EMOJI_CLIP}, checksums agree")]
+        return Finding(what, str(folder), str(error), _AGAIN)
+    return Finding(what, f"{folder}, checksums agree")
 
 
 def _chosen() -> Finding:
     from clipnotes.checkpoints import load
+    from clipnotes.compat import shared_width
 
     name = os.environ.get("CLIPNOTES_MODEL", "")
     what = f"CLIPNOTES_MODEL is {name}" if name else "CLIPNOTES_MODEL is not set: Emoji-CLIP"
     try:
-        config = load().model.config
+        model = load().model
     except ValueError as error:
         mend = "unset CLIPNOTES_MODEL" if name else _AGAIN
         if name and not Path(name).exists() and "/" in name:
             mend += ", or, with a network, hf download " + name
         return Finding("model", what, str(error), mend)
-    vision = config.vision_config
+    vision = model.config.vision_config
     size = f"{vision.image_size} pixels in patches of {vision.patch_size}"
-    return Finding("model", f"{what}; {size}, {config.projection_dim} numbers a feature")
+    return Finding("model", f"{what}; {size}, {shared_width(model)} numbers a feature")

@@ -3,6 +3,7 @@
 Most functions take tensors that ``compat.vision_states`` or ``compat.text_states`` returned. They
 need no gradient, but let one through. In shapes, B is the number of images, N of patches and
 L = N + 1 of tokens; D is the width of the tower, and P that of the space both towers share.
+SigLIP has no class token, so that L = N there; what needs one refuses it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def grid_of(model: nn.Module, pixel_values: Tensor) -> tuple[int, int]:
     4 x 16 of them, as many as a square of 64 x 64.
 
     Args:
-        model: ``CLIPModel``, ``CLIPVisionModel`` or ``CLIPVisionModelWithProjection``.
+        model: ``CLIPModel``, ``CLIPVisionModel``, ``SiglipModel``, or another that is carried.
         pixel_values: (..., S, S), the model's input.
 
     Returns:
@@ -39,9 +40,9 @@ def grid_of(model: nn.Module, pixel_values: Tensor) -> tuple[int, int]:
         >>> grid_of(clipnotes.load().model, torch.zeros(1, 3, 32, 128))
         (4, 16)
     """
-    tower: Any = compat.vision_tower(model)
+    tower: Any = compat.family_of(model).vision_tower(model)
     height, width = pixel_values.shape[-2:]
-    down, across = tower.embeddings.patch_embedding.stride
+    down, across = next(part.stride for part in tower.modules() if isinstance(part, nn.Conv2d))
     return height // down, width // across
 
 
@@ -117,7 +118,9 @@ def rollout(attentions: Sequence[Tensor]) -> Tensor:
     return product
 
 
-def by_offset(attention: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+def by_offset(
+    attention: Tensor, grid: tuple[int, int] | None = None, class_tokens: int = 1
+) -> Tensor:
     """Average each head's attention between patches by the offset from one to the other.
 
     A head that always looks at the neighbour on the left gets a bright cell left of the middle,
@@ -126,6 +129,7 @@ def by_offset(attention: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
     Args:
         attention: (B, H, L, L), one layer's weights, the class token first.
         grid: Rows and columns of patches, see :func:`on_grid`.
+        class_tokens: How many tokens stand in front of the patches: 0 for SigLIP.
 
     Returns:
         (H, 2 rows - 1, 2 columns - 1): the mean weight over all images and over all pairs of
@@ -145,7 +149,8 @@ def by_offset(attention: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
                 [0., 0., 0.]])
     """
     _check_attention(attention)
-    mean = on_grid(attention[..., 1:, 1:].mean(0), grid)  # (H, N, rows, columns)
+    patches = attention[..., class_tokens:, class_tokens:]
+    mean = on_grid(patches.mean(0), grid)  # (H, N, rows, columns)
     rows, columns = mean.shape[-2:]
     sums = mean.new_zeros(len(mean), 2 * rows - 1, 2 * columns - 1)
     pairs = mean.new_zeros(2 * rows - 1, 2 * columns - 1)
@@ -165,14 +170,14 @@ def shared_vectors(model: nn.Module, vectors: Tensor) -> Tensor:
     anything for other vectors has to be measured.
 
     Args:
-        model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
+        model: ``CLIPModel``, or another that ``compat.class_token_tower`` takes.
         vectors: (..., D), hidden states of any layer and any tokens.
 
     Returns:
         (..., P), unit length.
 
     Raises:
-        TypeError: The model has no vision tower or no projection.
+        TypeError: The model has no vision tower, no projection or, as SigLIP, no class token.
 
     Example:
         >>> import clipnotes
@@ -180,7 +185,7 @@ def shared_vectors(model: nn.Module, vectors: Tensor) -> Tensor:
         >>> shared_vectors(model, torch.randn(2, 65, 128)).shape
         torch.Size([2, 65, 128])
     """
-    tower: Any = compat.vision_tower(model)
+    tower = compat.class_token_tower(model)
     project = compat.visual_projection(model)
     return normalize(project(tower.post_layernorm(vectors)), dim=-1)
 
@@ -254,16 +259,18 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
     sees less of the image, but nothing that was never in one.
 
     Args:
-        model: ``CLIPModel`` or ``CLIPVisionModelWithProjection``.
+        model: One that ``compat.class_token_tower`` takes, or ``SiglipModel``.
         pixel_values: (B, 3, S, S).
-        kept: (B, n_kept) int64, the patches that stay, counted from 0 row by row; none may stay.
+        kept: (B, n_kept) int64, the patches that stay, counted from 0 row by row. None
+            may stay, except for SigLIP, which has no class token.
 
     Returns:
         (B, P), unit length.
 
     Raises:
         TypeError: The model has no vision tower or no projection.
-        ValueError: ``kept`` has a different shape or names a patch that does not exist.
+        ValueError: ``kept`` has a different shape, names a patch that does not exist, or is empty
+            for SigLIP.
 
     Example:
         >>> import clipnotes
@@ -271,19 +278,27 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
         >>> features_from(clipnotes.load().model, pixel_values, all_of_them[:, :10]).shape
         torch.Size([1, 128])
     """
-    tower: Any = compat.vision_tower(model)
+    family = compat.family_of(model)
+    front = family.class_tokens
+    tower: Any = compat.class_token_tower(model) if front else family.vision_tower(model)
     tokens = tower.embeddings(pixel_values)  # (B, L, D)
     B, L, D = tokens.shape
     if kept.ndim != 2 or len(kept) != B:
         raise ValueError(f"kept is {tuple(kept.shape)}; {B} images need ({B}, how many stay)")
-    if kept.numel() and not 0 <= int(kept.min()) <= int(kept.max()) < L - 1:
+    N = L - front
+    if kept.numel() and not 0 <= int(kept.min()) <= int(kept.max()) < N:
         raise ValueError(
-            f"kept names patches {int(kept.min())} to {int(kept.max())}; there are 0 to {L - 2}"
+            f"kept names patches {int(kept.min())} to {int(kept.max())}; there are 0 to {N - 1}"
         )
-    # The class token stays in front.
+    if kept.shape[1] + front == 0:
+        raise ValueError(f"kept is empty, and {family.name} has no class token: keep a patch")
+    # A class token stays in front.
     kept = kept.to(tokens.device)
-    positions = torch.cat([kept.new_zeros(B, 1), kept + 1], dim=1)  # (B, n_kept + 1)
-    tokens = tokens.gather(1, positions[..., None].expand(-1, -1, D))  # (B, n_kept + 1, D)
+    positions = torch.cat([kept.new_zeros(B, front), kept + front], dim=1)  # (B, front + n_kept)
+    tokens = tokens.gather(1, positions[..., None].expand(-1, -1, D))  # (B, front + n_kept, D)
+    if front == 0:
+        last = tower.encoder(inputs_embeds=tokens)[0]
+        return normalize(tower.head(tower.post_layernorm(last)), dim=-1)
     last = tower.encoder(inputs_embeds=tower.pre_layrnorm(tokens))[0]
     return shared_vectors(model, last[:, 0])
 

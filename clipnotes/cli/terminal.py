@@ -81,12 +81,11 @@ def load_model(name: str | None) -> Clip:
 
 def load_model_of(card: dict[str, Any]) -> Clip:
     """Load the model that a prompt was learned with."""
-    from clipnotes.checkpoints import EMOJI_CLIP
-    from clipnotes.prompts.saved.card import EMBEDDED
+    from clipnotes.checkpoints import EMBEDDED
 
     name = card["model"]
-    if name == EMBEDDED:
-        return load_model(str(EMOJI_CLIP))  # whatever CLIPNOTES_MODEL says
+    if name.lower() in EMBEDDED:  # "Emoji-CLIP", wherever it is on this machine
+        return load_model(name.lower())  # whatever CLIPNOTES_MODEL says
     if not name or (Path(name).is_absolute() and not Path(name).is_dir()):
         where = f"{name} is not there" if name else "its card names none"
         raise ValueError(

@@ -17,8 +17,15 @@ space that both towers are projected into.
 """
 
 from clipnotes.compat.families import FAMILIES, Family, family_of
-from clipnotes.compat.features import image_features, logits, shared_width, text_features
+from clipnotes.compat.features import (
+    class_token_tower,
+    image_features,
+    logits,
+    shared_width,
+    text_features,
+)
 from clipnotes.compat.functions import loss_function, mask_functions
+from clipnotes.compat.kinds import KINDS, Kind, kind_of, kind_of_config
 from clipnotes.compat.states import TowerStates, eager_attention, text_states, vision_states
 from clipnotes.compat.towers import (
     text_projection,
@@ -30,23 +37,30 @@ from clipnotes.compat.versions import (
     changes_nothing,
     checkpoint_layers,
     image_processor_class,
+    read_image_processor,
     recorded,
     source_url,
 )
 
 __all__ = [
     "FAMILIES",
+    "KINDS",
     "Family",
+    "Kind",
     "TowerStates",
     "changes_nothing",
     "checkpoint_layers",
+    "class_token_tower",
     "eager_attention",
     "family_of",
     "image_features",
     "image_processor_class",
+    "kind_of",
+    "kind_of_config",
     "logits",
     "loss_function",
     "mask_functions",
+    "read_image_processor",
     "recorded",
     "shared_width",
     "source_url",

@@ -85,14 +85,21 @@ def source_url(obj: type | Callable[..., Any]) -> str:
     return f"{blob}/src/{path}.py#L{first + next(starts)}"
 
 
-def image_processor_class() -> Any:
+def image_processor_class(name: str = "CLIPImageProcessor") -> Any:
     """Find the image processor for PIL images, which gives the same pixels in every version.
 
     Since 5.5 ``CLIPImageProcessor`` is the one for torchvision, and the one for PIL has a name of
-    its own.
+    its own. So it is with all other image processors.
+
+    Args:
+        name: A class of transformers. ``SiglipImageProcessorFast``, ``SiglipImageProcessorPil`` and
+            ``SiglipFeatureExtractor`` mean the same as ``SiglipImageProcessor``.
 
     Returns:
         The class.
+
+    Raises:
+        ValueError: The installed transformers has no image processor of this name.
 
     Example:
         >>> image_processor_class()(size=8, crop_size=8).crop_size["height"]
@@ -100,7 +107,35 @@ def image_processor_class() -> Any:
     """
     import transformers
 
-    return getattr(transformers, "CLIPImageProcessorPil", None) or transformers.CLIPImageProcessor
+    base = str(name).removesuffix("Fast").removesuffix("Pil")
+    base = base.replace("FeatureExtractor", "ImageProcessor")  # as they were called at first
+    found = getattr(transformers, f"{base}Pil", None) or getattr(transformers, base, None)
+    if found is None or not base.endswith("ImageProcessor"):
+        raise ValueError(
+            f"transformers {transformers.__version__} has no image processor {name!r}: give the "
+            "name of one that it has, as 'CLIPImageProcessor' or 'SiglipImageProcessor'"
+        )
+    return found
+
+
+def read_image_processor(name: str, default: str = "CLIPImageProcessor") -> Any:
+    """Read an image processor, of the class that its file names, for PIL images.
+
+    Args:
+        name: A directory, or a hub id.
+        default: The class, if the file names none.
+
+    Raises:
+        ValueError: The file names a class that the installed transformers does not have.
+
+    Example:
+        >>> from clipnotes.checkpoints import EMOJI_CLIP
+        >>> read_image_processor(str(EMOJI_CLIP)).crop_size["height"]
+        64
+    """
+    said, _ = image_processor_class().get_image_processor_dict(name)
+    kind = said.get("image_processor_type") or said.get("feature_extractor_type") or default
+    return image_processor_class(kind).from_pretrained(name)
 
 
 def recorded() -> dict[str, dict[str, Any]]:

@@ -41,7 +41,8 @@ def explore(
     is a way of looking, not an output of the model.
 
     Args:
-        clip: A CLIP with a square grid of patches.
+        clip: A CLIP with a square grid of patches, or another model with CLIP's vision tower:
+            CLIPSeg, MetaCLIP 2, Chinese-CLIP, AltCLIP.
         image: A PIL image, or its preprocessed ``pixel_values``: (3, S, S) or (1, 3, S, S).
         texts: Strings to compare the image with, or ``None``.
         layers: Numbers of the layers to keep, from 0; ``None`` for all. Fewer make a smaller page.
@@ -51,7 +52,8 @@ def explore(
         the model's, rounded to 1/255.
 
     Raises:
-        TypeError: ``clip``, ``image`` or a text is of a type that is not listed above.
+        TypeError: ``clip``, ``image`` or a text is of a type that is not listed above, or the
+            vision tower is not CLIP's: SigLIP has no class token, whose row the page shows.
         ValueError: The model is in training mode, a tensor has not the shape of one image, a layer
             does not exist, or the page would be larger than 1 MB.
 
@@ -63,15 +65,17 @@ def explore(
         <Page: Where CLIP looks in an image, ... kB>
     """
     check_clip(clip)
+    compat.class_token_tower(clip.model)  # or say why there is none
     config = clip.model.config.vision_config
     chosen = choose_layers(layers, config.num_hidden_layers)
     pixel_values = _pixel_values(clip, image)
+    size = pixel_values.shape[-1]
     features = None if texts is None else clip.encode_text(texts)  # (n_texts, P)
     states = compat.vision_states(clip.model, pixel_values.to(clip.model.device, clip.model.dtype))
     data: dict[str, Any] = {
         "layers": chosen,
-        "grid": config.image_size // config.patch_size,
-        "patch": config.patch_size / config.image_size,  # a share of the side, which may not divide
+        "grid": size // config.patch_size,
+        "patch": config.patch_size / size,  # a share of the side, which may not divide
         "picture": _png(clip, pixel_values[0]),
         "texts": [],
     }
@@ -113,6 +117,8 @@ def _pixel_values(clip: Clip, image: Image.Image | Tensor) -> Tensor:
         raise TypeError(
             f"image is a {type(image).__name__}; give one PIL image or its pixel_values"
         )
+    if compat.kind_of(clip.model).any_size and pixel_values.dim() == 4:
+        size = pixel_values.shape[-1]
     if pixel_values.shape != (1, 3, size, size):
         raise ValueError(
             f"the image's pixel_values have the shape {tuple(pixel_values.shape)}; one image "

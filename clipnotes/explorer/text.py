@@ -22,7 +22,8 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
     the text's vector is marked EOS. Folded below is the chain of calls in the text tower.
 
     Args:
-        clip: Any CLIP.
+        clip: A CLIP whose tokens look back only, and whose texts are read out at their end: also a
+            CLIPSeg or a MetaCLIP 2.
         text: One text, for instance a prompt.
         layers: Numbers of the layers to keep, from 0; ``None`` for all. Fewer make a smaller page.
 
@@ -32,8 +33,9 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
 
     Raises:
         TypeError: ``clip`` is not a ``Clip``, or ``text`` not a string.
-        ValueError: The model is in training mode, the text is too long for it, a layer does not
-            exist, or the page would be larger than 1 MB.
+        ValueError: The model is in training mode, or its tokens look at all others (SigLIP,
+            Chinese-CLIP, AltCLIP), the text is too long for it, a layer does not exist, or the page
+            would be larger than 1 MB.
 
     Example:
         >>> import clipnotes
@@ -43,6 +45,14 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
     check_clip(clip)
     if not isinstance(text, str):
         raise TypeError(f"text is a {type(text).__name__}; give one string")
+    family = compat.family_of(clip.model)
+    if family.reads(clip.model) != "end":
+        raise ValueError(
+            f"in the text tower of {family.name} every token looks at all others, and a text is "
+            f"read out at its {family.reads(clip.model)} position; this page is drawn for CLIP's, "
+            "where tokens look back and the end token is read. clipnotes.annotate and "
+            "clipnotes.trace take any model"
+        )
     config = clip.model.config.text_config
     chosen = choose_layers(layers, config.num_hidden_layers)
     inputs = {name: ids.to(clip.model.device) for name, ids in clip.tokenize([text]).items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -16,15 +16,18 @@ BATCH = 256  # images or texts that go through a tower at once, at most
 ACTIVATIONS = 256 * 2**20  # bytes of what a tower holds meanwhile
 
 
-def at_once(model: Any) -> int:
-    """Say how many images the vision tower takes at once, without a gradient.
+def at_once(model: Any, size: int | None = None) -> int:
+    """Say how many images of some pixels the vision tower takes at once, without a gradient.
+
+    Without ``size``, images have the size that the model was made for.
 
     >>> import clipnotes
     >>> at_once(clipnotes.load().model)
     256
     """
     config = model.config.vision_config
-    tokens = (config.image_size // config.patch_size) ** 2 + 1
+    patches = ((size or config.image_size) // config.patch_size) ** 2
+    tokens = patches + compat.family_of(model).class_tokens
     # The widest moments of a layer: its MLP, and beside it residual, queries, keys and values; and
     # the shares of attention, which are there where it is computed without a kernel of its own.
     wide = config.intermediate_size + 6 * config.hidden_size
@@ -37,7 +40,9 @@ def encode_pixels(model: Any, pixels: Iterable[Tensor]) -> Tensor:
     """Encode pixels, (1, 3, S, S) per image, as they come: (n, P), unit length, no gradient."""
     check_here(model)
     coming, parts = iter(pixels), []
-    n = at_once(model)
+    first = list(islice(coming, 1))  # says how large they are
+    n = at_once(model, first[0].shape[-1]) if first else 1
+    coming = chain(first, coming)
     while batch := list(islice(coming, n)):
         parts.append(compat.image_features(model, torch.cat(batch).to(model.device, model.dtype)))
     return torch.nn.functional.normalize(torch.cat(parts), dim=-1)

@@ -20,6 +20,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from clipnotes.compat import shared_width
 from clipnotes.pictures.batches import at_once, encode_pixels
 from clipnotes.pictures.composite import composite
 from clipnotes.pictures.depth import to_8_bits
@@ -125,7 +126,6 @@ def encode_files(
     skipped: list[Skipped] = []
     assumed: dict[str, list[str]] = {}
     waiting: list[Tensor] = []
-    n = at_once(clip.model)
 
     def flush() -> None:
         if waiting:
@@ -144,14 +144,15 @@ def encode_files(
             assumed.setdefault(read.remark, []).append(str(path))
         rows.append(i)
         waiting.append(read.made)
-        if len(waiting) == n:
+        if len(waiting) >= at_once(clip.model, read.made.shape[-1]):
             flush()
     flush()
     for assumption, files in assumed.items():
         more = f"; so with {len(files) - 1} more" if files[1:] else ""
         note(f"{files[0]}: {assumption}{more}")
-    width = clip.model.config.projection_dim
-    return torch.cat(parts) if parts else torch.zeros(0, width), rows, skipped
+    if not parts:
+        return torch.zeros(0, shared_width(clip.model)), rows, skipped
+    return torch.cat(parts), rows, skipped
 
 
 def _open(path: str | Path) -> Image.Image | Read[Any]:

@@ -176,7 +176,7 @@ def test_predict_with_a_learner_that_encodes_pictures_itself(folder, tmp_path, c
     vpt = VPT(clip, ["apple", "pear", "bird"], 2, 1)
     vpt.save(tmp_path / "vpt")
     files = list_files(folder / "fruit")
-    monkeypatch.setattr("clipnotes.pictures.reading.at_once", lambda model: 2)
+    monkeypatch.setattr("clipnotes.pictures.reading.at_once", lambda model, size: 2)
     result = run("predict", tmp_path / "vpt", *files, "--json", "--top", 3)
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)["pictures"]

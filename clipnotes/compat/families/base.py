@@ -54,6 +54,10 @@ class Family(ABC):
     def n_positions(self, model: nn.Module) -> int:
         """Say how many tokens a text may have."""
 
+    def padding_id(self, model: nn.Module) -> int | None:
+        """Name the id that the model itself takes for padding; ``None`` if it looks at no id."""
+        return None
+
     @abstractmethod
     def text_layers(self, model: nn.Module) -> nn.ModuleList:
         """Find the layers of the text tower."""

@@ -29,10 +29,13 @@ class BertLike(Projected):
 
     def n_positions(self, model: nn.Module) -> int:
         """Count the rows of the position table, but for those that RoBERTa never uses."""
-        embeddings = self.text_embeddings(model)
-        rows = embeddings.position_embeddings.num_embeddings
-        padding = getattr(embeddings, "padding_idx", None)  # RoBERTa begins to count behind it
+        rows = self.text_embeddings(model).position_embeddings.num_embeddings
+        padding = self.padding_id(model)  # RoBERTa begins to count behind it
         return int(rows if padding is None else rows - padding - 1)
+
+    def padding_id(self, model: nn.Module) -> int | None:
+        """RoBERTa counts its positions by it; BERT has none."""
+        return getattr(self.text_embeddings(model), "padding_idx", None)
 
     def bert(self, model: nn.Module) -> Any:
         """Find the module inside of the text tower with embeddings and encoder."""
