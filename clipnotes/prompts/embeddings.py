@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from clipnotes.compat import family_of
@@ -49,7 +48,7 @@ def inject(model: nn.Module, ctx: Tensor, start: int | Tensor = 1) -> Iterator[N
             is read out at one of the places, or the batch has a different size than ``ctx``.
 
     Example:
-        >>> import clipnotes
+        >>> import clipnotes, torch
         >>> clip = clipnotes.load()
         >>> ids = clip.tokenize(["x x a tulip"])["input_ids"]
         >>> ctx = torch.zeros(2, 128, requires_grad=True)
@@ -106,7 +105,7 @@ class LearnableTextEmbeddings(Replaced):
             vectors, or a table is more than its weights, as with LoRA.
 
     Example:
-        >>> import clipnotes
+        >>> import clipnotes, torch
         >>> from clipnotes.compat import text_tower
         >>> original = text_tower(clipnotes.load().model).embeddings
         >>> learnable = LearnableTextEmbeddings(original, n_ctx=2)

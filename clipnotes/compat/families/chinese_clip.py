@@ -78,7 +78,7 @@ class ChineseCLIP(BertLike):
 
     def vision_layers(self, model: nn.Module) -> nn.ModuleList:
         """Find ``encoder.layers``."""
-        return vision_tower(model).encoder.layers
+        return self.vision_tower(model).encoder.layers
 
     def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
         """Project the state of the class token."""

@@ -26,15 +26,15 @@ class CLIP(Projected):
 
     def token_table(self, model: nn.Module) -> Any:
         """Find ``embeddings.token_embedding``."""
-        return text_tower(model).embeddings.token_embedding
+        return self.text_tower(model).embeddings.token_embedding
 
     def n_positions(self, model: nn.Module) -> int:
         """Count the rows of ``position_embedding``."""
-        return int(text_tower(model).embeddings.position_embedding.num_embeddings)
+        return int(self.text_tower(model).embeddings.position_embedding.num_embeddings)
 
     def text_layers(self, model: nn.Module) -> nn.ModuleList:
         """Find ``encoder.layers``."""
-        return text_tower(model).encoder.layers
+        return self.text_tower(model).encoder.layers
 
     def text_features(
         self,
@@ -60,7 +60,7 @@ class CLIP(Projected):
 
     def vision_layers(self, model: nn.Module) -> nn.ModuleList:
         """Find ``encoder.layers``."""
-        return vision_tower(model).encoder.layers
+        return self.vision_tower(model).encoder.layers
 
     def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
         """Project the state of the class token."""

@@ -69,8 +69,8 @@ def _read(path: str | os.PathLike[str], clip: Clip) -> dict[str, Any]:
     family = family_of(clip.model)
     if family.reads(clip.model) != "end":
         raise ValueError(
-            f"CoOp's program learns with CLIP, and this model is of the family {family.name}, whose "
-            "texts are read another way: give the CLIP that the checkpoint was learned with"
+            f"CoOp's program learns with CLIP, and this model is of the family {family.name}, "
+            "whose texts are read another way: give the CLIP that the checkpoint was learned with"
         )
     path = Path(path).expanduser()
     content = _load(path)
