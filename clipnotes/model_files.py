@@ -190,6 +190,12 @@ def _explained(name: str, is_directory: bool, choices: str) -> Iterator[None]:
             f"the weights in {name} are damaged or do not fit its config.json ({error}); "
             "fetch the model again"
         ) from error
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{name} needs a package that is not installed: {reason} For a tokenizer of "
+            "SentencePiece: python -m pip install sentencepiece protobuf"
+        ) from error
     except Exception as error:  # whatever a tokenizer or a processor makes of a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if is_directory:

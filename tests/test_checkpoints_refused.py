@@ -115,10 +115,7 @@ def test_an_image_processor_of_another_size(copied, name):
     folder = copied(name)
     file = folder / "preprocessor_config.json"
     square = {"height": 6, "width": 6}
-    words = (
-        {"crop_size": square, "size": {"shortest_edge": 6}} if "CLIP" in name else {"size": square}
-    )
-    change(file, **words)
+    change(file, crop_size=square, **({} if name == "AltCLIP" else {"size": square}))
     with pytest.raises(ValueError, match=r"images of \(6, 6\) pixels, and its model takes \(8, 8"):
         clipnotes.load(folder)
 
@@ -127,6 +124,13 @@ def test_an_image_processor_that_nobody_knows(copied):
     folder = copied("Siglip")
     change(folder / "preprocessor_config.json", image_processor_type="OddImageProcessor")
     with pytest.raises(ValueError, match="has no image processor 'OddImageProcessor'"):
+        clipnotes.load(folder)
+
+
+def test_an_image_processor_that_fails(copied):
+    folder = copied("Siglip")
+    change(folder / "preprocessor_config.json", resample="no such way")
+    with pytest.raises(ValueError, match=r"(image processor of|a file in) .*Siglip .*(fails|used)"):
         clipnotes.load(folder)
 
 
@@ -178,6 +182,16 @@ def test_code_that_comes_with_a_model_is_never_run(copied, file, tmp_path):
     with suppress(ValueError):  # some versions refuse it, others go on without
         clipnotes.load(folder)
     assert not traces.exists()
+
+
+def test_a_package_that_a_tokenizer_needs_is_named(copied, monkeypatch):
+    def lacks(*_, **__):
+        raise ImportError("\nit requires the SentencePiece library,\nwhich was not found.")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lacks)
+    said = r"not installed: it requires the SentencePiece library, which.*pip install sentencepiece"
+    with pytest.raises(ValueError, match=said):
+        clipnotes.load(copied("Siglip"))
 
 
 def test_embedded_models_have_names(clip, folders, monkeypatch, tmp_path):

@@ -25,8 +25,8 @@ def tokenize(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> dict[str
     Example:
         >>> import clipnotes
         >>> clip = clipnotes.load()
-        >>> tokenize(clip.model, clip.tokenizer, ["a tulip"])["attention_mask"]
-        tensor([[1, 1, 1, 1]])
+        >>> sorted(tokenize(clip.model, clip.tokenizer, ["a tulip"]))
+        ['attention_mask', 'input_ids']
     """
     if isinstance(texts, str):
         raise TypeError(f"one text was given; give a list: [{texts!r}]")
@@ -37,15 +37,12 @@ def tokenize(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> dict[str
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"text {i} is a {type(text).__name__}; strings are needed")
-    if getattr(tokenizer, "padding_side", "right") != "right":
-        raise ValueError(
-            "the tokenizer pads on the left, and no model here was trained so: set "
-            'clip.tokenizer.padding_side = "right"'
-        )
     family = family_of(model)
     limit = family.n_positions(model)
+    # A tokenizer of Gemma's kind, as SigLIP 2 has it, pads on the left unless it is told.
     how: dict[str, Any] = {"return_tensors": "pt", "return_attention_mask": True}
-    encoded = tokenizer(list(texts), padding=True, verbose=False, **how)
+    how |= {"padding_side": "right", "verbose": False}
+    encoded = tokenizer(list(texts), padding=True, **how)
     lengths = encoded["attention_mask"].sum(1)
     if int(lengths.max()) > limit:
         i = int(lengths.argmax())
