@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipnotes.checkpoints import Clip, load
+    from clipnotes.probing.run import probe
     from clipnotes.trace.annotation import annotate
 
-__all__ = ["Clip", "annotate", "load"]
+__all__ = ["Clip", "annotate", "load", "probe"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from clipnotes.trace.annotation import annotate
 
         return annotate
+    if name == "probe":
+        from clipnotes.probing.run import probe
+
+        return probe
     if name in __all__:
         from clipnotes import checkpoints
 

@@ -1,16 +1,17 @@
-"""Write the measured part of MODEL_CARD.md from results.json and log.jsonl, and the chapters' copy.
+"""Write the measured part of each MODEL_CARD.md from its results and log, and the book's copy.
 
-python training/card.py            # after training/evaluate.py --json training/results.json
+    python training/card.py        # after training/evaluate.py MODEL --json FOLDER/results.json
+
+The folder is training/ for Emoji-CLIP and training/siglip/ for Emoji-SigLIP.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# Chapters also run in Colab, where there is no training/.
-COPY = HERE.parent / "clipnotes" / "measured" / "emoji_clip.json"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -54,32 +55,57 @@ def curves(log: list[dict], path: Path) -> None:
     left.figure.savefig(path, metadata={"Date": None})
 
 
-def measured() -> str:
-    """Return the text from the first to the second marker."""
-    results = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
-    picture = "![Loss and validation accuracy by step](curves.svg)"
-    return f"{BEGIN}\n\n{table(results)}\n\n{picture}\n\n{END}"
+@dataclass(frozen=True)
+class Model:
+    """A model that ships, and where its log, results and card lie."""
+
+    name: str
+    folder: Path
+    copy: str  # the chapters' name for it: they also run in Colab, where there is no training/
+
+    @property
+    def copied(self) -> Path:
+        return HERE.parent / "clipnotes" / "measured" / f"{self.copy}.json"
+
+    def log(self) -> list[dict]:
+        text = (self.folder / "log.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    def results(self) -> dict[str, dict[str, float]]:
+        return json.loads((self.folder / "results.json").read_text(encoding="utf-8"))
+
+    def measured(self) -> str:
+        """Return the text from the first to the second marker."""
+        picture = "![Loss and validation accuracy by step](curves.svg)"
+        return f"{BEGIN}\n\n{table(self.results())}\n\n{picture}\n\n{END}"
+
+    def for_chapters(self) -> str:
+        """Return log and results together, for `clipnotes.measured.measured`."""
+        where = self.folder.relative_to(HERE.parent).as_posix()
+        files = {"log": f"{where}/log.jsonl", "results": f"{where}/results.json"}
+        said = {
+            "about": {"model": self.name} | files,
+            "rows": self.log(),
+            "results": self.results(),
+        }
+        return json.dumps(said, indent=1) + "\n"
+
+    def write(self) -> None:
+        self.copied.write_text(self.for_chapters(), encoding="utf-8")
+        curves(self.log(), self.folder / "curves.svg")
+        card = self.folder / "MODEL_CARD.md"
+        before, rest = card.read_text(encoding="utf-8").split(BEGIN)
+        after = rest.split(END)[1]
+        card.write_text(before + self.measured() + after, encoding="utf-8")
+        print(f"wrote {card.relative_to(HERE)}, curves.svg and {self.copied.name}")
 
 
-def for_chapters() -> str:
-    """Return log and results together, for `clipnotes.measured.measured("emoji_clip")`."""
-    log = [
-        json.loads(line) for line in (HERE / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
-    results = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
-    about = {"model": "Emoji-CLIP", "log": "training/log.jsonl", "results": "training/results.json"}
-    return json.dumps({"about": about, "rows": log, "results": results}, indent=1) + "\n"
-
-
-def main() -> None:
-    text = measured()
-    COPY.write_text(for_chapters(), encoding="utf-8")
-    curves(json.loads(for_chapters())["rows"], HERE / "curves.svg")
-    card = HERE / "MODEL_CARD.md"
-    before, rest = card.read_text(encoding="utf-8").split(BEGIN)
-    card.write_text(before + text + rest.split(END)[1], encoding="utf-8")
-    print(f"wrote {card.name}, curves.svg and {COPY.name}")
+MODELS = (
+    Model("Emoji-CLIP", HERE, "emoji_clip"),
+    Model("Emoji-SigLIP", HERE / "siglip", "emoji_siglip"),
+)
 
 
 if __name__ == "__main__":
-    main()
+    for model in MODELS:
+        model.write()

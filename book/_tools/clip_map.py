@@ -43,7 +43,7 @@ class Arrow(NamedTuple):
 
 #: Frames first: what is drawn later lies on top.
 BOXES = (
-    Box("clip", "CLIPModel", "the whole model", (1,), VISION, 1, steps=9, lanes=2, frame=2),
+    Box("clip", "CLIPModel", "the whole model", (1, 15), VISION, 1, steps=9, lanes=2, frame=2),
     Box("layers", LAYERS, "the loop over the layers", (4,), VISION, 3, steps=3, frame=1),
     Box("text layers", LAYERS, "the text tower's layers", (7, 10), TEXT, 3, steps=3, frame=1),
     # An image's way

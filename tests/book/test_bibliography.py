@@ -52,6 +52,12 @@ PAPERS = {
     "where a cosine compares them": "koishigarina2025",
     "process a negation": "quantmeyer2024",
     "count to ten": "paiss2023",
+    "It is called SigLIP": "zhai2023",
+    "SigLIP 2 ": "tschannen2025",
+    "MetaCLIP 2": "chuang2025",
+    "Chinese-CLIP ": "yang2022",
+    "AltCLIP ": "chen2023",
+    "trained with open_clip": "ilharco2021",
 }
 
 

@@ -23,7 +23,6 @@ from clipnotes.checkpoints import EMOJI_CLIP
 from clipnotes.data import composite, load_emoji
 from reference import agree, assert_close
 
-TRAINING = card.HERE
 KINDS = pytest.mark.parametrize("kind", [emoji_clip, emoji_siglip], ids=["clip", "siglip"])
 
 
@@ -179,26 +178,35 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys, kind):
     assert architecture(config, out) == architecture(config, shipped)
 
 
-def test_the_card_says_what_was_measured():
-    text = (TRAINING / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert card.measured() in text
-    results = json.loads((TRAINING / "results.json").read_text(encoding="utf-8"))
-    readme = (TRAINING.parent / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("model", card.MODELS, ids=lambda model: model.copy)
+def test_the_card_says_what_was_measured(model):
+    text = (model.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert model.measured() in text and f"# {model.name}" in text
+    log = model.log()
+    assert log[-1]["step"] == max(row["step"] for row in log)
+    assert (model.folder / "curves.svg").stat().st_size > 1000
+    assert model.copied.read_text(encoding="utf-8") == model.for_chapters()
+
+
+def test_both_models_were_measured_in_the_same_way():
+    one, other = (model.results() for model in card.MODELS)
+    for row in (*one, *other):
+        for said in ("pictures", "names"):
+            assert one[row].get(said) == other[row].get(said), row
+
+
+def test_the_readme_says_what_was_measured():
+    results = card.MODELS[0].results()
+    readme = (card.HERE.parent / "README.md").read_text(encoding="utf-8")
     for style in ("twemoji", "openmoji"):
         row = results[f"{style}: known things"]
         assert f"| {row['top1']:.0%} | {row['top5']:.0%} |" in readme
     assert f"{results['twemoji: held-out things among themselves']['top1']:.0%} among 82" in readme
-    log = [
-        json.loads(line)
-        for line in (TRAINING / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
-    assert log[-1]["step"] == max(row["step"] for row in log)
-    assert (TRAINING / "curves.svg").stat().st_size > 1000
-    assert card.COPY.read_text(encoding="utf-8") == card.for_chapters()
 
 
-def test_the_checksums_are_those_of_the_shipped_files():
-    lines = (EMOJI_CLIP / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("shipped", [EMOJI_CLIP, EMOJI_SIGLIP], ids=lambda path: path.name)
+def test_the_checksums_are_those_of_the_shipped_files(shipped):
+    lines = (shipped / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     assert {line.split("  ")[1] for line in lines} >= {
         "model.safetensors",
         "tokenizer.json",
@@ -206,7 +214,7 @@ def test_the_checksums_are_those_of_the_shipped_files():
     }
     for line in lines:
         wanted, name = line.split("  ")
-        assert hashlib.sha256((EMOJI_CLIP / name).read_bytes()).hexdigest() == wanted
+        assert hashlib.sha256((shipped / name).read_bytes()).hexdigest() == wanted
 
 
 def test_a_bad_drawing_is_refused():
