@@ -128,8 +128,8 @@ class Clip:
         features. In each case ``clip.model.get_text_features(**clip.tokenize(texts))`` are the
         model's own.
 
-        SigLIP 2 was trained with small letters. Its tokenizer leaves capitals as they are in
-        transformers before 5, so write its texts in small letters.
+        SigLIP 2 was trained with small letters, which the tokenizer in its files does not make of
+        capitals. :func:`load` sets it to do so. If you load it yourself, write small letters.
 
         Args:
             texts: strings.
@@ -310,7 +310,7 @@ def load(name: str | os.PathLike[str] | None = None) -> Clip:
 def _embedded(name: str) -> Path:
     """Find the directory of an embedded model."""
     folder = EMBEDDED[name]
-    if not folder.is_dir():
+    if not (folder / "config.json").is_file():
         raise ValueError(
             f"{name!r} is the name of an embedded model, and it is not in this installation "
             f"({folder}): install clipnotes again. If you mean a directory, say './{name}'"

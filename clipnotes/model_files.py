@@ -18,6 +18,7 @@ from typing import Any
 
 from clipnotes import compat
 from clipnotes.compat.carried import end_rule
+from clipnotes.compat.texts import read_tokenizer
 
 # Each line is satisfied by any one of its alternatives, each alternative by all of its files.
 NEEDED: tuple[tuple[tuple[str, ...], ...], ...] = (
@@ -156,7 +157,7 @@ def read_parts(name: str, is_directory: bool, choices: str) -> tuple[Any, Any, A
             name, use_safetensors=True, output_loading_info=True
         )
         model, report = pretrained
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = read_tokenizer(name, config["model_type"])
         image_processor = compat.read_image_processor(name, kind.image_processor)
     # Old checkpoints hold the numbers 0, 1, 2, ... of the positions, which have no use.
     left = [

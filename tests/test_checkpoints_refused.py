@@ -11,7 +11,7 @@ import transformers
 import clipnotes
 from clipnotes import checkpoints
 from clipnotes.compat import kind_of_config
-from families import save, tiny_clip
+from families import NAMES, save, tiny_clip
 from reference import assert_close
 
 
@@ -129,7 +129,7 @@ def test_an_image_processor_that_nobody_knows(copied):
 
 def test_an_image_processor_that_fails(copied):
     folder = copied("Siglip")
-    change(folder / "preprocessor_config.json", resample="no such way")
+    change(folder / "preprocessor_config.json", image_mean=[0.5, 0.5])
     with pytest.raises(ValueError, match=r"(image processor of|a file in) .*Siglip .*(fails|used)"):
         clipnotes.load(folder)
 
@@ -156,6 +156,17 @@ def test_a_tokenizer_that_does_not_fit(folders, tmp_path, name):
             clipnotes.load(tmp_path)
     else:
         assert clipnotes.load(tmp_path).tokenizer.pad_token == "fox"
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n in ("CLIP", "CLIPSeg", "MetaClip2")])
+def test_an_end_token_of_2_means_the_largest_id_but_not_in_metaclip_2(copied, name):
+    folder = copied(name)
+    change(folder / "config.json", text_config={"eos_token_id": 2})
+    if name == "MetaClip2":
+        with pytest.raises(ValueError, match="tokens and ends a text with 2; fetch the tokenizer"):
+            clipnotes.load(folder)
+    else:
+        assert clipnotes.load(folder).encode_text(["a fox"]).shape == (1, 6)
 
 
 def test_a_vocabulary_may_be_a_text_file(copied):
