@@ -5,6 +5,7 @@ import torch
 import transformers
 from packaging.version import Version
 from PIL import Image
+from tokenizers import normalizers
 from torch.nn.functional import normalize
 
 import clipnotes
@@ -101,11 +102,13 @@ def test_a_text_that_is_too_long(opened):
         clip.tokenize(["a", "a " * LENGTH])
 
 
-def test_padding_on_the_left_is_refused(opened, monkeypatch):
+def test_texts_are_padded_on_the_right_whatever_the_tokenizer_is_set_to(opened, monkeypatch):
+    """Gemma's tokenizer, which SigLIP 2 has, pads on the left."""
     _, _, clip = opened
+    expected, features = clip.tokenize(TEXTS), clip.encode_text(TEXTS)
     monkeypatch.setattr(clip.tokenizer, "padding_side", "left")
-    with pytest.raises(ValueError, match=r'on the left.*tokenizer\.padding_side = "right"'):
-        clip.encode_text(TEXTS)
+    assert all(torch.equal(ids, expected[name]) for name, ids in clip.tokenize(TEXTS).items())
+    assert_close("texts", clip.encode_text(TEXTS), features)
 
 
 def test_the_parts_are_those_of_the_family(opened):
@@ -135,6 +138,27 @@ def test_the_parts_are_those_of_the_family(opened):
         text=TEXTS, return_tensors="pt", **(fill if name == "Siglip" else {"padding": True})
     )
     assert torch.equal(said["input_ids"], own_inputs(name, made.tokenizer, TEXTS)["input_ids"])
+
+
+@pytest.mark.parametrize("name", ["Siglip", "CLIP"])
+def test_siglip_2_gets_small_letters(name, tmp_path, monkeypatch):
+    """Its files name Gemma's tokenizer, which keeps capitals and pads on the left."""
+
+    class GemmaTokenizer(transformers.PreTrainedTokenizerFast):
+        pass
+
+    made = tiny_clip(name)
+    folder, own = save(made, tmp_path), made.tokenizer
+    gemma = GemmaTokenizer(tokenizer_object=own._tokenizer, **own.special_tokens_map)
+    gemma.backend_tokenizer.normalizer = normalizers.Replace("!", " ")
+    gemma.padding_side = "left"
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: gemma)
+    plain = gemma(["a fox", "A FOX"])["input_ids"]
+    assert plain[0] != plain[1]
+    clip = clipnotes.load(folder)
+    found = clip.tokenizer(["a fox", "A!FOX"])["input_ids"]
+    assert (found[0] == found[1] == plain[0]) == (name == "Siglip")
+    assert clip.tokenizer.padding_side == "right"
 
 
 def test_sizes_come_from_the_family(opened, tmp_path, monkeypatch):

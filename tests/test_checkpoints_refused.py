@@ -11,7 +11,7 @@ import transformers
 import clipnotes
 from clipnotes import checkpoints
 from clipnotes.compat import kind_of_config
-from families import save, tiny_clip
+from families import NAMES, save, tiny_clip
 from reference import assert_close
 
 
@@ -115,10 +115,7 @@ def test_an_image_processor_of_another_size(copied, name):
     folder = copied(name)
     file = folder / "preprocessor_config.json"
     square = {"height": 6, "width": 6}
-    words = (
-        {"crop_size": square, "size": {"shortest_edge": 6}} if "CLIP" in name else {"size": square}
-    )
-    change(file, **words)
+    change(file, crop_size=square, **({} if name == "AltCLIP" else {"size": square}))
     with pytest.raises(ValueError, match=r"images of \(6, 6\) pixels, and its model takes \(8, 8"):
         clipnotes.load(folder)
 
@@ -127,6 +124,13 @@ def test_an_image_processor_that_nobody_knows(copied):
     folder = copied("Siglip")
     change(folder / "preprocessor_config.json", image_processor_type="OddImageProcessor")
     with pytest.raises(ValueError, match="has no image processor 'OddImageProcessor'"):
+        clipnotes.load(folder)
+
+
+def test_an_image_processor_that_fails(copied):
+    folder = copied("Siglip")
+    change(folder / "preprocessor_config.json", image_mean=[0.5, 0.5])
+    with pytest.raises(ValueError, match=r"(image processor of|a file in) .*Siglip .*(fails|used)"):
         clipnotes.load(folder)
 
 
@@ -154,6 +158,17 @@ def test_a_tokenizer_that_does_not_fit(folders, tmp_path, name):
         assert clipnotes.load(tmp_path).tokenizer.pad_token == "fox"
 
 
+@pytest.mark.parametrize("name", [n for n in NAMES if n in ("CLIP", "CLIPSeg", "MetaClip2")])
+def test_an_end_token_of_2_means_the_largest_id_but_not_in_metaclip_2(copied, name):
+    folder = copied(name)
+    change(folder / "config.json", text_config={"eos_token_id": 2})
+    if name == "MetaClip2":
+        with pytest.raises(ValueError, match="tokens and ends a text with 2; fetch the tokenizer"):
+            clipnotes.load(folder)
+    else:
+        assert clipnotes.load(folder).encode_text(["a fox"]).shape == (1, 6)
+
+
 def test_a_vocabulary_may_be_a_text_file(copied):
     folder = copied("ChineseCLIP")
     expected = clipnotes.load(folder)
@@ -178,6 +193,16 @@ def test_code_that_comes_with_a_model_is_never_run(copied, file, tmp_path):
     with suppress(ValueError):  # some versions refuse it, others go on without
         clipnotes.load(folder)
     assert not traces.exists()
+
+
+def test_a_package_that_a_tokenizer_needs_is_named(copied, monkeypatch):
+    def lacks(*_, **__):
+        raise ImportError("\nit requires the SentencePiece library,\nwhich was not found.")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lacks)
+    said = r"not installed: it requires the SentencePiece library, which.*pip install sentencepiece"
+    with pytest.raises(ValueError, match=said):
+        clipnotes.load(copied("Siglip"))
 
 
 def test_embedded_models_have_names(clip, folders, monkeypatch, tmp_path):

@@ -65,8 +65,9 @@ def test_doctor_looks_at_both_embedded_models(directory, monkeypatch, tmp_path):
     found = {one.what: one for one in doctor.examine()}
     assert "checksums agree" in found["Emoji-SigLIP"].found
     assert "8 pixels in patches of 4" in found["model"].found and not found["model"].problem
-    monkeypatch.setattr("clipnotes.checkpoints.EMOJI_SIGLIP", tmp_path)  # there, but empty
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr("clipnotes.checkpoints.EMOJI_SIGLIP", tmp_path)  # there, but not whole
     found = {one.what: one for one in doctor.examine()}
-    assert "lacks config.json" in found["Emoji-SigLIP"].problem
+    assert "lacks model.safetensors" in found["Emoji-SigLIP"].problem
     monkeypatch.setattr("clipnotes.checkpoints.EMOJI_SIGLIP", tmp_path / "nowhere")
     assert "Emoji-SigLIP" not in {one.what for one in doctor.examine()}
