@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from clipnotes.compat.carried import class_of, elsewhere
 from clipnotes.compat.compiled import original
+from clipnotes.compat.families import family_of
 
 
-def token_table(tower: Any) -> nn.Embedding:
-    """Find the token table of a text tower, below whatever PEFT wraps around it."""
-    table: Any = original(tower.embeddings.token_embedding)
+def token_table(model: nn.Module) -> nn.Embedding:
+    """Find the token table of a model or its text tower, below whatever PEFT wraps around it."""
+    table: Any = original(family_of(model).token_table(model))
     return getattr(table, "base_layer", table)
 
 

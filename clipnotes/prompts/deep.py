@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipnotes.compat import image_features, vision_tower, visual_projection
+from clipnotes.compat import family_of, image_features, shared_width
 from clipnotes.compat.compiled import refuse_compiled
 from clipnotes.model import unit_length
 from clipnotes.pictures.batches import at_once
@@ -20,11 +20,16 @@ from clipnotes.prompts.substitute import substitute
 
 
 @contextmanager
-def in_layers(tower: Any, prompts: Tensor, positions: Tensor) -> Iterator[None]:
-    """Run a tower with ``prompts``, (depth, n_ctx, D), at ``positions``, (n_ctx,) or (B, n_ctx)."""
+def in_layers(
+    tower: nn.Module, layers: nn.ModuleList, prompts: Tensor, positions: Tensor
+) -> Iterator[None]:
+    """Run a tower with ``prompts``, (depth, n_ctx, D), at ``positions``, (n_ctx,) or (B, n_ctx).
+
+    ``layers`` are the tower's, which families of models keep at different places.
+    """
     # Row 0 is part of the input, and whoever calls this puts it there. Behind the last layer that
     # has vectors of its own, they are tokens like any other.
-    check_depth(tower, len(prompts), "the")
+    check_depth(layers, len(prompts), "the")
     again = any(getattr(m, "gradient_checkpointing", False) and m.training for m in tower.modules())
     if again and torch.is_grad_enabled():
         raise ValueError(
@@ -32,10 +37,10 @@ def in_layers(tower: Any, prompts: Tensor, positions: Tensor) -> Iterator[None]:
             "transformers backward would then compute its layers again without the prompts: set "
             "model.eval()"
         )
-    layers = tower.encoder.layers[1 : len(prompts)]
-    refuse_compiled(tower, layers, "the prompts")
+    deeper = layers[1 : len(prompts)]
+    refuse_compiled(tower, deeper, "the prompts")
     with ExitStack() as stack:
-        for layer, prompt in zip(layers, prompts[1:], strict=True):
+        for layer, prompt in zip(deeper, prompts[1:], strict=True):
             stack.callback(layer.register_forward_pre_hook(_put(prompt, positions)).remove)
         yield
 
@@ -48,9 +53,9 @@ def _put(prompt: Tensor, positions: Tensor) -> Any:
     return hook
 
 
-def check_depth(tower: Any, depth: int, which: str) -> None:
+def check_depth(layers: nn.ModuleList, depth: int, which: str) -> None:
     """Check a number of layers that get prompts."""
-    n_layers = len(tower.encoder.layers)
+    n_layers = len(layers)
     if not isinstance(depth, int) or isinstance(depth, bool):
         raise TypeError(f"depth is {depth!r}: give an integer, the number of layers with prompts")
     if not 1 <= depth <= n_layers:
@@ -61,21 +66,24 @@ def check_depth(tower: Any, depth: int, which: str) -> None:
 
 def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Tensor:
     """Encode (B, 3, S, S) pixels with (depth, n_ctx, D) prompts: (B, P), unit length."""
-    tower: Any = vision_tower(model)
-    n_ctx = prompts.shape[1]
+    family, n_ctx = family_of(model), prompts.shape[1]
+    tower, embeddings = family.vision_tower(model), family.vision_embeddings(model)
+    behind = family.class_tokens  # the prompts stand behind these, in front of the patches
     if len(pixel_values) == 0:
         # transformers cannot encode an empty batch, and a process without a part of one still needs
         # a gradient, which is 0.
-        return prompts.new_zeros(0, visual_projection(model).out_features) + 0 * prompts.sum()
+        return prompts.new_zeros(0, shared_width(model)) + 0 * prompts.sum()
 
-    def insert(embeddings: nn.Module, args: tuple[Any, ...], tokens: Tensor) -> Tensor:
+    def insert(module: nn.Module, args: tuple[Any, ...], tokens: Tensor) -> Tensor:
         # Here they pass pre_layrnorm with the other tokens and get no position.
         first = prompts[0].to(tokens).expand(len(tokens), -1, -1)  # (B, n_ctx, D)
-        return torch.cat([tokens[:, :1], first, tokens[:, 1:]], dim=1)  # (B, L + n_ctx, D)
+        parts = [tokens[:, :behind], first, tokens[:, behind:]]
+        return torch.cat(parts, dim=1)  # (B, L + n_ctx, D)
 
-    refuse_compiled(tower, [tower.embeddings], "the prompts")
-    with in_layers(tower, prompts, torch.arange(1, 1 + n_ctx)), frozen(model), ExitStack() as stack:
-        stack.callback(tower.embeddings.register_forward_hook(insert).remove)
+    refuse_compiled(tower, [embeddings], "the prompts")
+    layers, positions = family.vision_layers(model), torch.arange(behind, behind + n_ctx)
+    with in_layers(tower, layers, prompts, positions), frozen(model), ExitStack() as stack:
+        stack.callback(embeddings.register_forward_hook(insert).remove)
         parts = [
             image_features(model, batch.to(model.device, model.dtype))
             for batch in pixel_values.split(at_once(model))

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from clipnotes.compat import text_projection, text_tower
+from clipnotes.compat import family_of, text_projection, text_tower
 from clipnotes.compat.carried import check_here
 from clipnotes.compat.weights import token_table
 from clipnotes.model import unit_length
+from clipnotes.prompts.chunks import check_checkpointing, encode_in_chunks
 from clipnotes.prompts.embeddings import inject
 from clipnotes.prompts.known import why_not
 from clipnotes.prompts.layout import Layout
@@ -42,13 +43,19 @@ def encode(
     If memory does not suffice, it computes the classes in chunks, and each chunk once more for its
     gradient. A tower that is not as transformers builds it takes the plain path, with a warning.
 
+    A tower in which tokens look ahead, as in SigLIP and in every BERT, always takes the plain path,
+    without a warning: a prompt cannot be cut there, nor can what is common be shared, since every
+    state depends on all tokens. Such classes are computed in chunks, too, if memory asks for it.
+
     Args:
-        model: ``CLIPModel`` or ``CLIPTextModelWithProjection``. Its parameters get no gradient.
+        model: ``CLIPModel`` or ``CLIPTextModelWithProjection``; a model of another family in
+            ``compat.FAMILIES``. Its parameters get no gradient.
         layout: The prompts.
         ctx: (n_ctx, D) for all classes, or (n_classes, n_ctx, D).
         fast: Take the fast path if the tower allows it.
-        memory: About how many bytes the fast path may need on top of the weights; 1 GiB unless
-            given. At least one class is computed at once, whatever that needs.
+        memory: About how many bytes may be needed on top of the weights; 1 GiB unless given. At
+            least one class is computed at once, whatever that needs. The plain path of CLIP itself
+            computes all classes at once.
 
     Returns:
         (n_classes, P), unit length, differentiable in ``ctx``. The tower computes in the model's
@@ -70,9 +77,12 @@ def encode(
         >>> features.shape, torch.allclose(features, plain, atol=1e-5)
         (torch.Size([2, 128]), True)
     """
+    budget = check_memory(memory)
+    if family_of(model).reads(model) != "end":
+        features = encode_in_chunks(model, layout, ctx, each=False, budget=budget)
+        return unit_length(features.to(torch.promote_types(features.dtype, ctx.dtype)))
     tower: Any = text_tower(model)
     project = text_projection(model)
-    budget = check_memory(memory)
     check_here(tower)
     if fast and _may_be_fast(tower, project):
         _check_places(tower, layout, ctx)
@@ -94,14 +104,18 @@ def encode_each(
     """Encode the prompts of all classes with each of several contexts, such as one per image.
 
     ``ctxs`` is (n_contexts, n_ctx, D), and the result (n_contexts, n_classes, P). It is what
-    ``encode`` would return for one context after the other, but the fast path takes as many at once
-    as memory allows.
+    ``encode`` would return for one context after the other, but as many are taken at once as memory
+    allows, unless a CLIP takes the plain path.
     """
+    budget = check_memory(memory)
+    check_ctx(ctxs, token_table(model).embedding_dim)
+    if family_of(model).reads(model) != "end":
+        features = encode_in_chunks(model, layout, ctxs, each=True, budget=budget)
+        features = features.unflatten(0, (len(ctxs), -1))  # (n_contexts, n_classes, P)
+        return unit_length(features.to(torch.promote_types(features.dtype, ctxs.dtype)))
     tower: Any = text_tower(model)
     project = text_projection(model)
-    budget = check_memory(memory)
     check_here(tower)
-    check_ctx(ctxs, token_table(tower).embedding_dim)
     if fast and _may_be_fast(tower, project):
         _check_places(tower, layout, ctxs[0])
         vectors = ctxs.transpose(0, 1)  # (n_ctx, n_contexts, D)
@@ -112,7 +126,7 @@ def encode_each(
 
 
 def _plain(model: nn.Module, tower: Any, project: nn.Module, layout: Layout, ctx: Tensor) -> Tensor:
-    _check_checkpointing(tower)
+    check_checkpointing(tower)
     device = token_table(tower).weight.device
     with inject(model, ctx, layout.ctx_positions):
         # The pooled output may be at a wrong token, because old configs take the largest id for the
@@ -181,15 +195,3 @@ def check_memory(memory: int | None) -> int:
     if memory < 1:
         raise ValueError(f"memory is {memory}: give a positive number of bytes")
     return memory
-
-
-def _check_checkpointing(tower: nn.Module) -> None:
-    if not torch.is_grad_enabled():
-        return
-    again = any(getattr(m, "gradient_checkpointing", False) and m.training for m in tower.modules())
-    if again and any(weight.requires_grad for weight in tower.parameters()):
-        raise ValueError(
-            "the text tower is in training mode with gradient checkpointing, so backward would "
-            "compute its layers again and give their weights gradients: freeze the model "
-            "(model.requires_grad_(False)), or set model.eval()"
-        )

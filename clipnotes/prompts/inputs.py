@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipnotes.checkpoints import Clip
+from clipnotes.compat import shared_width
 from clipnotes.pictures.batches import encode_pixels
 from clipnotes.pictures.composite import composite
 from clipnotes.pictures.reading import Files
@@ -36,7 +37,7 @@ def picture(images: Sequence[Image.Image], i: int) -> Image.Image:
 def encode_pictures(clip: Clip, images: Sequence[Image.Image]) -> Tensor:
     """Images -> (n, P) float32 features of unit length, on the model's device; n may be 0."""
     if len(images) == 0:
-        return torch.zeros(0, clip.model.config.projection_dim, device=clip.model.device)
+        return torch.zeros(0, shared_width(clip.model), device=clip.model.device)
     return encode_pixels(clip.model, _prepare(clip, images)).float()
 
 
@@ -49,7 +50,7 @@ def _prepare(clip: Clip, images: Sequence[Image.Image]) -> Iterator[Tensor]:
 
 def check_images(clip: Clip, images: Images) -> Images:
     """Check PIL images, or (n, P) features: these in float32, detached, on the model's device."""
-    width = clip.model.config.projection_dim
+    width = shared_width(clip.model)
     wanted = _FEATURES.format(width=width)
     _check_many(images, wanted)
     if not isinstance(images, Tensor):

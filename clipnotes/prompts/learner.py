@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clipnotes.checkpoints import Clip
 from clipnotes.classnames import check_classnames
-from clipnotes.compat import text_projection
+from clipnotes.compat import shared_width
 from clipnotes.compat.carried import check_here
 from clipnotes.prompts.classifier import Classifier
 from clipnotes.prompts.saved.card import damaged, make_card
@@ -74,7 +74,7 @@ class Learner(Classifier, nn.Module):
         Raises:
             ValueError: They have another shape than (n_images, P).
         """
-        width = text_projection(self.clip.model).out_features
+        width = shared_width(self.clip.model)
         if image_features.dim() != 2 or image_features.shape[1] != width:
             raise ValueError(
                 f"image_features has shape {tuple(image_features.shape)}: give "

@@ -39,7 +39,7 @@ def substitute(embeddings: Tensor, ctx: Tensor, positions: Tensor) -> Tensor:
         raise ValueError(
             f"the text has {length} tokens, and the context stands at places "
             f"{int(positions.min())} to {int(positions.max())} (counted from 0): put placeholder "
-            "tokens there, between start and end"
+            "tokens there, between what the tokenizer puts around a text"
         )
     ctx = ctx.to(embeddings).expand(batch_size, -1, -1)  # (B, n_ctx, D)
     places = positions.to(embeddings.device).expand(batch_size, -1)  # (B, n_ctx)
@@ -98,8 +98,9 @@ def check_end(positions: Tensor, ends: Tensor) -> None:
     if hit.any():
         text = int(hit.nonzero()[0])
         raise ValueError(
-            f"text {text} ends at place {int(ends[text])}, where a context vector would cover it: "
-            "put as many placeholder tokens behind the start as the context has vectors"
+            f"text {text} is read out at place {int(ends[text])}, where a context vector would "
+            "cover it: put a placeholder token into the text for each of the context's vectors, "
+            "and say where the first one stands"
         )
 
 

@@ -152,7 +152,7 @@ def test_more_prompts_than_layers(tiny):
     tower = vision_tower(tiny.model)
     with (
         pytest.raises(ValueError, match="depth is 4, and the tower has 3 layers: give 1 to 3"),
-        in_layers(tower, some_prompts(tiny, depth=4), torch.tensor([1, 2])),
+        in_layers(tower, tower.encoder.layers, some_prompts(tiny, depth=4), torch.tensor([1, 2])),
     ):
         pass
 

@@ -187,7 +187,7 @@ def test_the_end_of_a_text_must_be_readable():
     model = make("text")
     LearnableTextEmbeddings.replace(model, 4)
     run(model, IDS[:1])
-    with pytest.raises(ValueError, match="text 1 ends at place 4, where a context vector"):
+    with pytest.raises(ValueError, match="text 1 is read out at place 4, where a context vector"):
         run(model)
 
 

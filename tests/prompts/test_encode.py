@@ -198,5 +198,5 @@ def test_a_layout_may_be_as_long_as_the_model_and_no_longer(clip):
 def test_a_context_over_the_end_is_refused(clip):
     layout = Layout.build(clip.tokenizer, NAMES, 2, limit=32)
     wrong = Layout(layout.input_ids, layout.ctx_positions, layout.eos.clone().fill_(2))
-    with pytest.raises(ValueError, match="text 0 ends at place 2"):
+    with pytest.raises(ValueError, match="text 0 is read out at place 2"):
         encode(clip.model, wrong, torch.zeros(2, 128))

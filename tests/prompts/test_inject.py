@@ -140,7 +140,9 @@ def test_the_end_is_where_the_tower_reads_it():
     ids = torch.tensor([[1, 5, 19, 7, 15, 15]])
     for eos_token_id, fine in ((15, True), (2, False)):
         model = make("text", eos_token_id=eos_token_id)
-        expected = nullcontext() if fine else pytest.raises(ValueError, match="ends at place 2")
+        expected = (
+            nullcontext() if fine else pytest.raises(ValueError, match="is read out at place 2")
+        )
         with inject(model, torch.zeros(2, 12)), expected:
             run(model, ids)
 

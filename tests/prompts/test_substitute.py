@@ -84,7 +84,9 @@ def test_a_context_over_the_end_is_named_by_its_text():
     check_end(torch.tensor([1, 2]), torch.tensor([3, 4]))
     check_end(torch.tensor([[1, 2], [4, 2]]), torch.tensor([4, 3]))  # another text's end
     for positions in (torch.tensor([1, 4]), torch.tensor([[1, 2], [4, 1]])):
-        with pytest.raises(ValueError, match="text 1 ends at place 4, where a context vector"):
+        with pytest.raises(
+            ValueError, match="text 1 is read out at place 4, where a context vector"
+        ):
             check_end(positions, torch.tensor([3, 4]))
 
 

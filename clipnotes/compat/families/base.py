@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from clipnotes.compat.towers import text_projection, visual_projection
+
 Reads = Literal["end", "first", "last"]
 
 
@@ -39,6 +41,10 @@ class Family(ABC):
     @abstractmethod
     def text_tower(self, model: nn.Module) -> Any:
         """Find the module that encodes ids, itself or inside of a larger model."""
+
+    def text_embeddings(self, model: nn.Module) -> Any:
+        """Find the module in front of the text tower's layers, which holds the tables."""
+        return self.text_tower(model).embeddings
 
     @abstractmethod
     def token_table(self, model: nn.Module) -> Any:
@@ -81,6 +87,10 @@ class Family(ABC):
     def vision_tower(self, model: nn.Module) -> Any:
         """Find the module that encodes pixels, itself or inside of a larger model."""
 
+    def vision_embeddings(self, model: nn.Module) -> Any:
+        """Find the module in front of the vision tower's layers, which cuts the patches."""
+        return self.vision_tower(model).embeddings
+
     @abstractmethod
     def vision_layers(self, model: nn.Module) -> nn.ModuleList:
         """Find the layers of the vision tower."""
@@ -118,11 +128,9 @@ class Projected(Family):
         return {**weights, "visual_projection.weight": model.visual_projection.weight}
 
     def width(self, model: Any) -> int:
-        """Read it off the projection that is there."""
-        projection = getattr(model, "text_projection", None)
-        if projection is None:
-            projection = model.visual_projection
-        return int(projection.out_features)
+        """Read it off a projection that is there."""
+        eye_alone = hasattr(model, "visual_projection") and not hasattr(model, "text_projection")
+        return int((visual_projection if eye_alone else text_projection)(model).out_features)
 
 
 def down_to(model: Any, part: str, *attributes: str) -> Any:

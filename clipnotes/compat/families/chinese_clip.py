@@ -19,19 +19,23 @@ class BertLike(Projected):
         """Find the layers of the encoder, which have two names."""
         return layers_of(self.bert(model).encoder)
 
+    def text_embeddings(self, model: nn.Module) -> Any:
+        """Find BERT's ``embeddings``."""
+        return self.bert(model).embeddings
+
     def token_table(self, model: nn.Module) -> Any:
         """Find ``embeddings.word_embeddings``."""
-        return self.bert(model).embeddings.word_embeddings
+        return self.text_embeddings(model).word_embeddings
 
     def n_positions(self, model: nn.Module) -> int:
         """Count the rows of the position table, but for those that RoBERTa never uses."""
-        rows = self.bert(model).embeddings.position_embeddings.num_embeddings
+        rows = self.text_embeddings(model).position_embeddings.num_embeddings
         padding = self.padding_id(model)  # RoBERTa begins to count behind it
         return int(rows if padding is None else rows - padding - 1)
 
     def padding_id(self, model: nn.Module) -> int | None:
         """RoBERTa counts its positions by it; BERT has none."""
-        return getattr(self.bert(model).embeddings, "padding_idx", None)
+        return getattr(self.text_embeddings(model), "padding_idx", None)
 
     def bert(self, model: nn.Module) -> Any:
         """Find the module inside of the text tower with embeddings and encoder."""

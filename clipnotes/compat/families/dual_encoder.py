@@ -58,6 +58,11 @@ class DualEncoder(BertLike):
             )
         return tower
 
+    def vision_embeddings(self, model: Any) -> Any:
+        """Find the module that cuts the patches."""
+        tower = self.vision_tower(model)
+        return getattr(tower, "vision_model", tower).embeddings  # CLIP's, up to 5.5
+
     def vision_layers(self, model: Any) -> nn.ModuleList:
         """Find the list of layers, which ViT and CLIP call by different names."""
         tower = self.vision_tower(model)

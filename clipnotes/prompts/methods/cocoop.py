@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from clipnotes import compat
 from clipnotes.checkpoints import Clip
-from clipnotes.compat import text_projection
 from clipnotes.prompts.encode import check_memory, encode_each
 from clipnotes.prompts.layout import Position
 from clipnotes.prompts.learner import Learner
@@ -83,7 +83,7 @@ class CoCoOp(Learner):
         )
         self.ctx = shared.ctx
         self.layout = shared.layout
-        width, wide = self.ctx.shape[1], text_projection(clip.model).out_features
+        width, wide = self.ctx.shape[1], compat.shared_width(clip.model)
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also seed the GPUs, which fork_rng does not restore here.
             torch.default_generator.manual_seed(seed)
@@ -165,7 +165,7 @@ class CoCoOp(Learner):
             image_features: (n_images, P), unit length, as ``clip.encode_image`` gives them.
 
         Returns:
-            (n_images, n_classes): cosines times the model's scale.
+            (n_images, n_classes): cosines times the model's scale, and its bias if it has one.
 
         Raises:
             ValueError: Features of another shape.
@@ -174,13 +174,12 @@ class CoCoOp(Learner):
         # The class features of all images may be more than the memory, the logits are not.
         each = len(self.classnames) * image_features.shape[1] * self.ctx.element_size()
         parts = image_features.split(max(1, check_memory(self.memory) // each))
-        scale = self.clip.model.logit_scale.detach().exp()
-        logits = []
+        found = []
         for part in parts:
             features = self(part)  # (n, n_classes, P)
             cosines = torch.einsum("np,ncp->nc", part.to(features), features)
-            logits.append(scale.to(features) * cosines)
-        return torch.cat(logits)
+            found.append(compat.logits(self.clip.model, cosines))
+        return torch.cat(found)
 
 
 COCOOP = Published(

@@ -1,4 +1,4 @@
-"""Class names in, a differentiable classifier out: CoOp's prompt learner for any CLIP."""
+"""Class names in, a differentiable classifier out: CoOp's prompt learner for any model."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from clipnotes import compat
 from clipnotes.checkpoints import Clip
 from clipnotes.classnames import check_classnames, token_ids
-from clipnotes.compat import text_projection, text_tower
 from clipnotes.compat.weights import token_table
-from clipnotes.prompts.embeddings import N_CTX
 from clipnotes.prompts.encode import check_memory, encode
 from clipnotes.prompts.layout import Layout, Position
 from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.methods.published import Published
+from clipnotes.prompts.replaced import N_CTX
 from clipnotes.prompts.saved.authors import read_coop
 from clipnotes.prompts.substitute import random_ctx
 
@@ -36,8 +36,8 @@ class PromptLearner(Learner):
         template: The words around a name, with one ``{}``.
         seed: Decides a random start.
         fast: Encode the prompts without computing anything twice or in vain, see ``encode``. If
-            not, the model's own tower encodes them, slowly.
-        memory: Bytes that the fast way may take, see ``encode``.
+            not, the model's own tower encodes them, slowly. Only CLIP's own tower can be fast.
+        memory: Bytes that encoding may take, see ``encode``.
 
     Attributes:
         ctx: The parameter, (n_ctx, D), or (n_classes, n_ctx, D) if ``per_class``.
@@ -78,8 +78,8 @@ class PromptLearner(Learner):
     ) -> None:
         super().__init__(clip, classnames)
         check_memory(memory)
-        embeddings: Any = text_tower(clip.model).embeddings
-        text_projection(clip.model)  # raises if there is none
+        family = compat.family_of(clip.model)
+        compat.shared_width(clip.model)  # raises if there is no projection
         ids = None if init is None else _initial_ids(clip.tokenizer, init, n_ctx)
         if n_ctx is None:
             n_ctx = N_CTX if ids is None else len(ids)
@@ -87,11 +87,12 @@ class PromptLearner(Learner):
             clip.tokenizer,
             self.classnames,
             n_ctx,
-            limit=embeddings.position_embedding.num_embeddings,
+            limit=family.n_positions(clip.model),
             position=position,
             template=template,
+            reads=family.reads(clip.model),
         )
-        table = token_table(text_tower(clip.model)).weight.detach()
+        table = token_table(clip.model).weight.detach()
         shape = [n_ctx, table.shape[1]]
         if per_class:
             shape = [len(self.classnames), *shape]
@@ -100,7 +101,8 @@ class PromptLearner(Learner):
         else:
             # Not rows of the table: what stands in their place may be more than that, with LoRA.
             with torch.no_grad():
-                start = embeddings.token_embedding(torch.tensor(ids, device="cpu").to(table.device))
+                look_up = family.token_table(clip.model)
+                start = look_up(torch.tensor(ids, device="cpu").to(table.device))
             ctx = start.float().expand(shape).clone()
         self.ctx = nn.Parameter(ctx)
         self.n_ctx = n_ctx
@@ -126,7 +128,7 @@ class PromptLearner(Learner):
             class_features: What calling the learner returned, for those who have it already.
 
         Returns:
-            (n_images, n_classes): cosines times the model's scale.
+            (n_images, n_classes): cosines times the model's scale, and its bias if it has one.
 
         Raises:
             ValueError: Features of another shape.
@@ -139,8 +141,7 @@ class PromptLearner(Learner):
         """
         self.check_features(image_features)
         features = self() if class_features is None else class_features  # (n_classes, P)
-        scale = self.clip.model.logit_scale.detach().exp().to(features)
-        return scale * image_features.to(features) @ features.T
+        return compat.logits(self.clip.model, image_features.to(features) @ features.T)
 
     def with_classes(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Give the logits and the class features that they come from, computed once."""

@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from clipnotes.checkpoints import Clip
-from clipnotes.compat import text_tower, vision_tower
+from clipnotes.compat import family_of
 from clipnotes.prompts.deep import check_depth, in_layers
 from clipnotes.prompts.encode import encode
 from clipnotes.prompts.methods.coop import PromptLearner
 from clipnotes.prompts.methods.published import Published
-from clipnotes.prompts.methods.vpt import VisualLearner, uniform
+from clipnotes.prompts.methods.vpt import VisualLearner, patch_matrix, uniform
 from clipnotes.prompts.substitute import random_ctx
 
 DEPTH, N_CTX = 9, 2  # the paper's
+EVERYTHING = 2**62  # bytes: more than there are, so all classes are encoded at once
 
 
 class MaPLe(VisualLearner):
@@ -84,10 +85,10 @@ class MaPLe(VisualLearner):
         seed: int = 0,
     ) -> None:
         super().__init__(clip, classnames)
-        eye: Any = vision_tower(clip.model)
-        words: Any = text_tower(clip.model)
+        family = family_of(clip.model)
+        eye, words = family.vision_layers(clip.model), family.text_layers(clip.model)
         if depth is None:
-            depth = min(DEPTH, len(eye.encoder.layers), len(words.encoder.layers))
+            depth = min(DEPTH, len(eye), len(words))
         check_depth(words, depth, "the text")
         check_depth(eye, depth, "the vision")
         if n_ctx is None and init is None:
@@ -99,7 +100,8 @@ class MaPLe(VisualLearner):
         deeper = random_ctx(depth, self.n_ctx, width, seed=seed).to(first.ctx)[1:]
         self.ctx = nn.Parameter(torch.cat([first.ctx.detach()[None], deeper]))
         # The maps start as nn.Linear does.
-        maps = uniform(depth, eye.embeddings.embed_dim, width + 1, limit=width**-0.5, seed=seed)
+        wide = len(patch_matrix(clip.model))  # D'
+        maps = uniform(depth, wide, width + 1, limit=width**-0.5, seed=seed)
         maps = maps.to(first.ctx)
         self.weight = nn.Parameter(maps[..., :width].contiguous())
         self.bias = nn.Parameter(maps[..., width].contiguous())
@@ -108,8 +110,10 @@ class MaPLe(VisualLearner):
 
     def forward(self) -> Tensor:
         """Encode every class: (n_classes, P), unit length, differentiable in ``ctx``."""
-        with in_layers(text_tower(self.clip.model), self.ctx, self.layout.ctx_positions):
-            return encode(self.clip.model, self.layout, self.ctx[0], fast=False)
+        model, family = self.clip.model, family_of(self.clip.model)
+        tower, layers = family.text_tower(model), family.text_layers(model)
+        with in_layers(tower, layers, self.ctx, self.layout.ctx_positions):
+            return encode(model, self.layout, self.ctx[0], fast=False, memory=EVERYTHING)
 
     def visual_prompts(self) -> Tensor:
         """What stands in the vision tower, (depth, n_ctx, D'), made from ``ctx``."""

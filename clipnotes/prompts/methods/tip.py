@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipnotes import compat
 from clipnotes.checkpoints import Clip
 from clipnotes.prompts.encode import MEMORY
 from clipnotes.prompts.inputs import Images, Labels, check_labels, count_shots, labelled_features
@@ -109,10 +110,12 @@ class TipAdapter(Learner):
         """
         self.check_features(image_features)
         rows = max(1, MEMORY // (3 * self.keys.element_size() * len(self.keys)))
-        scale = self.clip.model.logit_scale.detach().exp().to(self.class_features)
-        zero_shot = scale * self.class_features
         parts = image_features.to(self.keys).split(rows)
-        return torch.cat([part @ zero_shot.T + self.alpha * self.cached(part) for part in parts])
+        return torch.cat([self.zero_shot(part) + self.alpha * self.cached(part) for part in parts])
+
+    def zero_shot(self, image_features: Tensor) -> Tensor:
+        """Say what the model says by itself: (n_images, P) -> (n_images, n_classes)."""
+        return compat.logits(self.clip.model, image_features @ self.class_features.T)
 
     def cached(self, image_features: Tensor) -> Tensor:
         """Sum what the cached images say: (n_images, P) -> (n_images, n_classes)."""
@@ -137,7 +140,7 @@ class TipAdapter(Learner):
         """Make a learner for ``tensors`` to be put in, with a cache of their size."""
         # A damaged file may have no labels; then the shapes differ, which is found afterwards.
         labels = tensors.get("labels", torch.arange(len(classnames)))
-        unit = torch.eye(1, clip.model.config.projection_dim).expand(len(labels), -1)
+        unit = torch.eye(1, compat.shared_width(clip.model)).expand(len(labels), -1)
         return cls(clip, classnames, unit, labels, **options)
 
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from clipnotes import compat
 from clipnotes.checkpoints import Clip
-from clipnotes.compat import vision_tower
 from clipnotes.prompts.deep import check_depth, encode_with_prompts
 from clipnotes.prompts.inputs import Images, check_pixels, pixels_of
 from clipnotes.prompts.layout import check_n_ctx
@@ -68,7 +68,7 @@ class VisualLearner(Learner):
             pixel_values: (n, 3, height, width), as ``inputs`` gives them.
 
         Returns:
-            (n, n_classes): cosines times the model's scale.
+            (n, n_classes): cosines times the model's scale, and its bias if it has one.
 
         Raises:
             ValueError: Pixels of another shape; the tower is set to compute its layers twice.
@@ -77,8 +77,7 @@ class VisualLearner(Learner):
             check_pixels(self.clip, pixel_values)
         features = self.image_features(pixel_values)  # (n, P)
         classes = self().to(features)  # (n_classes, P)
-        scale = self.clip.model.logit_scale.detach().exp().to(features)
-        return scale * features @ classes.T
+        return compat.logits(self.clip.model, features @ classes.T)
 
 
 class VPT(VisualLearner):
@@ -87,6 +86,9 @@ class VPT(VisualLearner):
     The paper trains a new linear head; with CLIP the class features take its place, as in the
     program of MaPLe's authors, whose recipe this class has. As there, the first layer's tokens join
     the others in front of ``pre_layrnorm``.
+
+    The tokens stand behind the class token. SigLIP has none, so there they stand in front of the
+    patches, and its pooling head, which attends to all that leaves the tower, looks at them too.
 
     Args:
         clip: Model and tokenizer, as ``clipnotes.load`` gives them.
@@ -136,13 +138,13 @@ class VPT(VisualLearner):
         seed: int = 0,
     ) -> None:
         super().__init__(clip, classnames)
-        tower: Any = vision_tower(clip.model)
+        layers = compat.family_of(clip.model).vision_layers(clip.model)
+        patches = patch_matrix(clip.model)
         check_n_ctx(n_ctx)
-        depth = len(tower.encoder.layers) if depth is None else depth
-        check_depth(tower, depth, "the vision")
+        depth = len(layers) if depth is None else depth
+        check_depth(layers, depth, "the vision")
         # They are neither a parameter nor a buffer, since what is fixed is not saved.
         self.class_features = ZeroShot(clip, self.classnames, templates).class_features
-        patches = tower.embeddings.patch_embedding.weight  # (D, 3, patch_size, patch_size)
         limit = math.sqrt(6 / (patches[0].numel() + len(patches)))
         ctx = uniform(depth, n_ctx, len(patches), limit=limit, seed=seed)
         self.ctx = nn.Parameter(ctx.to(patches.device))
@@ -170,6 +172,12 @@ VPT_DEEP = Published(
     template="templates",
     scale=100,
 )
+
+
+def patch_matrix(model: nn.Module) -> Tensor:
+    """Find what makes a vision tower's tokens of patches: (D, 3, patch_size, patch_size)."""
+    embeddings = compat.family_of(model).vision_embeddings(model)
+    return next(m.weight for m in embeddings.modules() if isinstance(m, nn.Conv2d))
 
 
 def uniform(*shape: int, limit: float, seed: int) -> Tensor:

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clipnotes import compat
 from clipnotes.checkpoints import Clip
 from clipnotes.classnames import check_classnames
 from clipnotes.prompts.classifier import Classifier
 
 
 class Cosine(Classifier):
-    """One feature of unit length per class; the logit is the cosine times CLIP's scale."""
+    """One feature of unit length per class; the model's scale makes logits of the cosines."""
 
     def __init__(self, clip: Clip, classnames: list[str], class_features: Tensor) -> None:
         self.clip = clip
@@ -25,8 +26,8 @@ class Cosine(Classifier):
     def logits(self, image_features: Tensor) -> Tensor:
         """(n, P) features of unit length -> (n, n_classes)."""
         # To where the features are: the model may have moved since these were made.
-        scale = self.clip.model.logit_scale.exp().to(self.class_features)
-        return scale * image_features.to(self.class_features) @ self.class_features.T
+        cosines = image_features.to(self.class_features) @ self.class_features.T
+        return compat.logits(self.clip.model, cosines)
 
 
 class ZeroShot(Cosine):

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from clipnotes.checkpoints import Clip
-from clipnotes.compat import text_projection, text_tower
+from clipnotes.compat import family_of, shared_width
+from clipnotes.compat.weights import token_table
 from clipnotes.prompts.layout import token_ids
 
 SHRINK = 16  # CoCoOp's hidden layer is so many times narrower than the features
@@ -49,7 +50,7 @@ def read_cocoop(path: str | os.PathLike[str], clip: Clip) -> dict[str, Tensor]:
             "one of CoOp is opened by PromptLearner.from_coop"
         )
     weights = {"ctx": state["ctx"]} | {ours: state[theirs] for theirs, ours in NETWORK.items()}
-    wide, width = text_projection(clip.model).out_features, weights["ctx"].shape[1]
+    wide, width = shared_width(clip.model), weights["ctx"].shape[1]
     narrow = max(1, wide // SHRINK)
     wanted = [(narrow, wide), (narrow,), (width, narrow), (width,)]
     shapes = [tuple(weights[name].shape) for name in NETWORK.values()]
@@ -65,6 +66,12 @@ def read_cocoop(path: str | os.PathLike[str], clip: Clip) -> dict[str, Tensor]:
 
 def _read(path: str | os.PathLike[str], clip: Clip) -> dict[str, Any]:
     """Open a checkpoint; check its context, and that it was learned with this model."""
+    family = family_of(clip.model)
+    if family.reads(clip.model) != "end":
+        raise ValueError(
+            f"CoOp's program learns with CLIP, and this model is of the family {family.name}, "
+            "whose texts are read another way: give the CLIP that the checkpoint was learned with"
+        )
     path = Path(path).expanduser()
     content = _load(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
@@ -77,8 +84,7 @@ def _read(path: str | os.PathLike[str], clip: Clip) -> dict[str, Any]:
         )
     if not bool(ctx.isfinite().all()):
         raise ValueError(f"the context vectors in {path} are not finite; take another checkpoint")
-    embeddings: Any = text_tower(clip.model).embeddings
-    table = embeddings.token_embedding.weight
+    table = token_table(clip.model).weight
     if ctx.shape[-1] != table.shape[1]:
         raise ValueError(
             f"the vectors in {path} have {ctx.shape[-1]} numbers, and this model's tokens "
@@ -143,8 +149,7 @@ def _check_classes(
         )
     if suffix is None:  # the file does not say which class is which
         return
-    embeddings: Any = text_tower(clip.model).embeddings
-    table = embeddings.token_embedding.weight.detach().float().cpu()
+    table = token_table(clip.model).weight.detach().float().cpu()
     shape = tuple(getattr(suffix, "shape", ()))
     if len(shape) != 3 or shape[0] != len(ctx) or shape[2] != table.shape[1]:
         raise ValueError(

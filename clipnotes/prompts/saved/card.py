@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from clipnotes.checkpoints import EMOJI_CLIP, Clip
-from clipnotes.compat import text_tower
 from clipnotes.compat.weights import token_table
 from clipnotes.prompts.saved import identity
 
@@ -72,7 +71,7 @@ def make_card(
             raise TypeError(f"{name!r} in the recipe is {value!r}; give a text or a number")
     model, kinds = clip.model, ("text", "vision") if vision else ("text",)
     towers = {kind: identity.tower_of(model, kind) for kind in kinds}
-    table = token_table(text_tower(model))
+    table = token_table(model)
     return {
         "format": FORMAT,
         "method": method,
@@ -81,7 +80,7 @@ def make_card(
         "text_tower": identity.text_tower_digest(model),
         "vision_tower": identity.vision_tower_digest(model) if vision else None,
         "settings": {kind: identity.settings(tower) for kind, tower in towers.items()},
-        "tables": {kind: identity.tables_digest(tower) for kind, tower in towers.items()},
+        "tables": {kind: identity.tables_digest(model, kind) for kind in kinds},
         "probe": {"dtype": identity.dtype_of(model)}
         | {kind: identity.probe(model, kind) for kind in kinds},
         "tokens": identity.tokens_digest(clip.tokenizer, classnames),

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from clipnotes.checkpoints import Clip
-from clipnotes.compat import text_tower
 from clipnotes.compat.weights import token_table
 from clipnotes.prompts.saved import identity
 from clipnotes.prompts.saved.card import model_name
@@ -22,7 +21,7 @@ OTHER_WEIGHTS = 1e-4
 
 def check_fits(clip: Clip, card: Mapping[str, Any]) -> None:
     """Raise unless a prompt was learned with a model that computes what this one does."""
-    width = token_table(text_tower(clip.model)).embedding_dim
+    width = token_table(clip.model).embedding_dim
     mine, theirs = _name(model_name(clip)), _name(card["model"])
     if card["width"] != width:
         raise ValueError(
@@ -61,7 +60,7 @@ def _check_tower(clip: Clip, kind: str, card: Mapping[str, Any]) -> str | None:
     # Different weights may compute the same, and the probe tells; but it sees few of the tokens and
     # places in the tables in front of the layers, so these have to be the same.
     probed, same = kind in card["probe"], digest == wanted
-    if not same and (not probed or card["tables"].get(kind) != identity.tables_digest(tower)):
+    if not same and (not probed or card["tables"].get(kind) != identity.tables_digest(model, kind)):
         raise refusal
     _check_settings(kind, tower, card["settings"].get(kind, {}))
     if probed:

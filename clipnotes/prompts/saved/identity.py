@@ -16,13 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipnotes.compat import (
-    image_features,
-    text_projection,
-    text_tower,
-    vision_tower,
-    visual_projection,
-)
+from clipnotes.compat import family_of, image_features, text_features
 from clipnotes.compat.compiled import how_compiled
 from clipnotes.compat.weights import plain, token_table
 from clipnotes.prompts.layout import token_ids
@@ -37,21 +31,19 @@ SENTENCES = ("a photo of a cat.", "A Photo, 12 of 2024: the naïve café's x (bi
 
 def text_tower_digest(model: nn.Module) -> str:
     """SHA-256 of the text tower's weights and its projection, by name and value."""
-    weights: dict[str, Tensor] = dict(text_tower(model).named_parameters())
-    weights["text_projection.weight"] = text_projection(model).weight
-    return _digest(weights)
+    return _digest(family_of(model).text_weights(model))
 
 
 def vision_tower_digest(model: nn.Module) -> str:
     """SHA-256 of the vision tower's weights and its projection, by name and value."""
-    weights: dict[str, Tensor] = dict(vision_tower(model).named_parameters())
-    weights["visual_projection.weight"] = visual_projection(model).weight
-    return _digest(weights)
+    return _digest(family_of(model).vision_weights(model))
 
 
-def tables_digest(tower: Any) -> str:
+def tables_digest(model: nn.Module, kind: str) -> str:
     """SHA-256 of what is in front of a tower's layers, of which a probe sees little."""
-    return _digest(dict(tower.embeddings.named_parameters()))
+    family = family_of(model)
+    find = family.text_embeddings if kind == "text" else family.vision_embeddings
+    return _digest(dict(find(model).named_parameters()))
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:
@@ -87,30 +79,33 @@ def probe(model: nn.Module, kind: str) -> list[float]:
 
 def tower_of(model: nn.Module, kind: str) -> Any:
     """Find the "text" or the "vision" tower of a model."""
-    return text_tower(model) if kind == "text" else vision_tower(model)
+    family = family_of(model)
+    return family.text_tower(model) if kind == "text" else family.vision_tower(model)
 
 
 def dtype_of(model: nn.Module) -> str:
     """Name the dtype that a model computes texts in, as in "float32"."""
-    return str(token_table(text_tower(model)).weight.dtype).removeprefix("torch.")
+    return str(token_table(model).weight.dtype).removeprefix("torch.")
 
 
 def _text_features(model: nn.Module) -> Tensor:
-    tower: Any = text_tower(model)
-    table = token_table(tower)
-    length = min(LENGTH, tower.embeddings.position_embedding.num_embeddings)
+    family, table = family_of(model), token_table(model)
+    limit = family.n_positions(model)
+    # A model that reads at the last place of all takes only texts that are filled up to there.
+    length = limit if family.reads(model) == "last" else min(LENGTH, limit)
     counted = [[i * table.num_embeddings // length for i in range(length)]]
     input_ids = torch.tensor(counted, device="cpu").to(table.weight.device)
-    states = tower(input_ids=input_ids)[0]  # (1, L, D)
-    return text_projection(model)(states[:, -1])
+    last = torch.tensor([length - 1], device="cpu")  # the ids hold no end that could be found
+    return text_features(model, input_ids, ends=last)
 
 
 def _image_features(model: nn.Module) -> Tensor:
-    tower: Any = vision_tower(model)
+    tower: Any = tower_of(model, "vision")
+    weight = next(family_of(model).vision_embeddings(model).parameters())
     shape = (1, tower.config.num_channels, tower.config.image_size, tower.config.image_size)
     counted = torch.arange(math.prod(shape), dtype=torch.float64, device="cpu")
     pixel_values = counted.pow(1.1).sin().view(shape)  # no two patches alike
-    return image_features(model, pixel_values.to(tower.embeddings.class_embedding))
+    return image_features(model, pixel_values.to(weight))
 
 
 @contextmanager

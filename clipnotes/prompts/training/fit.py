@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from clipnotes.prompts.classifier import Classifier, as_classifier
 from clipnotes.prompts.inputs import Images, Labels, check_labels, count_shots, picture
@@ -25,6 +24,7 @@ from clipnotes.prompts.recipe import (
     sgd,
 )
 from clipnotes.prompts.training.augmentation import Augment, Draw, check_augment, inputs_for
+from clipnotes.prompts.training.losses import Loss, check_loss
 from clipnotes.prompts.training.penalties import Penalty, check_penalty, made_with
 from clipnotes.prompts.training.processes import Processes
 from clipnotes.prompts.training.resume import Checkpoint, check_path, digest
@@ -39,8 +39,8 @@ class History:
     """How a training went, a number an epoch.
 
     Attributes:
-        loss: Mean cross-entropy of the epoch's images, each before the step that it is part of;
-            with the penalty, if there is one.
+        loss: Mean loss of the epoch's images, each before the step that it is part of; with the
+            penalty, if there is one.
         accuracy: The part of them that got their own class, 0 to 1.
         lr: The learning rate.
         epochs: How many there were.
@@ -67,6 +67,7 @@ def fit(
     batch_size: int = 32,
     optimizer: MakeOptimizer = sgd,
     schedule: Schedule = "cosine",
+    loss: str = "softmax",
     penalty: Penalty | None = None,
     augment: Augment | None = None,
     views: int | None = None,
@@ -103,6 +104,8 @@ def fit(
             from ``lr`` and ``schedule``.
         schedule: "cosine" (CoOp's: one epoch at 1e-5 first), "constant", or a function from the
             epoch's number, from 0, to a factor of ``lr``.
+        loss: "softmax", the cross-entropy, or "sigmoid", SigLIP's own, for which each pair of an
+            image and a class is a yes or a no by itself. It needs a model whose logits have a bias.
         penalty: What is added to the loss, of the class features that the step has computed
             anyway, for instance a ``KgCoOp``. For a PromptLearner.
         augment: ``(image, rng) -> image`` with a ``random.Random``, for instance
@@ -121,8 +124,9 @@ def fit(
 
     Raises:
         TypeError: An argument of another type.
-        ValueError: Images, labels or recipe that do not fit; a class without an image; a
-            checkpoint that is damaged or of another run. Nothing has changed then.
+        ValueError: Images, labels or recipe that do not fit; a class without an image; the sigmoid
+            loss for a model whose logits have no bias; a checkpoint that is damaged or of another
+            run. Nothing has changed then.
         FloatingPointError: The loss or a gradient is not finite, or a step would make a parameter
             so. The parameters keep their last finite values. This is the only sign of divergence
             that is looked for: a loss that merely grows is in the history.
@@ -148,6 +152,7 @@ def fit(
     numbers = check_labels(labels, learner.classnames, len(checked))
     shots = count_shots(numbers, learner.classnames)
     rates = learning_rates(schedule, lr, epochs_for(shots) if epochs is None else epochs)
+    criterion = check_loss(loss, learner.clip.model)
     check_augment(checked, augment, views)
     check_penalty(penalty, learner)
     path = None if checkpoint is None else check_path(checkpoint)
@@ -158,7 +163,17 @@ def fit(
 
     processes = Processes(learner.clip.model.device)
     training = _Training(
-        classifier, parameters, made, penalty, processes, draw, numbers, rates, batch_size, seed
+        classifier,
+        parameters,
+        made,
+        criterion,
+        penalty,
+        processes,
+        draw,
+        numbers,
+        rates,
+        batch_size,
+        seed,
     )
     if path is not None or processes.count > 1:
         identity = {
@@ -175,6 +190,8 @@ def fit(
             "views": views,
             "penalty": None if penalty is None else [_name(penalty), made_with(penalty)],
         }
+        if loss != "softmax":  # checkpoints of before there was a choice stay valid
+            identity["loss"] = loss
         if path is not None:
             training.go_on_from(Checkpoint(path, identity, _first_logits(classifier, checked)))
         processes.check_same({**identity, "checkpoint": len(training.history["loss"])})
@@ -189,6 +206,7 @@ class _Training:
     learner: Classifier
     parameters: Mapping[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
+    criterion: Loss
     penalty: Penalty | None
     processes: Processes
     draw: Draw
@@ -277,7 +295,7 @@ class _Training:
             logits, extra = logits.float(), self.penalty(classes) / self.processes.count
         labels = labels.to(logits.device)
         # Divided by the whole batch, the parts of all processes add up to its mean.
-        part = F.cross_entropy(logits, labels, reduction="sum") / batch
+        part = self.criterion(logits, labels) / batch
         part = part if extra is None else part + extra
         return part, (logits.argmax(dim=-1) == labels).sum()
 

@@ -1,0 +1,99 @@
+"""Encode prompts with a model's own text tower, a few at a time, whatever its family.
+
+In a tower where every token looks at every other, nothing can be left out and nothing shared. What
+can be done is to keep to a budget of memory: prompts are computed in chunks, and where there are
+several, each chunk once more for its gradient.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from clipnotes.compat import family_of
+from clipnotes.compat.carried import check_here
+from clipnotes.compat.weights import token_table
+from clipnotes.prompts.embeddings import inject
+from clipnotes.prompts.layout import Layout
+from clipnotes.prompts.substitute import check_ctx
+
+
+def encode_in_chunks(
+    model: nn.Module, layout: Layout, ctx: Tensor, *, each: bool, budget: int
+) -> Tensor:
+    """Encode the prompts of all classes, not normalised, in about ``budget`` bytes.
+
+    Args:
+        model: A model of any family.
+        layout: The prompts, laid out for this model.
+        ctx: (n_ctx, D) for all classes, or (n_classes, n_ctx, D); with ``each``, (n, n_ctx, D).
+        each: Every class gets every one of the n contexts.
+        budget: In bytes, on top of the weights. At least one prompt is computed at once.
+
+    Returns:
+        (n_classes, P), or (n * n_classes, P) with ``each``, the classes of the first context first.
+    """
+    check_here(model)
+    check_ctx(ctx, token_table(model).embedding_dim)
+    check_checkpointing(family_of(model).text_tower(model))
+    n_classes = len(layout.eos)
+    classes = torch.arange(n_classes, device="cpu")
+    contexts = classes if ctx.dim() == 3 else torch.zeros_like(classes)
+    if each:
+        contexts = torch.arange(len(ctx), device="cpu").repeat_interleave(n_classes)
+        classes = classes.repeat(len(ctx))
+    elif ctx.dim() == 3 and len(ctx) != n_classes:
+        raise ValueError(
+            f"ctx is for {len(ctx)} classes and the layout for {n_classes}: give as many, or one "
+            "without the first dimension, for all classes"
+        )
+    ctx = ctx.unsqueeze(0) if ctx.dim() == 2 else ctx  # (n, n_ctx, D)
+    keeps = torch.is_grad_enabled() and ctx.requires_grad
+    several = max(1, budget // bytes_per_prompt(model, layout.input_ids.shape[1], keeps))
+    parts = list(zip(classes.split(several), contexts.split(several), strict=True))
+    if keeps and len(parts) > 1:
+        # Keep nothing of a chunk. Its context is put in once more when its gradient is needed.
+        chunks = [checkpoint(_run, model, layout, ctx, *p, use_reentrant=False) for p in parts]
+    else:
+        chunks = [_run(model, layout, ctx, *part) for part in parts]
+    return torch.cat(chunks)
+
+
+def _run(
+    model: nn.Module, layout: Layout, ctx: Tensor, classes: Tensor, contexts: Tensor
+) -> Tensor:
+    """Encode some classes (n,), each with one of the contexts (n,): (n, P)."""
+    device = token_table(model).weight.device
+    mask = layout.attention_mask
+    vectors = ctx.index_select(0, contexts.to(ctx.device))  # (n, n_ctx, D)
+    with inject(model, vectors, layout.ctx_positions[classes]):
+        return family_of(model).text_features(
+            model,
+            layout.input_ids[classes].to(device),
+            None if mask is None else mask[classes].to(device),
+        )
+
+
+def bytes_per_prompt(model: nn.Module, length: int, keeps: bool) -> int:
+    """Estimate what a tower of any family needs for a prompt, with all layers kept or not."""
+    family, table = family_of(model), token_table(model)
+    config: Any = family.text_tower(model).config
+    width, wide = config.hidden_size, config.intermediate_size
+    # Per token: what norms, attention and MLP take and give, and the shares of attention.
+    layer = 12 * width + 3 * wide + 2 * config.num_attention_heads * length
+    n_layers = len(family.text_layers(model)) if keeps else 1
+    return (n_layers + 1) * layer * length * table.weight.element_size()
+
+
+def check_checkpointing(tower: nn.Module) -> None:
+    """Raise if backward would compute layers again and reach weights that are not frozen."""
+    if not torch.is_grad_enabled():
+        return
+    again = any(getattr(m, "gradient_checkpointing", False) and m.training for m in tower.modules())
+    if again and any(weight.requires_grad for weight in tower.parameters()):
+        raise ValueError(
+            "the text tower is in training mode with gradient checkpointing, so backward would "
+            "compute its layers again and give their weights gradients: freeze the model "
+            "(model.requires_grad_(False)), or set model.eval()"
+        )
