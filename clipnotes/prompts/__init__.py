@@ -1,6 +1,7 @@
-"""Learnable prompts: context vectors in CLIP's text tower, and what grows from them."""
+"""Learnable prompts: context vectors in a text tower, and what grows from them."""
 
 from clipnotes.prompts.embeddings import LearnableTextEmbeddings, inject
+from clipnotes.prompts.learnable_table import LearnableTable
 from clipnotes.prompts.methods import METHODS, load_prompt
 from clipnotes.prompts.methods.cocoop import CoCoOp
 from clipnotes.prompts.methods.coop import PromptLearner
@@ -21,6 +22,7 @@ __all__ = [
     "CoCoOp",
     "History",
     "KgCoOp",
+    "LearnableTable",
     "LearnableTextEmbeddings",
     "LinearProbe",
     "MaPLe",

@@ -63,6 +63,7 @@ class Replaced(nn.Module):
 
         Example:
             >>> import clipnotes
+            >>> from clipnotes.prompts import LearnableTextEmbeddings
             >>> model = clipnotes.load().model
             >>> original = model.text_model.embeddings
             >>> LearnableTextEmbeddings.replace(model).restore()

@@ -24,7 +24,7 @@ from clipnotes.prompts.recipe import (
     sgd,
 )
 from clipnotes.prompts.training.augmentation import Augment, Draw, check_augment, inputs_for
-from clipnotes.prompts.training.losses import Loss, check_loss
+from clipnotes.prompts.training.losses import Loss, check_loss, softmax
 from clipnotes.prompts.training.penalties import Penalty, check_penalty, made_with
 from clipnotes.prompts.training.processes import Processes
 from clipnotes.prompts.training.resume import Checkpoint, check_path, digest
@@ -163,18 +163,9 @@ def fit(
 
     processes = Processes(learner.clip.model.device)
     training = _Training(
-        classifier,
-        parameters,
-        made,
-        criterion,
-        penalty,
-        processes,
-        draw,
-        numbers,
-        rates,
-        batch_size,
-        seed,
+        classifier, parameters, made, penalty, processes, draw, numbers, rates, batch_size, seed
     )
+    training.criterion = criterion
     if path is not None or processes.count > 1:
         identity = {
             "classes": digest(*learner.classnames),
@@ -206,7 +197,6 @@ class _Training:
     learner: Classifier
     parameters: Mapping[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
-    criterion: Loss
     penalty: Penalty | None
     processes: Processes
     draw: Draw
@@ -214,6 +204,7 @@ class _Training:
     rates: Sequence[float]
     batch_size: int
     seed: int
+    criterion: Loss = softmax
     store: Checkpoint | None = None
     history: dict[str, Any] = field(
         default_factory=lambda: {"loss": [], "accuracy": [], "seconds": 0.0}

@@ -5,8 +5,10 @@ from functools import partial
 
 import pytest
 import torch
+import transformers
 from torch.nn.functional import normalize
 
+import clipnotes
 from clipnotes import compat
 from clipnotes.prompts import (
     VPT,
@@ -22,8 +24,8 @@ from clipnotes.prompts import (
     fit,
     fit_tip,
 )
-from families import LENGTH, NAMES, tiny_clip
-from reference import assert_close
+from families import LENGTH, NAMES, tiny_clip, tokenizer_of
+from reference import assert_close, randomise
 
 AHEAD = ["Siglip", "ChineseCLIP", "AltCLIP", "VisionTextDualEncoder"]
 BY_HAND = ["Siglip", "ChineseCLIP", "VisionTextDualEncoder"]
@@ -170,8 +172,8 @@ def test_every_method_learns(name):
     penalty = KgCoOp(learner, template="red {} kite.")
     history = fit(learner, images, LABELS, penalty=penalty, **QUICK)
     assert history.loss[-1] < history.loss[0]
-    tip, choice = fit_tip(clip, CLASSES, images, LABELS, template="a {}.", epochs=2)
-    assert choice.n_held_out == 3 and not torch.equal(tip.keys, images) or choice.epoch == 0
+    _, choice = fit_tip(clip, CLASSES, images, LABELS, template="a {}.", epochs=2)
+    assert choice.n_held_out == 3
     tip = TipAdapter(clip, CLASSES, images, LABELS, alpha=1e4, beta=50)  # the cache alone decides
     assert evaluate(tip, images, LABELS).accuracy == 1
     for baseline in (NearestMean, LinearProbe):
@@ -179,3 +181,33 @@ def test_every_method_learns(name):
     after = clip.model.state_dict()
     assert all(torch.equal(after[key], before[key]) for key in before)
     assert all(weight.grad is None for weight in clip.model.parameters())
+
+
+def test_a_dual_encoder_of_another_pair():
+    """CLIP's eye, whose parts are one module deeper in some versions, beside an XLM-RoBERTa."""
+    common = {"hidden_size": 12, "num_attention_heads": 2, "num_hidden_layers": 2}
+    tokenizer = tokenizer_of("AltCLIP")
+    config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(
+        transformers.CLIPVisionConfig(
+            **common, intermediate_size=16, image_size=8, patch_size=4, projection_dim=6
+        ),
+        transformers.XLMRobertaConfig(
+            **common,
+            intermediate_size=16,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=LENGTH + 2,
+            pad_token_id=tokenizer.pad_token_id,
+        ),
+        projection_dim=6,
+    )
+    model = randomise(transformers.VisionTextDualEncoderModel(config), 3)
+    clip = clipnotes.Clip(model, tokenizer, tiny_clip("CLIP").image_processor)
+    names = ["rose", "red dog"]
+    texts = tokenizer([f"a photo {name}." for name in names], return_tensors="pt", padding=True)
+    with torch.no_grad():
+        theirs = model(**texts, pixel_values=some_pixels()).logits_per_image
+    learner = PromptLearner(clip, names, init="a photo")
+    assert_close("logits", learner.logits(features_of(clip)), theirs)
+    maple = MaPLe(clip, names, init=None)
+    history = fit(maple, some_pixels(), [0, 1] * 3, **QUICK)
+    assert maple.depth == 2 and history.loss[-1] < history.loss[0] - 1e-4
