@@ -1,10 +1,16 @@
 """The commands that look at a model, on the directories of other families than CLIP."""
 
-import pytest
+import json
 
-from clipnotes import annotate, doctor
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import normalize
+
+from clipnotes import annotate, compat, doctor
 from clipnotes.checkpoints import EMBEDDED
 from clipnotes.cli import terminal
+from clipnotes.prompts import load_prompt
 from command_line import refused, run
 from families import LENGTH, save, tiny_clip
 
@@ -56,6 +62,48 @@ def test_a_prompt_of_an_embedded_model_is_used_with_it(directory, monkeypatch, c
     found = terminal.load_model_of({"model": "Emoji-SigLIP"})
     assert type(found.model).__name__ == f"{name}Model"
     assert type(terminal.load_model_of({"model": "Emoji-CLIP"}).model) is type(clip.model)
+
+
+@pytest.fixture
+def things(tmp_path):
+    """Images of two classes whose names these models' tokenizers know."""
+    for colour, name in (("red", "rose"), ("black", "bear")):
+        (tmp_path / "things" / name).mkdir(parents=True)
+        for i in range(4):
+            image = Image.new("RGB", (20, 20), colour)
+            image.paste("white", (i, 2 * i, i + 4, 2 * i + 5))
+            image.save(tmp_path / "things" / name / f"{i}.png")
+    return tmp_path / "things"
+
+
+def test_learn_then_predict(directory, things, tmp_path):
+    _, folder = directory
+    quick = ["--shots", 2, "--epochs", 2, "--n-ctx", 2, "--model", folder]
+    result = run("learn", things, "--out", tmp_path / "prompt", *quick)
+    assert result.exit_code == 0, result.output
+    images = sorted(things.rglob("*.png"))
+    said = run("predict", tmp_path / "prompt", *images, "--json")  # the card names the model
+    assert said.exit_code == 0, said.output
+    answer = json.loads(said.stdout)
+    assert answer["model"] == str(folder.resolve())
+    clip = terminal.load_model(str(folder))
+    learner = load_prompt(tmp_path / "prompt", clip)
+    pixels = clip.preprocess([Image.open(path) for path in images])
+    with torch.no_grad():
+        own = normalize(compat.image_features(clip.model, pixels), dim=-1)
+        expected = compat.logits(clip.model, own @ learner().T).softmax(-1)
+    for row, one in zip(expected, answer["pictures"], strict=True):
+        found = {entry["name"]: entry["probability"] for entry in one["classes"]}
+        assert [found[c] for c in learner.classnames] == pytest.approx(row.tolist(), abs=2e-5)
+
+
+def test_compare_lists_zero_shot_and_what_learns(directory, things):
+    _, folder = directory
+    result = run(
+        "compare", things, "--model", folder, "--shots", 2, "--methods", "tip", "--seeds", 1
+    )
+    assert result.exit_code == 0, result.output
+    assert "zero-shot" in result.stdout and "tip" in result.stdout.lower()
 
 
 def test_doctor_looks_at_both_embedded_models(directory, monkeypatch, tmp_path):
