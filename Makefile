@@ -13,6 +13,9 @@ AXE := $(VENV)/.axe
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # A terminal sees each line when it is written, also through a pipe.
 export PYTHONUNBUFFERED := 1
+# Images of containers often set it. Without compiled files each process of the hundreds that are
+# started here would compile torch and transformers again, which takes longer than most of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 say = @echo "==> $(1)"
 
@@ -95,7 +98,7 @@ book: $(INSTALLED) ## build the book; chapters that have run already are not run
 .PHONY: site
 site: book $(AXE) ## build the book, then try every page, button and link of it in a browser
 	$(call say,Trying the book in a browser)
-	$(BIN)/python -m pytest tests/site
+	$(BIN)/python -m pytest -n 2 tests/site
 
 .PHONY: links
 links: book ## follow the book's links to other hosts

@@ -128,8 +128,8 @@ class Clip:
         features. In each case ``clip.model.get_text_features(**clip.tokenize(texts))`` are the
         model's own.
 
-        SigLIP 2 was trained with small letters. Its tokenizer leaves capitals as they are in
-        transformers before 5, so write its texts in small letters.
+        SigLIP 2 was trained with small letters, which the tokenizer in its files does not make of
+        capitals. :func:`load` sets it to do so. If you load it yourself, write small letters.
 
         Args:
             texts: strings.
@@ -139,8 +139,7 @@ class Clip:
 
         Raises:
             TypeError: something that is no string.
-            ValueError: no text, one with more tokens than the model has positions, or a tokenizer
-                that pads on the left.
+            ValueError: no text, or one with more tokens than the model has positions.
 
         Example:
             >>> import clipnotes
@@ -265,17 +264,16 @@ def load(name: str | os.PathLike[str] | None = None) -> Clip:
     Args:
         name: "emoji-clip" or "emoji-siglip", the embedded models; a directory in Hugging Face's
             format; or a hub id ("openai/clip-vit-base-patch32"). An embedded name comes before a
-            directory that is called the same, which "./emoji-clip" names, or a ``Path``.
-            None takes the environment variable CLIPNOTES_MODEL, and without it the embedded
-            Emoji-CLIP.
+            directory that is called the same, which "./emoji-clip" names, or a ``Path``. None takes
+            the environment variable CLIPNOTES_MODEL, and without it the embedded Emoji-CLIP.
 
     Returns:
         A :class:`Clip`. Nothing is unpickled: only safetensors are read, and no code is run that
         comes with a model.
 
     Raises:
-        ValueError: no such directory or model, one of a type that is not opened, a file is missing,
-            damaged or does not fit the configuration. Nothing is loaded halfway.
+        ValueError: no such directory or model, one that is not opened, a file is missing, damaged
+            or does not fit the configuration. Nothing is loaded halfway.
 
     Example:
         >>> import clipnotes
@@ -300,7 +298,11 @@ def load(name: str | os.PathLike[str] | None = None) -> Clip:
     source = str(path) if is_directory else os.fspath(name)
     model, *others = read_parts(source, is_directory, CHOICES)
     clip = Clip(model.float().eval(), *others)
-    shape = tuple(clip.preprocess([Image.new("RGB", (8, 8))]).shape)
+    try:
+        shape = tuple(clip.preprocess([Image.new("RGB", (8, 8))]).shape)
+    except Exception as error:  # whatever odd numbers in its file lead to
+        said = f"the image processor of {os.fspath(name)} fails on an image ({error!r})"
+        raise ValueError(f"{said}; fetch preprocessor_config.json again") from error
     check_parts_fit(clip.model, clip.tokenizer, shape, os.fspath(name))
     return clip
 
@@ -308,7 +310,7 @@ def load(name: str | os.PathLike[str] | None = None) -> Clip:
 def _embedded(name: str) -> Path:
     """Find the directory of an embedded model."""
     folder = EMBEDDED[name]
-    if not folder.is_dir():
+    if not (folder / "config.json").is_file():
         raise ValueError(
             f"{name!r} is the name of an embedded model, and it is not in this installation "
             f"({folder}): install clipnotes again. If you mean a directory, say './{name}'"

@@ -123,7 +123,7 @@ def _embedded() -> list[Finding]:
     from clipnotes.checkpoints import EMOJI_CLIP, EMOJI_SIGLIP
 
     findings = [_checked("Emoji-CLIP", EMOJI_CLIP)]
-    if EMOJI_SIGLIP.is_dir():
+    if (EMOJI_SIGLIP / "config.json").is_file():  # not every installation has it
         findings.append(_checked("Emoji-SigLIP", EMOJI_SIGLIP))
     return findings
 

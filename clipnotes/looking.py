@@ -1,9 +1,8 @@
 """Read off a CLIP that has run where it looks, and what it would say after each layer.
 
 Most functions take tensors that ``compat.vision_states`` or ``compat.text_states`` returned. They
-need no gradient, but let one through. In shapes, B is the number of images, N of patches and
-L = N + 1 of tokens; D is the width of the tower, and P that of the space both towers share.
-SigLIP has no class token, so that L = N there; what needs one refuses it.
+need no gradient, but let one through. In shapes, B counts images, N patches and L = N + 1 tokens
+(L = N in SigLIP, which has no class token); D is a tower's width, P that of the shared space.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def grid_of(model: nn.Module, pixel_values: Tensor) -> tuple[int, int]:
         Rows and columns, which the functions below take as ``grid``.
 
     Raises:
-        TypeError: The model has no vision tower.
+        TypeError: There is no vision tower.
 
     Example:
         >>> import clipnotes
@@ -149,8 +148,8 @@ def by_offset(
                 [0., 0., 0.]])
     """
     _check_attention(attention)
-    patches = attention[..., class_tokens:, class_tokens:]
-    mean = on_grid(patches.mean(0), grid)  # (H, N, rows, columns)
+    attention = attention[..., class_tokens:, class_tokens:]
+    mean = on_grid(attention.mean(0), grid)  # (H, N, rows, columns)
     rows, columns = mean.shape[-2:]
     sums = mean.new_zeros(len(mean), 2 * rows - 1, 2 * columns - 1)
     pairs = mean.new_zeros(2 * rows - 1, 2 * columns - 1)
@@ -261,16 +260,15 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
     Args:
         model: One that ``compat.class_token_tower`` takes, or ``SiglipModel``.
         pixel_values: (B, 3, S, S).
-        kept: (B, n_kept) int64, the patches that stay, counted from 0 row by row. None
-            may stay, except for SigLIP, which has no class token.
+        kept: (B, n_kept) int64, the patches that stay, counted from 0 row by row. Even
+            none may stay, except for SigLIP, which has no class token.
 
     Returns:
         (B, P), unit length.
 
     Raises:
         TypeError: The model has no vision tower or no projection.
-        ValueError: ``kept`` has a different shape, names a patch that does not exist, or is empty
-            for SigLIP.
+        ValueError: ``kept`` has a different shape, names no patch of the image, or keeps nothing.
 
     Example:
         >>> import clipnotes
@@ -290,10 +288,9 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
         raise ValueError(
             f"kept names patches {int(kept.min())} to {int(kept.max())}; there are 0 to {N - 1}"
         )
-    if kept.shape[1] + front == 0:
+    if not kept.shape[1] + front:
         raise ValueError(f"kept is empty, and {family.name} has no class token: keep a patch")
-    # A class token stays in front.
-    kept = kept.to(tokens.device)
+    kept = kept.to(tokens.device)  # a class token stays in front
     positions = torch.cat([kept.new_zeros(B, front), kept + front], dim=1)  # (B, front + n_kept)
     tokens = tokens.gather(1, positions[..., None].expand(-1, -1, D))  # (B, front + n_kept, D)
     if front == 0:

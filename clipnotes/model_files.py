@@ -18,6 +18,7 @@ from typing import Any
 
 from clipnotes import compat
 from clipnotes.compat.carried import end_rule
+from clipnotes.compat.texts import read_tokenizer
 
 # Each line is satisfied by any one of its alternatives, each alternative by all of its files.
 NEEDED: tuple[tuple[tuple[str, ...], ...], ...] = (
@@ -156,7 +157,7 @@ def read_parts(name: str, is_directory: bool, choices: str) -> tuple[Any, Any, A
             name, use_safetensors=True, output_loading_info=True
         )
         model, report = pretrained
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = read_tokenizer(name, config["model_type"])
         image_processor = compat.read_image_processor(name, kind.image_processor)
     # Old checkpoints hold the numbers 0, 1, 2, ... of the positions, which have no use.
     left = [
@@ -189,6 +190,12 @@ def _explained(name: str, is_directory: bool, choices: str) -> Iterator[None]:
         raise ValueError(
             f"the weights in {name} are damaged or do not fit its config.json ({error}); "
             "fetch the model again"
+        ) from error
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{name} needs a package that is not installed: {reason} For a tokenizer of "
+            "SentencePiece: python -m pip install sentencepiece protobuf"
         ) from error
     except Exception as error:  # whatever a tokenizer or a processor makes of a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -43,7 +43,7 @@ class Arrow(NamedTuple):
 
 #: Frames first: what is drawn later lies on top.
 BOXES = (
-    Box("clip", "CLIPModel", "the whole model", (1, 15), VISION, 1, steps=9, lanes=2, frame=2),
+    Box("clip", "CLIPModel", "the whole model", (1,), VISION, 1, steps=9, lanes=2, frame=2),
     Box("layers", LAYERS, "the loop over the layers", (4,), VISION, 3, steps=3, frame=1),
     Box("text layers", LAYERS, "the text tower's layers", (7, 10), TEXT, 3, steps=3, frame=1),
     # An image's way
@@ -67,6 +67,7 @@ BOXES = (
     Box("logits", "logits", "the logits", (6, 11), VISION, 9, "(T, B)", f"{TIMES} scale"),
     Box("loss", "loss", "the loss", (6, 13), TEXT, 9, note="softmax, twice"),
     # What is put in and taken out, and what a training moves
+    Box("houses", "other houses", "other models", (15,), ABOVE, 0, "", "SigLIP, BERT"),
     Box("visual", "visual prompts", "visual prompts", (11,), ABOVE, 1, "", HERE, 2),
     Box("maps", "attention maps", "attention maps", (12,), ABOVE, 3, "", "where it looks", 2),
     Box("llm", "multimodal LLM", "what a multimodal LLM takes", (5,), ABOVE, 5, PATCHES, LLM, 3),
@@ -94,6 +95,7 @@ ARROWS = (
     Arrow("text", "cosine"),
     Arrow("cosine", "logits"),
     Arrow("logits", "loss"),
+    Arrow("houses", "pixels", dashed=True),
     Arrow("visual", "tokens", dashed=True),
     Arrow("attention", "maps"),
     Arrow("layers", "llm"),
@@ -129,5 +131,6 @@ def told() -> str:
         "cosines of both, times a scale, are the logits, and the loss is made of them. Learnable "
         "prompts enter at the text embeddings, visual prompts at the vision tower's tokens. "
         "Attention maps come out of attention, and a multimodal language model takes the patch "
-        "tokens one layer before the end. Where a CLIP fails is read off its logits."
+        "tokens one layer before the end. Where a CLIP fails is read off its logits. Other models "
+        "with two towers are given the same pixels."
     )

@@ -21,7 +21,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import requires, version
@@ -95,6 +95,18 @@ def seconds(notebook: NotebookNode) -> float:
             start, end = times["iopub.execute_input"], times["shell.execute_reply"]
             total += (moment(end) - moment(start)).total_seconds()
     return total
+
+
+def longest_first(sources: Iterable[Path]) -> list[Path]:
+    """Order chapters by how long their kept run took, so that all workers end at about one time."""
+
+    def took(source: Path) -> float:
+        if not stored(source).exists():
+            return float("inf")  # it may be long
+        kept = nbformat.read(stored(source), as_version=4).metadata.get("clipnotes", {})
+        return float(kept.get("seconds", "inf"))
+
+    return sorted(sources, key=took, reverse=True)
 
 
 def moment(text: str) -> datetime:
@@ -202,7 +214,7 @@ def update(sources: Sequence[Path]) -> list[Failure]:
     if not stale:
         return []
     start = time.monotonic()
-    ran = attempt({source.stem: read(source) for source in stale})
+    ran = attempt({source.stem: read(source) for source in longest_first(stale)})
     for source in stale:
         if source.stem in ran.passed:
             keep(source, ran.passed[source.stem])
@@ -233,7 +245,7 @@ def main(words: list[str]) -> int:
     if not sources:
         return 1
     if options.check:
-        code, executed = run({source.stem: read(source) for source in sources})
+        code, executed = run({source.stem: read(source) for source in longest_first(sources)})
         different = [said for stem, done in executed.items() for said in differences(stem, done)]
         print(*different, sep="\n", end="\n" if different else "")
         return code or int(bool(different))

@@ -35,6 +35,7 @@ PAGES = {
         "torch.dtype": "tensor_attributes.html",
         "torch.nn.Linear": "generated/torch.nn.Linear.html",
         "torch.nn.Module": "generated/torch.nn.Module.html",
+        "torch.nn.ModuleList": "generated/torch.nn.ModuleList.html",
         "torch.nn.Parameter": "generated/torch.nn.parameter.Parameter.html",
         "torch.optim.Optimizer": "optim.html",
     },

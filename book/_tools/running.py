@@ -50,7 +50,7 @@ def run(notebooks: dict[str, NotebookNode]) -> tuple[int, dict[str, NotebookNode
 
 
 def attempt(notebooks: dict[str, NotebookNode], again: bool = True) -> Ran:
-    """Run notebooks by name; with `again`, run those twice whose kernel did not start."""
+    """Run notebooks by name, in this order; with `again`, run those twice that got no kernel."""
     settings = environment()
     Path(settings["IPYTHONDIR"]).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="chapters-") as name:
@@ -62,8 +62,8 @@ def attempt(notebooks: dict[str, NotebookNode], again: bool = True) -> Ran:
         command += [f"--nbmake-timeout={SECONDS_A_CELL}", "--junitxml=report.xml"]
         command += ["-p", "no:cacheprovider"]
         if len(notebooks) > 1:
-            command += ["-n", str(min(WORKERS, len(notebooks))), "--dist", "worksteal"]
-        command += sorted(f"{stem}.ipynb" for stem in notebooks)
+            command += ["-n", str(min(WORKERS, len(notebooks))), "--maxschedchunk=1"]
+        command += [f"{stem}.ipynb" for stem in notebooks]
         code = subprocess.run(command, cwd=folder, env=settings, check=False).returncode
         if not (folder / "report.xml").exists():
             return Ran(code or 1, {}, dict(notebooks))

@@ -26,6 +26,7 @@ class Kind(NamedTuple):
     any_size: bool = False
 
 
+#: What opens each type of model, by the ``model_type`` in its config.json.
 KINDS = {
     "clip": Kind("CLIPModel", "CLIPProcessor"),
     # Its checkpoints hold a decoder that draws segments, and have images of 352 pixels for a tower

@@ -1,4 +1,4 @@
-"""Texts become ids, padded as the model that reads them was trained."""
+"""Texts become ids, written and padded as those that a model was trained with."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,34 @@ from typing import Any
 from torch import Tensor, nn
 
 from clipnotes.compat.families import family_of
+
+
+def read_tokenizer(name: str, model_type: str) -> Any:
+    """Read a tokenizer, and set it to what the model was trained with where its files do not.
+
+    SigLIP 2 was trained with small letters (Tschannen et al. 2025), filled up on the
+    right. Its files name Gemma's tokenizer, which keeps capitals and pads on the left.
+
+    Args:
+        name: A directory, or a hub id.
+        model_type: What the config.json beside it says.
+
+    Example:
+        >>> from clipnotes.checkpoints import EMOJI_CLIP
+        >>> read_tokenizer(str(EMOJI_CLIP), "clip").padding_side
+        'right'
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    tokenizer.padding_side = "right"
+    if model_type == "siglip" and type(tokenizer).__name__.startswith("Gemma"):
+        from tokenizers import normalizers
+
+        inside = tokenizer.backend_tokenizer
+        before = [] if inside.normalizer is None else [inside.normalizer]
+        inside.normalizer = normalizers.Sequence([normalizers.Lowercase(), *before])
+    return tokenizer
 
 
 def tokenize(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> dict[str, Tensor]:
@@ -25,8 +53,8 @@ def tokenize(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> dict[str
     Example:
         >>> import clipnotes
         >>> clip = clipnotes.load()
-        >>> tokenize(clip.model, clip.tokenizer, ["a tulip"])["attention_mask"]
-        tensor([[1, 1, 1, 1]])
+        >>> sorted(tokenize(clip.model, clip.tokenizer, ["a tulip"]))
+        ['attention_mask', 'input_ids']
     """
     if isinstance(texts, str):
         raise TypeError(f"one text was given; give a list: [{texts!r}]")
@@ -37,15 +65,12 @@ def tokenize(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> dict[str
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"text {i} is a {type(text).__name__}; strings are needed")
-    if getattr(tokenizer, "padding_side", "right") != "right":
-        raise ValueError(
-            "the tokenizer pads on the left, and no model here was trained so: set "
-            'clip.tokenizer.padding_side = "right"'
-        )
     family = family_of(model)
     limit = family.n_positions(model)
+    # Some pad on the left unless they are told: see above.
     how: dict[str, Any] = {"return_tensors": "pt", "return_attention_mask": True}
-    encoded = tokenizer(list(texts), padding=True, verbose=False, **how)
+    how |= {"padding_side": "right", "verbose": False}
+    encoded = tokenizer(list(texts), padding=True, **how)
     lengths = encoded["attention_mask"].sum(1)
     if int(lengths.max()) > limit:
         i = int(lengths.argmax())

@@ -284,7 +284,7 @@ class TextTower(nn.Module):
         )
         last_hidden_state = self.final_layer_norm(encoded)  # (B, L, D)
         ends = self._ends(input_ids) if eos_positions is None else eos_positions  # (B,)
-        # Only this row has seen the whole text: no token looks ahead.
+        # This row has seen the whole text. No token looks ahead, so most rows have not.
         rows = torch.arange(len(ends), device=ends.device)
         pooler_output = last_hidden_state[rows, ends]  # (B, D)
         return TextOutput(last_hidden_state, pooler_output, hidden_states, attentions)

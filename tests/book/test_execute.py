@@ -79,6 +79,17 @@ def test_what_is_kept_for_tabs_is_not_given_to_the_builder(kept, tmp_path, monke
     assert chapters.code_cells(merged)[-1].outputs[0].data == {"text/plain": "4"}
 
 
+def test_what_took_longest_runs_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "EXECUTED", tmp_path)
+    for name, took in (("01-short", 1.5), ("02-long", 12.0), ("03-middle", 3)):
+        nbformat.write(
+            new_notebook(metadata={"clipnotes": {"seconds": took}}), tmp_path / f"{name}.ipynb"
+        )
+    names = ["01-short", "02-long", "03-middle", "04-new"]
+    order = execute.longest_first([tmp_path / f"{name}.md" for name in names])
+    assert [source.stem for source in order] == ["04-new", "02-long", "03-middle", "01-short"]
+
+
 def picture(**metadata):
     output = new_output("display_data", data={"image/png": "iVBORw0KGgo="})
     return new_notebook(cells=[new_code_cell("plot()", metadata=metadata, outputs=[output])])

@@ -1,5 +1,6 @@
 """What has different names in different versions of transformers, and where its source stands."""
 
+import json
 import subprocess
 import sys
 import urllib.parse
@@ -22,6 +23,7 @@ from clipnotes.compat import (
     changes_nothing,
     checkpoint_layers,
     image_processor_class,
+    read_image_processor,
     recorded,
     source_url,
     vision_tower,
@@ -74,6 +76,31 @@ def test_the_image_processor_is_the_one_for_pil_pictures(monkeypatch):
     assert image_processor_class() is dict
     del both.CLIPImageProcessorPil  # as in older versions
     assert image_processor_class() is list
+
+
+@pytest.mark.parametrize("end", ["ImageProcessor", "ImageProcessorFast", "FeatureExtractor"])
+def test_an_image_processor_has_several_names(end):
+    assert image_processor_class(f"ViT{end}").__name__ in (
+        "ViTImageProcessor",
+        "ViTImageProcessorPil",
+    )
+
+
+@pytest.mark.parametrize("name", ["NoSuchImageProcessor", "pipeline", 3])
+def test_a_name_of_no_image_processor(name):
+    with pytest.raises(ValueError, match=rf"has no image processor {name!r}: give the name"):
+        image_processor_class(name)
+
+
+def test_what_kind_an_image_processor_is_is_read_from_its_file(tmp_path):
+    for key in ("image_processor_type", "feature_extractor_type", "nothing"):
+        words = {key: "ViTFeatureExtractor", "size": {"height": 4, "width": 6}}
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(words))
+        found = read_image_processor(str(tmp_path), default="SiglipImageProcessor")
+        made = found(Image.new("RGB", (8, 4)), return_tensors="np")["pixel_values"]
+        assert made.shape == (1, 3, 4, 6)
+        named = "Siglip" if key == "nothing" else "ViT"
+        assert type(found).__name__ in (f"{named}ImageProcessor", f"{named}ImageProcessorPil")
 
 
 def test_the_records_are_read_oldest_first():

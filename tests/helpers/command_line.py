@@ -1,5 +1,6 @@
 """The command line, run in this process or in one of its own."""
 
+import json
 import os
 import re
 import subprocess
@@ -24,7 +25,27 @@ def refused(words, *arguments):
     return result
 
 
-def command(*arguments, root, **environment):
-    python = [sys.executable, "-m", "clipnotes", *map(str, arguments)]
+def python(*words, root, **environment):
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(python, capture_output=True, text=True, env=environment)
+    words = [sys.executable, *map(str, words)]
+    return subprocess.run(words, capture_output=True, text=True, env=environment)
+
+
+def command(*arguments, root, **environment):
+    return python("-m", "clipnotes", *arguments, root=root, **environment)
+
+
+SEVERAL = """
+import json, sys
+from clipnotes.cli import app
+for words in json.loads(sys.argv[1]):
+    app(words, prog_name="clipnotes", standalone_mode=False)
+    print(end="\\0", flush=True)
+"""
+
+
+def commands(*several, root, **environment):
+    """Run commands in one process: what it said in the end, and what each wrote to stdout."""
+    words = json.dumps([[str(one) for one in arguments] for arguments in several])
+    done = python("-c", SEVERAL, words, root=root, **environment)
+    return done, done.stdout.split("\0")[:-1]

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 import clipnotes
-from clipnotes.compat import image_processor_class
+from clipnotes.compat import image_processor_class, kind_of
 from reference import randomise
 
 WORDS = ["x", "a", "photo", "of", "an", "emoji", "the", "rose", "tulip", "beetle", "bear"]
@@ -22,6 +22,13 @@ SIZES = {"small": (12, 2, 2, 6), "larger": (24, 4, 3, 10)}
 NAMES = ["CLIP", "CLIPSeg", "Siglip", "ChineseCLIP", "AltCLIP", "VisionTextDualEncoder"]
 if Version("4.56") <= Version(transformers.__version__):  # older ones do not know it
     NAMES.append("MetaClip2")
+
+
+def save(clip: clipnotes.Clip, folder: Any) -> Any:
+    """Write a model with all that belongs to it, as transformers does."""
+    for part in (clip.model, clip.tokenizer, clip.image_processor):
+        part.save_pretrained(folder)
+    return folder
 
 
 def tokenizer_of(name: str) -> Any:
@@ -104,6 +111,11 @@ def tiny_model(name: str, size: str = "small", seed: int = 0) -> Any:
 
 
 def tiny_clip(name: str, size: str = "small", seed: int = 0) -> clipnotes.Clip:
-    """The model with its tokenizer and an image processor of its size."""
-    processor = image_processor_class()(size=8, crop_size=8)
-    return clipnotes.Clip(tiny_model(name, size, seed), tokenizer_of(name), processor)
+    """The model with its tokenizer and an image processor of its family, for its size."""
+    model = tiny_model(name, size, seed)
+    kind = kind_of(model).image_processor
+    square = {"height": 8, "width": 8}
+    # Chinese-CLIP's of 4.49 knows no shortest edge.
+    how = {"size": 8 if kind == "CLIPImageProcessor" else square}
+    how |= {"crop_size": square} if "CLIP" in kind else {}
+    return clipnotes.Clip(model, tokenizer_of(name), image_processor_class(kind)(**how))

@@ -1,11 +1,13 @@
 """The repository: facts that stand in several files agree, and the package ships what it needs."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -102,6 +104,16 @@ def test_conda_lists_no_package_of_its_own():
     *others, pip = read_yaml("environment.yml")["dependencies"]
     assert [re.split(r"[=<>]", item)[0] for item in others] == ["python", "pip"]
     assert pip == {"pip": ["-c constraints.txt", "-e .[book,test]"]}
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_what_make_starts_keeps_what_python_compiled():
+    asked = f"include {ROOT / 'Makefile'}\nshow:\n\t@env\n"
+    own = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["make", "-s", "-f", "-", "show"]
+    done = subprocess.run(command, input=asked, env=own, capture_output=True, text=True, check=True)
+    assert "PYTHONUNBUFFERED=1" in done.stdout.splitlines()
+    assert "PYTHONDONTWRITEBYTECODE" not in done.stdout
 
 
 # The package

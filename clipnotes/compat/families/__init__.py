@@ -14,6 +14,7 @@ from clipnotes.compat.families.clip import CLIP
 from clipnotes.compat.families.dual_encoder import DualEncoder
 from clipnotes.compat.families.siglip import SigLIP
 
+#: All families that are carried, the most common first.
 FAMILIES: tuple[Family, ...] = (CLIP(), SigLIP(), ChineseCLIP(), AltCLIP(), DualEncoder())
 _BY_PACKAGE = {package: known for known in FAMILIES for package in known.packages}
 
