@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from clipnotes.compat.families.base import down_to
+from clipnotes.compat.families.base import down_to, renamed
 from clipnotes.compat.families.chinese_clip import ChineseCLIP
 from clipnotes.compat.towers import projection
 
@@ -25,6 +25,10 @@ class AltCLIP(ChineseCLIP):
     def bert(self, model: nn.Module) -> Any:
         """Find RoBERTa."""
         return self.text_tower(model).roberta
+
+    def text_weights(self, model: Any) -> dict[str, Tensor]:
+        """List the weights, whose layers were ``encoder.layer`` once."""
+        return renamed(super().text_weights(model), {"encoder.layer.": "encoder.layers."})
 
     def text_features(
         self,

@@ -133,6 +133,16 @@ class Projected(Family):
         return int((visual_projection if eye_alone else text_projection)(model).out_features)
 
 
+def renamed(weights: dict[str, Tensor], new: dict[str, str]) -> dict[str, Tensor]:
+    """Give weights the names that the newest transformers has, part by part.
+
+    What was learned with a model in one version must find it again in another.
+    """
+    for old, now in new.items():
+        weights = {name.replace(old, now): weight for name, weight in weights.items()}
+    return weights
+
+
 def down_to(model: Any, part: str, *attributes: str) -> Any:
     """Go from a model to its part, and on to that one's, until a module has all ``attributes``."""
     candidate = model

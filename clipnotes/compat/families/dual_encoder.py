@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from clipnotes.compat.carried import family
 from clipnotes.compat.compiled import original
-from clipnotes.compat.families.base import layers_of
+from clipnotes.compat.families.base import layers_of, renamed
 from clipnotes.compat.families.chinese_clip import BertLike
 from clipnotes.compat.towers import projection
 
@@ -14,6 +14,17 @@ from clipnotes.compat.towers import projection
 BERTS = ("bert", "camembert", "roberta", "xlm_roberta")
 # Whose images are pooled by a class token, with layers in `encoder.layer` or `layers`.
 EYES = ("chinese_clip", "clip", "deit", "vit")
+# What the weights of these towers were called in older versions, and what they are called now.
+NAMES = {
+    "vision_model.": "",
+    "encoder.layer.": "layers.",
+    "attention.attention.query": "attention.q_proj",
+    "attention.attention.key": "attention.k_proj",
+    "attention.attention.value": "attention.v_proj",
+    "attention.output.dense": "attention.o_proj",
+    "intermediate.dense": "mlp.fc1",
+    "output.dense": "mlp.fc2",
+}
 
 
 class DualEncoder(BertLike):
@@ -57,6 +68,10 @@ class DualEncoder(BertLike):
                 f"how it pools an image is not known here. Give one of {', '.join(EYES)}"
             )
         return tower
+
+    def vision_weights(self, model: Any) -> dict[str, Tensor]:
+        """List the weights of the tower and of its projection, by the names of today."""
+        return renamed(super().vision_weights(model), NAMES)
 
     def vision_embeddings(self, model: Any) -> Any:
         """Find the module that cuts the patches."""

@@ -111,11 +111,9 @@ class TipAdapter(Learner):
         self.check_features(image_features)
         rows = max(1, MEMORY // (3 * self.keys.element_size() * len(self.keys)))
         parts = image_features.to(self.keys).split(rows)
-        return torch.cat([self.zero_shot(part) + self.alpha * self.cached(part) for part in parts])
-
-    def zero_shot(self, image_features: Tensor) -> Tensor:
-        """Say what the model says by itself: (n_images, P) -> (n_images, n_classes)."""
-        return compat.logits(self.clip.model, image_features @ self.class_features.T)
+        cosines = torch.cat([part @ self.class_features.T for part in parts])
+        cached = torch.cat([self.cached(part) for part in parts])
+        return compat.logits(self.clip.model, cosines) + self.alpha * cached
 
     def cached(self, image_features: Tensor) -> Tensor:
         """Sum what the cached images say: (n_images, P) -> (n_images, n_classes)."""

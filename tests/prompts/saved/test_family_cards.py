@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import clipnotes
+from clipnotes import compat
 from clipnotes.prompts import VPT, PromptLearner, load_prompt
 from clipnotes.prompts.saved import identity
 from families import NAMES, tiny_clip
@@ -63,6 +64,19 @@ def test_a_card_sees_every_weight_that_decides(name):
         tables.add(identity.tables_digest(model, kind))
         assert len(digests) == 3 and len(tables) == 2
         assert identity.distance(identity.probe(model, kind), probe) > 1e-3
+
+
+def test_weights_have_one_name_in_every_version():
+    """The digest counts names, and transformers has given some of them new ones."""
+    alt, dual = tiny_clip("AltCLIP").model, tiny_clip("VisionTextDualEncoder").model
+    names = {*compat.family_of(alt).text_weights(alt)}
+    assert {"roberta.encoder.layers.1.attention.self.query.bias", "text_projection.weight"} < names
+    names = {*compat.family_of(dual).vision_weights(dual)}
+    parts = ["attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj"]
+    parts += ["layernorm_before", "layernorm_after", "mlp.fc1", "mlp.fc2"]
+    wanted = {f"layers.1.{part}.{kind}" for part in parts for kind in ("weight", "bias")}
+    assert wanted == {name for name in names if name.startswith("layers.1.")}
+    assert not any("encoder" in name for name in names)
 
 
 def test_another_activation_is_seen(tmp_path):
