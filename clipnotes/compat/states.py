@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -135,10 +135,13 @@ def _states(tower: Any, **inputs: Any) -> TowerStates:
     refuse_foreign_attention(tower, "what shows its weights")
     layers = tower.encoder.layers
     refuse_compiled(tower, [layer.self_attn for layer in layers], "what records its states")
-    with eager_attention(tower):
+    with eager_attention(tower), _heard(layers) as (hidden_states, attentions):
         output = tower(**inputs, output_hidden_states=True, output_attentions=True)
-    # With both flags set, every version returns all four, in this order.
-    states = TowerStates(*(output if isinstance(output, tuple) else output.to_tuple()))
+    # With both flags set, every version returns all four of CLIP, in this order.
+    found = output if isinstance(output, tuple) else output.to_tuple()
+    if len(found) == 2:  # in 5.5 the towers inside of CLIP's relatives keep neither
+        found = (*found, tuple(hidden_states), tuple(attentions))
+    states = TowerStates(*found)
     n_layers = len(layers)
     if len(states.attentions) != n_layers or any(weights is None for weights in states.attentions):
         raise RuntimeError(
@@ -146,3 +149,28 @@ def _states(tower: Any, **inputs: Any) -> TowerStates:
             "Its attention modules must be the ones that transformers puts there."
         )
     return states
+
+
+@contextmanager
+def _heard(layers: Any) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    """Keep what goes into the first layer, what each layer returns, and its attention weights."""
+    hidden_states: list[Tensor] = []
+    attentions: list[Tensor] = []
+
+    def first(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden_states.append(args[0] if args else kwargs["hidden_states"])
+
+    def state(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        hidden_states.append(output if isinstance(output, Tensor) else output[0])
+
+    def weights(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        attentions.append(output[1])
+
+    with ExitStack() as stack:
+        for i, layer in enumerate(layers):
+            if i == 0:
+                hook = layer.register_forward_pre_hook(first, with_kwargs=True)
+                stack.callback(hook.remove)
+            stack.callback(layer.register_forward_hook(state).remove)
+            stack.callback(layer.self_attn.register_forward_hook(weights).remove)
+        yield hidden_states, attentions

@@ -165,7 +165,7 @@ class LearnableTextEmbeddings(Replaced):
             inputs_embeds = self.token_embedding(input_ids)
         embeddings = substitute(inputs_embeds, self.ctx, self.ctx_positions)  # (B, L, D)
         if input_ids is not None and self._replaced:
-            check_end(self.ctx_positions, read_at(self._replaced[-1], input_ids))
+            check_end(self.ctx_positions, read_at(self._replaced[0], input_ids))
         if position_ids is None:
             position_ids = self.position_ids[:, :length]  # (1, L)
         return embeddings + self.position_embedding(position_ids)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clipnotes.compat.compiled import original as inside
 from clipnotes.prompts.layout import check_n_ctx
 from clipnotes.prompts.substitute import check_ctx, places, random_ctx
 
@@ -42,6 +43,7 @@ class Replaced(nn.Module):
 
     def put_into(self, model: nn.Module, parent: nn.Module, original: nn.Module) -> None:
         """Take the place of a module below ``parent``, and freeze the rest of the model."""
+        parent = inside(parent)  # of a compiled one: what torch compiles anew for
         name = next(name for name, child in parent.named_children() if child is original)
         self._replaced = [parent, name, original, model]
         self._flags = {name: weight.requires_grad for name, weight in model.named_parameters()}

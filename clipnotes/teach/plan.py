@@ -80,7 +80,7 @@ def template_for(clip: Clip, template: str | None) -> str:
     """Give the template that was given, and if none was, one that suits the model."""
     if template is not None:
         return template
-    return "an emoji of a {}" if model_name(clip) == EMBEDDED else "a photo of a {}"
+    return "an emoji of a {}" if model_name(clip) in EMBEDDED.values() else "a photo of a {}"
 
 
 def describe(recipe: Mapping[str, Any]) -> str:

@@ -9,12 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from clipnotes.checkpoints import EMOJI_CLIP, Clip
+from clipnotes.checkpoints import EMOJI_CLIP, EMOJI_SIGLIP, Clip
 from clipnotes.compat.weights import token_table
 from clipnotes.prompts.saved import identity
 
 FORMAT = 2
-EMBEDDED = "Emoji-CLIP"  # its path is another one on every machine
+# Their paths are others on every machine.
+EMBEDDED = {EMOJI_CLIP: "Emoji-CLIP", EMOJI_SIGLIP: "Emoji-SigLIP"}
 
 # What a card holds; what may be None is what the learner itself does not know or need.
 FIELDS: dict[str, tuple[type, ...]] = {
@@ -45,7 +46,8 @@ def model_name(clip: Clip) -> str:
     name = str(clip.model.config.name_or_path or "")
     if name and Path(name).is_dir():
         path = Path(name).resolve()
-        return EMBEDDED if path == EMOJI_CLIP.resolve() else str(path)
+        names = {folder.resolve(): said for folder, said in EMBEDDED.items()}
+        return names.get(path, str(path))
     return name
 
 
