@@ -141,11 +141,7 @@ def fit(
         >>> history.loss[2] < history.loss[1]
         True
     """
-    parameters = {name: p for name, p in learner.named_parameters() if p.requires_grad}
-    if not parameters:
-        raise ValueError(
-            "the learner has no parameter that wants a gradient; nothing can be learnt"
-        )
+    parameters = _trained(learner)
     check_whole_numbers(batch_size, seed)
     classifier = as_classifier(learner)
     checked = classifier.check(images)
@@ -180,9 +176,7 @@ def fit(
             "augment": None if augment is None else _name(augment),
             "views": views,
             "penalty": None if penalty is None else [_name(penalty), made_with(penalty)],
-        }
-        if loss != "softmax":  # checkpoints of before there was a choice stay valid
-            identity["loss"] = loss
+        } | ({} if loss == "softmax" else {"loss": loss})  # as before there was a choice
         if path is not None:
             training.go_on_from(Checkpoint(path, identity, _first_logits(classifier, checked)))
         processes.check_same({**identity, "checkpoint": len(training.history["loss"])})
@@ -289,6 +283,15 @@ class _Training:
         part = self.criterion(logits, labels) / batch
         part = part if extra is None else part + extra
         return part, (logits.argmax(dim=-1) == labels).sum()
+
+
+def _trained(learner: Learner) -> dict[str, nn.Parameter]:
+    found = {name: p for name, p in learner.named_parameters() if p.requires_grad}
+    if not found:
+        raise ValueError(
+            "the learner has no parameter that wants a gradient; nothing can be learnt"
+        )
+    return found
 
 
 def _digest_images(images: Images) -> str:
