@@ -79,8 +79,9 @@ def test_texts_are_padded_as_the_model_was_trained(opened):
     found, expected = clip.tokenize(TEXTS), own_inputs(name, made.tokenizer, TEXTS)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[key], expected[key]) for key in expected)
-    features = clip.model.get_text_features(**found)
-    features = features if torch.is_tensor(features) else features.pooler_output
+    # By way of forward: in 4.57 Chinese-CLIP's own get_text_features fails.
+    with torch.no_grad():
+        features = clip.model(**found, pixel_values=torch.zeros(1, 3, 8, 8)).text_embeds
     assert_close("texts", normalize(features, dim=-1), clip.encode_text(TEXTS))
     if name == "Siglip":  # with a mask, or without padding, it would say something else
         assert found["input_ids"].shape == (3, LENGTH)
@@ -127,11 +128,15 @@ def test_the_parts_are_those_of_the_family(opened):
     # Before 5, most look at the class of the tokenizer.
     joined = "CLIP" if name == "MetaClip2" else name
     assert compat.kind_of(clip.model).processor == f"{joined}Processor"
-    if name != "VisionTextDualEncoder" and Version(transformers.__version__) < Version("5"):
-        with pytest.raises(ValueError, match=f"no {joined}Processor can be made of"):
-            _ = clip.processor
+    said = ""
+    try:
+        processor = clip.processor
+    except ValueError as error:
+        said = str(error)
+    if said:
+        assert Version(transformers.__version__) < Version("5")
+        assert f"no {joined}Processor can be made of" in said
         return
-    processor = clip.processor
     assert type(processor).__name__ == f"{joined}Processor"
     fill = {"padding": "max_length", "max_length": LENGTH}
     said = processor(

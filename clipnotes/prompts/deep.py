@@ -41,14 +41,19 @@ def in_layers(
     refuse_compiled(tower, deeper, "the prompts")
     with ExitStack() as stack:
         for layer, prompt in zip(deeper, prompts[1:], strict=True):
-            stack.callback(layer.register_forward_pre_hook(_put(prompt, positions)).remove)
+            hook = layer.register_forward_pre_hook(_put(prompt, positions), with_kwargs=True)
+            stack.callback(hook.remove)
         yield
 
 
 def _put(prompt: Tensor, positions: Tensor) -> Any:
-    def hook(layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        # Every version of transformers passes the hidden states as the first positional argument.
-        return (substitute(args[0], prompt, positions), *args[1:])
+    def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # CLIP passes the hidden states as the first positional argument in every version of
+        # transformers; a BERT in 4.57 gives them a name.
+        if args:
+            return (substitute(args[0], prompt, positions), *args[1:]), kwargs
+        states = substitute(kwargs["hidden_states"], prompt, positions)
+        return args, {**kwargs, "hidden_states": states}
 
     return hook
 

@@ -18,6 +18,14 @@ class Calls(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def run_text(model):
+    """Run the text tower. In 4.57 Chinese-CLIP's own get_text_features fails."""
+    if type(model).__name__ == "ChineseCLIPModel":
+        model.text_model(input_ids=IDS)
+    else:
+        model.get_text_features(input_ids=IDS)
+
+
 @pytest.mark.parametrize("name", ["CLIP", "Siglip", "ChineseCLIP", "Dual+BERT", "OwlViT"])
 def test_attention_is_switched_and_put_back(name):
     model = two_towers(name)
@@ -27,7 +35,7 @@ def test_attention_is_switched_and_put_back(name):
     with torch.no_grad():
         for way in ("eager", "sdpa", "eager"):
             with attention_as(model, way), Calls() as calls:
-                model.get_text_features(input_ids=IDS)
+                run_text(model)
             counts[way] = calls.fused
     assert counts["eager"] == 0
     # In 5.5 Chinese-CLIP has it, and does not say so.

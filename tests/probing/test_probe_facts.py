@@ -79,13 +79,20 @@ OTHERS = {
 }
 # In 4.x VisionTextDualEncoderModel gives a CLIP text tower an argument that it does not take.
 WORKS_SINCE = SINCE | {"Dual+CLIP": "5.0"}
+# Where transformers' own get_text_features or get_video_features fails, there is no fact.
+FAILS = {("4.57.6", "ChineseCLIP"), ("4.57.6", "XCLIP")}
 NAMES = [
     pytest.param(
         name,
-        marks=pytest.mark.skipif(
-            Version(since := WORKS_SINCE.get(name, "4.49")) > HERE,
-            reason=f"transformers has it since {since}",
-        ),
+        marks=[
+            pytest.mark.skipif(
+                Version(since := WORKS_SINCE.get(name, "4.49")) > HERE,
+                reason=f"transformers has it since {since}",
+            ),
+            pytest.mark.skipif(
+                (str(HERE), name) in FAILS, reason="it fails in this version of transformers"
+            ),
+        ],
     )
     for name in TEXTS
 ]
