@@ -12,7 +12,12 @@ from train_tokenizer import MAX_LENGTH, VOCAB_SIZE
 
 NAME = "Emoji-CLIP"
 PADDING: dict[str, int] = {}  # to the longest of a batch: what follows the end never matters
-PROCESSOR = "CLIPImageProcessor"
+PROCESSOR = {
+    "image_processor_type": "CLIPImageProcessor",
+    "size": {"shortest_edge": 64},
+    "do_center_crop": True,
+    "crop_size": {"height": 64, "width": 64},
+}
 SMOOTHING = 0.1  # of the targets, over the batch
 
 

@@ -13,7 +13,8 @@ from train_tokenizer import MAX_LENGTH, VOCAB_SIZE
 
 NAME = "Emoji-SigLIP"
 PADDING = {"length": MAX_LENGTH}  # read out at the last position, so always filled up
-PROCESSOR = "SiglipImageProcessor"
+# SigLIP's own way: an image that is not square is squeezed, not cut.
+PROCESSOR = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 64, "width": 64}}
 
 
 def new_model() -> SiglipModel:

@@ -245,12 +245,9 @@ def export(run: Path, kind: ModuleType, out: Path) -> None:
     model.half().save_pretrained(out)
     save(build(), out)
     card = {
-        "image_processor_type": kind.PROCESSOR,
+        **kind.PROCESSOR,
         "do_resize": True,
-        "size": {"shortest_edge": 64},
         "resample": 3,
-        "do_center_crop": True,
-        "crop_size": {"height": 64, "width": 64},
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,

@@ -67,7 +67,7 @@ BOXES = (
     Box("logits", "logits", "the logits", (6, 11), VISION, 9, "(T, B)", f"{TIMES} scale"),
     Box("loss", "loss", "the loss", (6, 13), TEXT, 9, note="softmax, twice"),
     # What is put in and taken out, and what a training moves
-    Box("houses", "other houses", "other models", (15,), ABOVE, 0, "", "SigLIP, BERT"),
+    Box("houses", "SigLIP", "SigLIP and other models", (15,), ABOVE, 0),
     Box("visual", "visual prompts", "visual prompts", (11,), ABOVE, 1, "", HERE, 2),
     Box("maps", "attention maps", "attention maps", (12,), ABOVE, 3, "", "where it looks", 2),
     Box("llm", "multimodal LLM", "what a multimodal LLM takes", (5,), ABOVE, 5, PATCHES, LLM, 3),

@@ -36,8 +36,9 @@ def test_nothing_is_wrong_here(monkeypatch):
     monkeypatch.delenv("CLIPNOTES_MODEL", raising=False)
     found = {one.what: one for one in doctor.examine()}
     assert problems() == {}
-    assert found.keys() == {"python", *doctor.needs()[1], "device", "Emoji-CLIP", "model"}
-    assert "checksums agree" in found["Emoji-CLIP"].found
+    embedded = {"Emoji-CLIP", "Emoji-SigLIP"}
+    assert found.keys() == {"python", *doctor.needs()[1], "device", *embedded, "model"}
+    assert all("checksums agree" in found[name].found for name in embedded)
     assert "64 pixels in patches of 8, 128 numbers" in found["model"].found
 
 

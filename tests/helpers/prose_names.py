@@ -43,6 +43,7 @@ CALLED = (
 )
 #: What is in code font and names nothing in Python.
 OTHER = {"make", ".venv", "CLIPNOTES_MODEL", *keyword.kwlist}
+OTHER |= {"visual.ln_pre", "visual.proj", "in_proj_bias"}  # open_clip's
 
 
 # What the prose says

@@ -8,14 +8,16 @@ import yaml
 import report
 from _tools.versions import pins
 from clipnotes.data import load_emoji
-from clipnotes.prompts.embeddings import N_CTX
 from clipnotes.prompts.methods import PUBLISHED
+from clipnotes.prompts.replaced import N_CTX
 from clipnotes.teach import Plan
 from repository import ROOT, pyproject
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Names that hold a number, and what is no number of ours.
-NAMES = re.compile(r"ViT-B/32|vit-base-patch32|float\d+|top-\d|CC BY(-SA)? 4\.0|\(https?://\S+\)")
+NAMES = re.compile(
+    r"(?:Sig|MetaC)LIP 2|ViT-B/32|vit-base-patch32|float\d+|top-\d|CC BY(-SA)? 4\.0|\(https?://\S+\)"
+)
 NUMBER = re.compile(r"(?<![\w.-])\d[\d,]*(?:\.\d+)*(?:e-\d+)?%?")
 
 
@@ -79,6 +81,7 @@ def test_what_the_prose_says_of_the_data_and_the_versions_is_so():
     )
     assert data.format(**known) in README
     assert f"(Emoji-CLIP, {known['the model']} MB)" in README
+    assert f"Emoji-SigLIP ({megabytes('clipnotes/emoji_siglip/model.safetensors')} MB)" in README
     assert f"transformers {known['oldest']} up to today's {known['newest']}" in README
     assert f"from {known['shots']} images of each" in README
     assert f"# {N_CTX} vectors" in README
