@@ -223,8 +223,11 @@ BREAKS = {
     "a sigmoid loss without the bias": Break(
         "model/siglip.py", "* scale + bias  #", "* scale  #", "15"
     ),
-    "SigLIP's texts are read at their end": Break(
-        "compat/families/siglip.py", 'return "last"', 'return "end"', "15"
+    "SigLIP's texts without their head": Break(
+        "compat/families/siglip.py",
+        "return output[1]  # (B, P)\n\n    def text_weights",
+        "return output[0][:, -1]\n\n    def text_weights",
+        "15",
     ),
 }
 
