@@ -95,7 +95,6 @@ ARROWS = (
     Arrow("text", "cosine"),
     Arrow("cosine", "logits"),
     Arrow("logits", "loss"),
-    Arrow("houses", "pixels", dashed=True),
     Arrow("visual", "tokens", dashed=True),
     Arrow("attention", "maps"),
     Arrow("layers", "llm"),
@@ -131,6 +130,6 @@ def told() -> str:
         "cosines of both, times a scale, are the logits, and the loss is made of them. Learnable "
         "prompts enter at the text embeddings, visual prompts at the vision tower's tokens. "
         "Attention maps come out of attention, and a multimodal language model takes the patch "
-        "tokens one layer before the end. Where a CLIP fails is read off its logits. Other models "
-        "with two towers are given the same pixels."
+        "tokens one layer before the end. Where a CLIP fails is read off its logits. Apart "
+        "from all this stand SigLIP and other models with two towers."
     )
