@@ -157,7 +157,7 @@ BREAKS = {
     ),
     "prompts that stay in the vision tower": Break(
         "prompts/deep.py",
-        "stack.callback(tower.embeddings.register_forward_hook(insert).remove)",
+        "stack.callback(embeddings.register_forward_hook(insert).remove)",
         "tower.embeddings.register_forward_hook(insert)",
         "11",
     ),
@@ -202,13 +202,13 @@ BREAKS = {
         "08",
     ),
     "nothing frozen": Break(
-        "prompts/embeddings.py", "model.requires_grad_(False)", "model.requires_grad_(True)", "08"
+        "prompts/replaced.py", "model.requires_grad_(False)", "model.requires_grad_(True)", "08"
     ),
     "a hook that stays": Break("prompts/embeddings.py", "handle.remove()", "pass", "08"),
     "logits of a prompt without the scale": Break(
         "prompts/methods/coop.py",
-        "return scale * image_features.to(features)",
-        "return image_features.to(features)",
+        "return compat.logits(self.clip.model, image_features.to(features) @ features.T)",
+        "return image_features.to(features) @ features.T",
         "09",
     ),
     "each name chooses among the images": Break(
