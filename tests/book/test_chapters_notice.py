@@ -158,7 +158,7 @@ BREAKS = {
     "prompts that stay in the vision tower": Break(
         "prompts/deep.py",
         "stack.callback(embeddings.register_forward_hook(insert).remove)",
-        "tower.embeddings.register_forward_hook(insert)",
+        "embeddings.register_forward_hook(insert)",
         "11",
     ),
     "no leash": Break("prompts/methods/kgcoop.py", "return self.weight * (", "return 0 * (", "11"),
