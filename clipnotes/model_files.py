@@ -18,6 +18,7 @@ from typing import Any
 
 from clipnotes import compat
 from clipnotes.compat.carried import end_rule
+from clipnotes.compat.quiet import quiet
 from clipnotes.compat.texts import read_tokenizer
 
 # Each line is satisfied by any one of its alternatives, each alternative by all of its files.
@@ -179,13 +180,10 @@ def read_parts(name: str, is_directory: bool, choices: str) -> tuple[Any, Any, A
 def _explained(name: str, is_directory: bool, choices: str) -> Iterator[None]:
     """Let transformers read something, quietly, and turn what it raises into a ValueError."""
     from safetensors import SafetensorError
-    from transformers.utils import logging
 
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()  # a few megabytes need none
-    logging.set_verbosity_error()  # the errors below say what is wrong
     try:
-        yield
+        with quiet():  # the errors below say what is wrong
+            yield
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(
             f"the weights in {name} are damaged or do not fit its config.json ({error}); "
@@ -205,7 +203,3 @@ def _explained(name: str, is_directory: bool, choices: str) -> Iterator[None]:
             f"no CLIP model {name!r}: it is neither a directory here nor a model that the hub gave "
             f"us. Choose from: {choices}. transformers says: {reason}"
         ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-# The property `_attn_implementation` writes through to nested configs; this belongs to one.
+# The property `_attn_implementation` writes through to nested configs, and so would undo a tower's
+# own setting when its parent's is put back. The value behind it belongs to one config.
 KEY = "_attn_implementation_internal"
 
 

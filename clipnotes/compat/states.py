@@ -1,6 +1,5 @@
 """Run a tower and return all its hidden states and attentions, in every version of transformers."""
 
-import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from clipnotes.compat.attention import refuse_foreign_attention
 from clipnotes.compat.compiled import refuse_compiled
+from clipnotes.compat.implementations import attention_as
 from clipnotes.compat.towers import text_tower, vision_tower
 
 
@@ -49,30 +49,8 @@ def eager_attention(model: nn.Module) -> Iterator[None]:
         >>> out.attentions[0].shape
         torch.Size([1, 2, 50, 50])
     """
-    modules = list(model.modules())
-    # The property `_attn_implementation` writes through to nested configs, and so would undo a
-    # tower's own setting when we restore its parent. The value behind it belongs to one config.
-    key = "_attn_implementation_internal"
-    configs = {id(c): c for m in modules if hasattr(c := getattr(m, "config", None), key)}.values()
-    settings = [(config, getattr(config, key)) for config in configs]
-    twins = [(module, type(module), twin) for module in modules if (twin := _eager_twin(module))]
-    try:
-        for config, _ in settings:
-            setattr(config, key, "eager")
-        for module, _, twin in twins:
-            module.__class__ = twin
+    with attention_as(model, "eager"):
         yield
-    finally:
-        for config, value in settings:
-            setattr(config, key, value)
-        for module, original_class, _ in twins:
-            module.__class__ = original_class
-
-
-def _eager_twin(module: nn.Module) -> type[nn.Module] | None:
-    """Return the eager class of an attention module, where classes are the choice (4.49)."""
-    by_name = getattr(inspect.getmodule(type(module)), "CLIP_ATTENTION_CLASSES", {})
-    return by_name["eager"] if type(module) in by_name.values() else None
 
 
 def vision_states(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> TowerStates:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipnotes.compat.families import family_of
@@ -79,6 +80,6 @@ def tokenize(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> dict[str
             f"{limit} positions; shorten it"
         )
     if family.reads(model) == "last":  # no mask: it was trained to see the padding
-        full = tokenizer(list(texts), padding="max_length", max_length=limit, **how)
-        return {"input_ids": full["input_ids"]}
+        ids, filler = encoded["input_ids"], tokenizer.pad_token_id
+        return {"input_ids": F.pad(ids, (0, limit - ids.shape[1]), value=filler)}  # (B, limit)
     return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}

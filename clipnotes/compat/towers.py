@@ -1,5 +1,6 @@
 """Find the parts of a CLIP, in every version of transformers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -48,12 +49,9 @@ def text_tower(model: nn.Module) -> nn.Module:
 
 
 def _find_tower(model: nn.Module, kind: str, *parts: str) -> nn.Module:
-    # Attributes keep their names longer than classes do: `CLIPVisionTransformer` went in 5.18.
-    candidate: Any = model
-    while candidate is not None:
-        if all(hasattr(candidate, part) for part in parts):
-            return candidate
-        candidate = getattr(candidate, f"{kind}_model", None)
+    found = inside(model, f"{kind}_model", parts)
+    if found is not None:
+        return found
     title = kind.capitalize()
     wrapped = isinstance(getattr(model, "module", None), nn.Module)
     hint = " Of a model that is wrapped, give what is inside: its `.module`." * wrapped
@@ -62,6 +60,15 @@ def _find_tower(model: nn.Module, kind: str, *parts: str) -> nn.Module:
         f"CLIP{title}ModelWithProjection of transformers, or the tower inside one (a module with "
         f"{', '.join(parts)}). Of a larger model, give the part that is CLIP.{hint}"
     )
+
+
+def inside(model: Any, part: str, attributes: Sequence[str]) -> Any:
+    """Go from a model to its part, and on to that one's, until one has all these; else ``None``."""
+    # Attributes keep their names longer than classes do: `CLIPVisionTransformer` went in 5.18.
+    candidate = model
+    while candidate is not None and not all(hasattr(candidate, name) for name in attributes):
+        candidate = getattr(candidate, part, None)
+    return candidate
 
 
 def text_projection(model: nn.Module) -> nn.Linear:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from clipnotes.compat.quiet import quiet
+
 
 def open_model(name: str) -> tuple[Any, Any, str]:
     """Open a model and its tokenizer with transformers' Auto classes.
@@ -26,14 +28,10 @@ def open_model(name: str) -> tuple[Any, Any, str]:
     """
     _check_folder(name)
     from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
 
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # the errors below say what is wrong
     # Without the last one, a model that brings code of its own asks on the terminal.
     ways: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
-    try:
+    with quiet():
         try:
             model, report = AutoModel.from_pretrained(name, output_loading_info=True, **ways)
         except Exception as error:  # transformers raises anything on a damaged file
@@ -46,10 +44,6 @@ def open_model(name: str) -> tuple[Any, Any, str]:
             note = ""
         except Exception as error:
             tokenizer, note = None, f"no tokenizer in {name}: {_first_line(error)}"
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
     missing = sorted(key for key in report["missing_keys"] if not key.endswith("position_ids"))
     if missing:
         raise ValueError(

@@ -225,8 +225,8 @@ BREAKS = {
     ),
     "SigLIP's texts without their head": Break(
         "compat/families/siglip.py",
-        "return output[1]  # (B, P)\n\n    def text_weights",
-        "return output[0][:, -1]\n\n    def text_weights",
+        "return output[1]  # (B, P)\n\n    def vision_tower",
+        "return output[0][:, -1]\n\n    def vision_tower",
         "15",
     ),
 }

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from clipnotes.compat.families.base import down_to, renamed
 from clipnotes.compat.families.chinese_clip import ChineseCLIP
-from clipnotes.compat.towers import projection
 
 
 class AltCLIP(ChineseCLIP):
@@ -30,17 +29,6 @@ class AltCLIP(ChineseCLIP):
         """List the weights, whose layers were ``encoder.layer`` once."""
         return renamed(super().text_weights(model), {"encoder.layer.": "encoder.layers."})
 
-    def text_features(
-        self,
-        model: nn.Module,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        *,
-        ends: Tensor | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Project the transformed state at position 0."""
-        project = projection(model, "text_projection")
-        tower = self.text_tower(model)
-        pooled = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)[1]  # (B, D)
-        return project(pooled)  # (B, P)
+    def pooled_text(self, output: Any, ends: Tensor | None) -> Tensor:
+        """Take the transformed state at position 0."""
+        return output[1]  # (B, D)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from clipnotes.compat.towers import text_projection, visual_projection
+from clipnotes.compat.towers import inside, projection, text_projection, visual_projection
 
 Reads = Literal["end", "first", "last"]
 
@@ -46,21 +46,21 @@ class Family(ABC):
         """Find the module in front of the text tower's layers, which holds the tables."""
         return self.text_tower(model).embeddings
 
-    @abstractmethod
     def token_table(self, model: nn.Module) -> Any:
         """Find the module that maps ids to vectors, as the tower calls it, wrapped or not."""
+        return self.text_embeddings(model).token_embedding
 
-    @abstractmethod
     def n_positions(self, model: nn.Module) -> int:
         """Say how many tokens a text may have."""
+        return int(self.text_embeddings(model).position_embedding.num_embeddings)
 
     def padding_id(self, model: nn.Module) -> int | None:
         """Name the id that the model itself takes for padding; ``None`` if it looks at no id."""
         return None
 
-    @abstractmethod
     def text_layers(self, model: nn.Module) -> nn.ModuleList:
         """Find the layers of the text tower."""
+        return layers_of(self.text_tower(model).encoder)
 
     @abstractmethod
     def text_features(
@@ -77,9 +77,9 @@ class Family(ABC):
         ``ends`` is where each text ends, for families that read it out there.
         """
 
-    @abstractmethod
     def text_weights(self, model: nn.Module) -> dict[str, Tensor]:
         """List all weights that decide about the features of a text, by name."""
+        return dict(self.text_tower(model).named_parameters())
 
     # The vision tower.
 
@@ -91,17 +91,17 @@ class Family(ABC):
         """Find the module in front of the vision tower's layers, which cuts the patches."""
         return self.vision_tower(model).embeddings
 
-    @abstractmethod
     def vision_layers(self, model: nn.Module) -> nn.ModuleList:
         """Find the layers of the vision tower."""
+        return layers_of(self.vision_tower(model).encoder)
 
     @abstractmethod
     def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
         """Encode images into the shared space: (B, 3, S, S) to (B, P), not normalised."""
 
-    @abstractmethod
     def vision_weights(self, model: nn.Module) -> dict[str, Tensor]:
         """List all weights that decide about the features of an image, by name."""
+        return dict(self.vision_tower(model).named_parameters())
 
     # Both.
 
@@ -117,14 +117,37 @@ class Family(ABC):
 class Projected(Family):
     """A family in which one matrix a tower leads into the shared space, as in CLIP."""
 
+    def text_features(
+        self,
+        model: nn.Module,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        ends: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Project what is read out of the text tower."""
+        tower, project = self.text_tower(model), projection(model, "text_projection")
+        output = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        return project(self.pooled_text(output, ends))  # (B, D) -> (B, P)
+
+    def pooled_text(self, output: Any, ends: Tensor | None) -> Tensor:
+        """Take the vectors, (B, D), that stand for the texts: what the tower itself pooled."""
+        return output[1]
+
+    def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
+        """Project what the vision tower itself pooled."""
+        tower, project = self.vision_tower(model), projection(model, "visual_projection")
+        return project(tower(pixel_values=pixel_values, **kwargs)[1])  # (B, D) -> (B, P)
+
     def text_weights(self, model: Any) -> dict[str, Tensor]:
         """List the weights of the tower and of its projection."""
-        weights = dict(self.text_tower(model).named_parameters())
+        weights = super().text_weights(model)
         return {**weights, "text_projection.weight": model.text_projection.weight}
 
     def vision_weights(self, model: Any) -> dict[str, Tensor]:
         """List the weights of the tower and of its projection."""
-        weights = dict(self.vision_tower(model).named_parameters())
+        weights = super().vision_weights(model)
         return {**weights, "visual_projection.weight": model.visual_projection.weight}
 
     def width(self, model: Any) -> int:
@@ -145,15 +168,13 @@ def renamed(weights: dict[str, Tensor], new: dict[str, str]) -> dict[str, Tensor
 
 def down_to(model: Any, part: str, *attributes: str) -> Any:
     """Go from a model to its part, and on to that one's, until a module has all ``attributes``."""
-    candidate = model
-    while candidate is not None:
-        if all(hasattr(candidate, name) for name in attributes):
-            return candidate
-        candidate = getattr(candidate, part, None)
-    raise TypeError(
-        f"no {part.removesuffix('_model')} tower in a {type(model).__name__}: give the two-tower "
-        f"model, or its tower (a module with {', '.join(attributes)})"
-    )
+    found = inside(model, part, attributes)
+    if found is None:
+        raise TypeError(
+            f"no {part.removesuffix('_model')} tower in a {type(model).__name__}: give the "
+            f"two-tower model, or its tower (a module with {', '.join(attributes)})"
+        )
+    return found
 
 
 def layers_of(encoder: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from clipnotes.compat.families.base import Projected, Reads, down_to, layers_of
-from clipnotes.compat.towers import projection, vision_tower
+from clipnotes.compat.towers import vision_tower
 
 
 class BertLike(Projected):
@@ -57,30 +57,10 @@ class ChineseCLIP(BertLike):
             )
         return tower
 
-    def text_features(
-        self,
-        model: nn.Module,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        *,
-        ends: Tensor | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Project the state at position 0."""
-        project = projection(model, "text_projection")
-        tower = self.text_tower(model)
-        states = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)[0]  # (B, L, D)
-        return project(states[:, 0])  # (B, P)
+    def pooled_text(self, output: Any, ends: Tensor | None) -> Tensor:
+        """Take the state at position 0."""
+        return output[0][:, 0]  # (B, D)
 
     def vision_tower(self, model: nn.Module) -> Any:
         """Find the module with CLIP's parts."""
         return vision_tower(model)
-
-    def vision_layers(self, model: nn.Module) -> nn.ModuleList:
-        """Find ``encoder.layers``."""
-        return self.vision_tower(model).encoder.layers
-
-    def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
-        """Project the state of the class token."""
-        project = projection(model, "visual_projection")
-        return project(vision_tower(model)(pixel_values=pixel_values, **kwargs)[1])  # (B, P)

@@ -8,7 +8,6 @@ from clipnotes.compat.carried import family
 from clipnotes.compat.compiled import original
 from clipnotes.compat.families.base import layers_of, renamed
 from clipnotes.compat.families.chinese_clip import BertLike
-from clipnotes.compat.towers import projection
 
 # Whose texts are read out at position 0 by a pooler, with words in `embeddings.word_embeddings`.
 BERTS = ("bert", "camembert", "roberta", "xlm_roberta")
@@ -44,21 +43,6 @@ class DualEncoder(BertLike):
             )
         return tower
 
-    def text_features(
-        self,
-        model: Any,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        *,
-        ends: Tensor | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Project what BERT's pooler makes of the state at position 0."""
-        project = projection(model, "text_projection")
-        tower = self.text_tower(model)
-        pooled = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)[1]  # (B, D)
-        return project(pooled)  # (B, P)
-
     def vision_tower(self, model: Any) -> Any:
         """Return ``vision_model``, if it pools with a class token."""
         tower = original(model.vision_model)
@@ -83,8 +67,3 @@ class DualEncoder(BertLike):
         tower = self.vision_tower(model)
         tower = getattr(tower, "vision_model", tower)  # CLIP's, up to 5.5
         return layers_of(getattr(tower, "encoder", tower))
-
-    def image_features(self, model: Any, pixel_values: Tensor, **kwargs: Any) -> Tensor:
-        """Project what the vision tower's own pooling gives."""
-        project = projection(model, "visual_projection")
-        return project(self.vision_tower(model)(pixel_values=pixel_values, **kwargs)[1])  # (B, P)

@@ -28,18 +28,6 @@ class SigLIP(Family):
         parts = ("embeddings", "encoder", "final_layer_norm", "head")
         return down_to(model, "text_model", *parts)
 
-    def token_table(self, model: nn.Module) -> Any:
-        """Find ``embeddings.token_embedding``."""
-        return self.text_tower(model).embeddings.token_embedding
-
-    def n_positions(self, model: nn.Module) -> int:
-        """Count the rows of ``position_embedding``."""
-        return int(self.text_tower(model).embeddings.position_embedding.num_embeddings)
-
-    def text_layers(self, model: nn.Module) -> nn.ModuleList:
-        """Find ``encoder.layers``."""
-        return self.text_tower(model).encoder.layers
-
     def text_features(
         self,
         model: nn.Module,
@@ -62,10 +50,6 @@ class SigLIP(Family):
         )
         return output[1]  # (B, P)
 
-    def text_weights(self, model: nn.Module) -> dict[str, Tensor]:
-        """List the weights of the tower, which the head belongs to."""
-        return dict(self.text_tower(model).named_parameters())
-
     def vision_tower(self, model: nn.Module) -> Any:
         """Find the module with embeddings, encoder, post_layernorm and head."""
         tower = down_to(model, "vision_model", "embeddings", "encoder", "post_layernorm")
@@ -76,17 +60,9 @@ class SigLIP(Family):
             )
         return tower
 
-    def vision_layers(self, model: nn.Module) -> nn.ModuleList:
-        """Find ``encoder.layers``."""
-        return self.vision_tower(model).encoder.layers
-
     def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
         """Take what the pooling head makes of all patches."""
         return self.vision_tower(model)(pixel_values=pixel_values, **kwargs)[1]  # (B, P)
-
-    def vision_weights(self, model: nn.Module) -> dict[str, Tensor]:
-        """List the weights of the tower, which the head belongs to."""
-        return dict(self.vision_tower(model).named_parameters())
 
     def width(self, model: Any) -> int:
         """Read the width of the vision tower, which the text tower's head leads to as well."""
