@@ -22,6 +22,7 @@ HISTORY = {
     "causal_attention_mask": ("4.49.0", "4.57.6"),
     "model.encoder": ("5.18.0", "5.24.0"),
     "activation_checkpointing_enable": ("5.24.0",),
+    "Siglip2Processor": ("4.57.6", "5.5.4", "5.18.0", "5.24.0"),
 }
 #: How a section says that it speaks about a version.
 SAYS_VERSION = re.compile(r"\b(?:transformers|versions?) [45]\b|\b[45]\.(?:x|\d+)\b")
