@@ -162,21 +162,23 @@ def by_offset(
 
 
 def shared_vectors(model: nn.Module, vectors: Tensor) -> Tensor:
-    """Treat vectors of the vision tower as if they were the class token of its last layer.
+    """Read vectors of the vision tower out as if each were all that its last layer made.
 
-    They go through ``post_layernorm`` and the projection, and are scaled to unit length. CLIP was
-    trained to do this with the class token of the last layer only, so whether the result means
-    anything for other vectors has to be measured.
+    In CLIP a vector takes the place of the class token: it goes through ``post_layernorm`` and the
+    projection. In SigLIP it is the only patch that the pooling head sees. Then it is scaled to unit
+    length. CLIP was trained to do this with the class token of the last layer only, so whether the
+    result means anything for other vectors has to be measured.
 
     Args:
-        model: ``CLIPModel``, or another that ``compat.class_token_tower`` takes.
+        model: A model of a family in ``compat.FAMILIES``, if its vision tower ends as CLIP's or
+            SigLIP's does.
         vectors: (..., D), hidden states of any layer and any tokens.
 
     Returns:
         (..., P), unit length.
 
     Raises:
-        TypeError: The model has no vision tower, no projection or, as SigLIP, no class token.
+        TypeError: The model has no vision tower or no projection, or another tower.
 
     Example:
         >>> import clipnotes
@@ -184,16 +186,16 @@ def shared_vectors(model: nn.Module, vectors: Tensor) -> Tensor:
         >>> shared_vectors(model, torch.randn(2, 65, 128)).shape
         torch.Size([2, 65, 128])
     """
-    tower = compat.class_token_tower(model)
-    project = compat.visual_projection(model)
-    return normalize(project(tower.post_layernorm(vectors)), dim=-1)
+    alone = vectors.reshape(-1, 1, vectors.shape[-1])  # (n, 1, D)
+    read = compat.family_of(model).read_out(model, alone)  # (n, P)
+    return normalize(read, dim=-1).unflatten(0, vectors.shape[:-1])
 
 
 def logits_by_layer(model: Any, hidden_states: Sequence[Tensor], texts: Tensor) -> Tensor:
     """Compute the logits as if the vision tower ended early, at every depth.
 
     Args:
-        model: ``CLIPModel``.
+        model: As for :func:`shared_vectors`.
         hidden_states: The vision tower's n_layers + 1 states, each (B, L, D).
         texts: (n_texts, P), unit length, as ``Clip.encode_text`` returns them.
 
@@ -201,7 +203,7 @@ def logits_by_layer(model: Any, hidden_states: Sequence[Tensor], texts: Tensor) 
         (n_layers + 1, B, n_texts). The last depth has the model's own ``logits_per_image``.
 
     Raises:
-        TypeError: The model has no vision tower or no projection.
+        TypeError: As in :func:`shared_vectors`.
 
     Example:
         >>> import clipnotes
@@ -211,9 +213,9 @@ def logits_by_layer(model: Any, hidden_states: Sequence[Tensor], texts: Tensor) 
         >>> logits_by_layer(clip.model, states.hidden_states, texts).shape
         torch.Size([7, 1, 2])
     """
-    tokens = torch.stack([h[:, 0] for h in hidden_states])  # (n_layers + 1, B, D)
-    vectors = shared_vectors(model, tokens)  # (n_layers + 1, B, P)
-    return model.logit_scale.exp() * vectors @ texts.T
+    family = compat.family_of(model)
+    read = [family.read_out(model, states) for states in hidden_states]  # n_layers + 1 of (B, P)
+    return family.logits(model, normalize(torch.stack(read), dim=-1) @ texts.T)
 
 
 def patch_text_maps(
@@ -227,7 +229,7 @@ def patch_text_maps(
     CLIP was never trained to make patches comparable with texts.
 
     Args:
-        model: ``CLIPModel``.
+        model: As for :func:`shared_vectors`.
         hidden_state: (B, L, D), the vision tower's states after one layer.
         texts: (n_texts, P), unit length.
         grid: Rows and columns of patches, see :func:`on_grid`.
@@ -247,7 +249,8 @@ def patch_text_maps(
         >>> patch_text_maps(clip.model, states.last_hidden_state, texts).shape
         torch.Size([1, 2, 8, 8])
     """
-    patches = shared_vectors(model, hidden_state[:, 1:])  # (B, N, P)
+    front = compat.family_of(model).class_tokens
+    patches = shared_vectors(model, hidden_state[:, front:])  # (B, N, P)
     return on_grid((patches @ texts.T).transpose(1, 2), grid)  # (B, n_texts, N) -> on the grid
 
 
@@ -258,7 +261,7 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
     sees less of the image, but nothing that was never in one.
 
     Args:
-        model: One that ``compat.class_token_tower`` takes, or ``SiglipModel``.
+        model: As for :func:`shared_vectors`.
         pixel_values: (B, 3, S, S).
         kept: (B, n_kept) int64, the patches that stay, counted from 0 row by row. Even
             none may stay, except for SigLIP, which has no class token.
@@ -278,7 +281,7 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
     """
     family = compat.family_of(model)
     front = family.class_tokens
-    tower: Any = compat.class_token_tower(model) if front else family.vision_tower(model)
+    tower: Any = compat.vision_tower(model) if front else family.vision_tower(model)
     tokens = tower.embeddings(pixel_values)  # (B, L, D)
     B, L, D = tokens.shape
     if kept.ndim != 2 or len(kept) != B:
@@ -293,11 +296,9 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
     kept = kept.to(tokens.device)  # a class token stays in front
     positions = torch.cat([kept.new_zeros(B, front), kept + front], dim=1)  # (B, front + n_kept)
     tokens = tokens.gather(1, positions[..., None].expand(-1, -1, D))  # (B, front + n_kept, D)
-    if front == 0:
-        last = tower.encoder(inputs_embeds=tokens)[0]
-        return normalize(tower.head(tower.post_layernorm(last)), dim=-1)
-    last = tower.encoder(inputs_embeds=tower.pre_layrnorm(tokens))[0]
-    return shared_vectors(model, last[:, 0])
+    tokens = tower.pre_layrnorm(tokens) if front else tokens  # SigLIP has no norm there
+    last = tower.encoder(inputs_embeds=tokens)[0]
+    return normalize(family.read_out(model, last), dim=-1)
 
 
 _NO_WEIGHTS = (

@@ -18,7 +18,6 @@ space that both towers are projected into.
 
 from clipnotes.compat.families import FAMILIES, Family, family_of
 from clipnotes.compat.features import (
-    class_token_tower,
     image_features,
     logits,
     shared_width,
@@ -50,7 +49,6 @@ __all__ = [
     "TowerStates",
     "changes_nothing",
     "checkpoint_layers",
-    "class_token_tower",
     "eager_attention",
     "family_of",
     "image_features",

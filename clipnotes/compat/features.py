@@ -5,7 +5,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from clipnotes.compat.families import family_of
-from clipnotes.compat.towers import vision_tower
 
 
 def image_features(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
@@ -79,30 +78,6 @@ def text_features(
         torch.Size([1, 6])
     """
     return family_of(model).text_features(model, input_ids, attention_mask, ends=ends, **kwargs)
-
-
-def class_token_tower(model: nn.Module) -> Any:
-    """Find a vision tower whose class token is read out as CLIP's, or say why there is none.
-
-    Args:
-        model: ``CLIPModel``, or another model with CLIP's vision tower: CLIPSeg, MetaCLIP 2,
-            Chinese-CLIP, AltCLIP.
-
-    Raises:
-        TypeError: The model has no vision tower, or one that is not as CLIP's.
-
-    Example:
-        >>> import clipnotes
-        >>> [name for name, _ in class_token_tower(clipnotes.load().model).named_children()]
-        ['embeddings', 'pre_layrnorm', 'encoder', 'post_layernorm']
-    """
-    family = family_of(model)
-    if family.class_tokens == 0:
-        raise TypeError(
-            f"{family.name} has no class token: a learned probe pools all patches, so no single "
-            "vector of its tower can stand for an image. Take a model with CLIP's vision tower"
-        )
-    return vision_tower(model)
 
 
 def shared_width(model: nn.Module) -> int:

@@ -1,6 +1,6 @@
 """Run a tower and return all its hidden states and attentions, in every version of transformers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from clipnotes.compat.attention import refuse_foreign_attention
 from clipnotes.compat.compiled import refuse_compiled
+from clipnotes.compat.families import family_of
 from clipnotes.compat.implementations import attention_as
 from clipnotes.compat.towers import text_tower, vision_tower
 
@@ -57,7 +58,7 @@ def vision_states(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Towe
     """Run the vision tower and return all its states; nothing is ``None`` or empty.
 
     Args:
-        model: Any model that ``vision_tower`` accepts.
+        model: A two-tower model or its vision tower, of CLIP's families or of SigLIP's.
         pixel_values: (B, 3, height, width), floating point.
         **kwargs: Passed to the tower.
 
@@ -77,7 +78,8 @@ def vision_states(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Towe
         >>> states.pooler_output.shape, len(states.hidden_states), len(states.attentions)
         (torch.Size([1, 8]), 13, 12)
     """
-    return _states(vision_tower(model), pixel_values=pixel_values, **kwargs)
+    tower = _as_clip(model, "vision_tower", vision_tower)
+    return _states(tower, pixel_values=pixel_values, **kwargs)
 
 
 def text_states(
@@ -86,7 +88,7 @@ def text_states(
     """Run the text tower and return all its states; nothing is ``None`` or empty.
 
     Args:
-        model: Any model that ``text_tower`` accepts.
+        model: A two-tower model or its text tower, of CLIP's families or of SigLIP's.
         input_ids: (B, L), integers.
         attention_mask: (B, L), 1 for tokens and 0 for padding.
         **kwargs: Passed to the tower.
@@ -106,7 +108,18 @@ def text_states(
         >>> states.pooler_output.shape, len(states.hidden_states), len(states.attentions)
         (torch.Size([1, 8]), 13, 12)
     """
-    return _states(text_tower(model), input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+    tower = _as_clip(model, "text_tower", text_tower)
+    return _states(tower, input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+
+
+def _as_clip(model: nn.Module, name: str, clips: Callable[[nn.Module], nn.Module]) -> Any:
+    """Find a tower whose layers are built as CLIP's, as SigLIP's are; say so where they are not."""
+    try:
+        tower = getattr(family_of(model), name)(model)
+    except TypeError:
+        return clips(model)
+    layers = getattr(getattr(tower, "encoder", None), "layers", [None])
+    return tower if all(hasattr(layer, "self_attn") for layer in layers) else clips(model)
 
 
 def _states(tower: Any, **inputs: Any) -> TowerStates:

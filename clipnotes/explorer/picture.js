@@ -1,18 +1,23 @@
-// The explorer of an image: the class token and a grid of patches, and texts to compare with.
+// The explorer of an image: what it is read out of (CLIP's class token, SigLIP's pooling head), a
+// grid of patches, and texts to compare with.
 
 const SVG_WIDTH = 100;
 const SVG_HEIGHT = 24;
 
+const headAlone = data.reader !== "class token";
+
 const kind = {
   n: data.grid * data.grid + 1,
-  name: (i) => (i === 0 ? "class token" : `patch ${i}`),
-  possible: () => true,
+  name: (i) => (i === 0 ? data.reader : `patch ${i}`),
+  // The pooling head comes behind the layers: it looks at patches, and nobody looks at it.
+  hidden: () => "the head comes behind the layers, so nobody looks at it",
+  possible: (view, one, other) => !headAlone || (view === "from" ? other : one) !== 0,
 
   makeCells(map) {
     map.setAttribute("role", "grid");
-    map.setAttribute("aria-label", "The class token and the patches of the image");
+    map.setAttribute("aria-label", `The ${data.reader} and the patches of the image`);
     const first = makeCell(0, "gridcell");
-    first.append("class token ", element("span", { class: "number" }));
+    first.append(`${data.reader} `, element("span", { class: "number" }));
     map.append(element("div", { role: "row", class: "class-token" }, first));
     const patches = element("div", { class: "patches", role: "rowgroup" });
     const cells = [first];
@@ -81,9 +86,9 @@ function makeTexts() {
   const note = element("p", { class: "note" });
   note.textContent =
     "Each map shows the cosine between the text and the state of each patch, bright is more; the " +
-    "range below is that of its patches. Logit and percentage (softmax over these texts) are the " +
-    "class token's, and the line is its logit from depth to depth. The model was trained to do " +
-    "this with the class token after the last layer only; the rest is a way of looking.";
+    `range below is that of its patches. Logit and percentage (${data.bias ? "sigmoid of each logit" : "softmax over these texts"}) are the ` +
+    `${data.reader}'s, and the line is its logit from depth to depth. The model was trained to do ` +
+    `this with the ${data.reader} after the last layer only; the rest is a way of looking.`;
   data.texts.forEach((text, t) => {
     const canvas = element("canvas", { role: "img" });
     const frame = element("div", { class: "frame" });
@@ -121,7 +126,7 @@ function makeTexts() {
   document.querySelector("main").append(section);
 }
 
-const logit = (depth, text) => data.scale * cosine(depth, text, 0);
+const logit = (depth, text) => data.scale * cosine(depth, text, 0) + data.bias;
 
 function curve(text) {
   const at = (depth) => data.texts.map((_, t) => logit(depth, t));
@@ -144,7 +149,8 @@ function drawTexts() {
   const said = depth === 0 ? "before layer 0" : `after layer ${depth - 1}`;
   byId("depth-name").textContent = said;
   byId("depth").setAttribute("aria-valuetext", said);
-  const shares = softmax(data.texts.map((_, t) => logit(depth, t)));
+  const logits = data.texts.map((_, t) => logit(depth, t));
+  const shares = data.bias ? logits.map((one) => 1 / (1 + Math.exp(-one))) : softmax(logits);
   texts.cards.forEach((card, t) => {
     const values = everyone().slice(1).map((i) => cosine(depth, t, i));
     const [low, high] = [Math.min(...values), Math.max(...values)];
@@ -179,7 +185,7 @@ document.documentElement.style.setProperty("--picture", `url("${data.picture}")`
 document.documentElement.style.setProperty("--patch", data.patch);
 document.documentElement.style.setProperty("--grid", data.grid);
 byId("help").textContent =
-  "Point at a patch or at the class token; a click, a tap or the arrow keys keep it. " +
+  `Point at a patch or at the ${data.reader}; a click, a tap or the arrow keys keep it. ` +
   "Page up and page down change the layer. A patch is as bright as its weight, relative to the " +
   "brightest.";
 start();

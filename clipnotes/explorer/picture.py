@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import normalize, pad
 
 from clipnotes import compat
 from clipnotes.checkpoints import Clip
@@ -22,6 +23,7 @@ from clipnotes.explorer.page import (
     in_255ths,
 )
 from clipnotes.looking import shared_vectors
+from clipnotes.model import AttentionPooling
 
 
 @torch.no_grad()
@@ -40,9 +42,13 @@ def explore(
     lens"). CLIP was trained to do so only with the class token of the last layer; everything else
     is a way of looking, not an output of the model.
 
+    SigLIP has no class token. In its place, the page shows what the pooling head collects from the
+    patches, in the last layer as the model itself does, in earlier ones as if the tower ended
+    there; and a patch is compared with texts as if the head saw no other.
+
     Args:
-        clip: A CLIP with a square grid of patches, or another model with CLIP's vision tower:
-            CLIPSeg, MetaCLIP 2, Chinese-CLIP, AltCLIP.
+        clip: A CLIP with a square grid of patches, another model with CLIP's vision tower
+            (CLIPSeg, MetaCLIP 2, Chinese-CLIP, AltCLIP), or a SigLIP.
         image: A PIL image, or its preprocessed ``pixel_values``: (3, S, S) or (1, 3, S, S).
         texts: Strings to compare the image with, or ``None``.
         layers: Numbers of the layers to keep, from 0; ``None`` for all. Fewer make a smaller page.
@@ -53,7 +59,7 @@ def explore(
 
     Raises:
         TypeError: ``clip``, ``image`` or a text is of a type that is not listed above, or the
-            vision tower is not CLIP's: SigLIP has no class token, whose row the page shows.
+            vision tower is neither CLIP's nor SigLIP's.
         ValueError: The model is in training mode, a tensor has not the shape of one image, a layer
             does not exist, or the page would be larger than 1 MB.
 
@@ -65,8 +71,7 @@ def explore(
         <Page: Where CLIP looks in an image, ... kB>
     """
     check_clip(clip)
-    compat.class_token_tower(clip.model)  # or say why there is none
-    config = clip.model.config.vision_config
+    family, config = compat.family_of(clip.model), clip.model.config.vision_config
     chosen = choose_layers(layers, config.num_hidden_layers)
     pixel_values = _pixel_values(clip, image)
     size = pixel_values.shape[-1]
@@ -78,21 +83,48 @@ def explore(
         "patch": config.patch_size / size,  # a share of the side, which may not divide
         "picture": _png(clip, pixel_values[0]),
         "texts": [],
+        "reader": "class token" if family.class_tokens else "pooling head",
     }
     if features is not None:
         similarity = text_similarity(clip, states.hidden_states, features)
         data["texts"] = list(texts or [])
         data["similarity"] = encode(similarity)
         data["scale"] = float(clip.model.logit_scale.exp())
-    weights = in_255ths([states.attentions[layer] for layer in chosen])
+        data["bias"] = float(getattr(clip.model, "logit_bias", 0.0))
+    attentions = states.attentions if family.class_tokens else with_head(clip, states)
+    weights = in_255ths([attentions[layer] for layer in chosen])
     height = 760 if texts is None else 1180
-    return build_page("picture", "Where CLIP looks in an image", height, weights, data)
+    return build_page("picture", f"Where {family.name} looks in an image", height, weights, data)
+
+
+def with_head(clip: Clip, states: compat.TowerStates) -> list[Tensor]:
+    """Put what SigLIP's pooling head collects in front of each layer's attention.
+
+    Returns:
+        n_layers of (1, H, N + 1, N + 1). Row 0 is the head's, behind that layer; column 0 is empty,
+        because no patch looks at the head.
+    """
+    tower = compat.family_of(clip.model).vision_tower(clip.model)
+    pool = AttentionPooling.from_transformers(tower.head)
+    made = []
+    for attention, state in zip(states.attentions, states.hidden_states[1:], strict=True):
+        _, collected = pool.attention(pool.probe, tower.post_layernorm(state))  # (1, H, 1, N)
+        made.append(pad(torch.cat([collected, attention], dim=2), (1, 0)))  # (1, H, N + 1, N + 1)
+    return made
 
 
 def text_similarity(clip: Clip, hidden_states: Sequence[Tensor], texts: Tensor) -> Tensor:
-    """Compare each token at each depth with texts: (n_depths, n_texts, L) cosines, in float32."""
+    """Compare each token at each depth with texts: (n_depths, n_texts, L) cosines, in float32.
+
+    The first one is what the image is read out of: the class token, or SigLIP's pooling head.
+    """
     states = torch.cat(list(hidden_states))  # (n_depths, L, D)
-    cosines = shared_vectors(clip.model, states) @ texts.T  # (n_depths, L, n_texts)
+    vectors = shared_vectors(clip.model, states)  # (n_depths, L, P)
+    family = compat.family_of(clip.model)
+    if family.class_tokens == 0:
+        pooled = normalize(family.read_out(clip.model, states), dim=-1)  # (n_depths, P)
+        vectors = torch.cat([pooled[:, None], vectors], dim=1)  # (n_depths, N + 1, P)
+    cosines = vectors @ texts.T  # (n_depths, L, n_texts)
     if not cosines.isfinite().all():
         raise ValueError(
             "the model gave features that are not numbers; its weights or its input hold NaN or "

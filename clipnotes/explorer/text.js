@@ -1,16 +1,17 @@
-// The explorer of a text: a strip of tokens, each of which looks at itself and at those before it.
+// The explorer of a text: a strip of tokens. In CLIP each looks at itself and at those before it.
 
 const kind = {
   n: data.tokens.length,
   label(i) {
-    if (i === data.eos) return "EOS";
-    if (i === 0) return "start";
-    return data.tokens[i].replace(/<\/w>$/, "");
+    if (i === data.read) return data.causal ? "EOS" : "last";
+    if (i === 0 && data.causal) return "start";
+    return data.tokens[i].replace(/<\/w>$/, "").replace(/^<\|(start|end)oftext\|>$/, "$1");
   },
   name: (i) => `${i} ${kind.label(i)}`,
-  // The causal mask: nobody looks at what comes later.
+  // CLIP's causal mask: nobody looks at what comes later. SigLIP has none.
   hidden: (view) => (view === "from" ? "later, so it is hidden" : "earlier, so it cannot look here"),
-  possible: (view, one, other) => (view === "from" ? other <= one : other >= one),
+  possible: (view, one, other) =>
+    !data.causal || (view === "from" ? other <= one : other >= one),
 
   makeCells(map) {
     map.setAttribute("role", "listbox");
@@ -18,7 +19,7 @@ const kind = {
     map.setAttribute("aria-label", "The tokens of the text");
     const cells = everyone().map((i) => {
       const cell = makeCell(i, "option");
-      if (i === data.eos) cell.classList.add("eos");
+      if (i === data.read) cell.classList.add("eos");
       const place = element("span", { class: "place" }, String(i));
       cell.append(place, element("span", { class: "token" }, kind.label(i)));
       cell.append(element("span", { class: "number" }));
@@ -45,11 +46,14 @@ const kind = {
   },
 };
 
-state.pinned = data.eos;
+state.pinned = data.read;
 state.layer = 0;
 byId("help").textContent =
   "Point at a token; a click, a tap or the arrow keys keep it. Page up and page down change the " +
-  "layer. EOS is the token whose state becomes the text's vector. A token looks at itself and at " +
-  "what stands before it, so dashed ones have no part. In the small figures of the heads a row " +
-  "looks at a column.";
+  "layer. " +
+  (data.causal
+    ? "EOS is the token whose state becomes the text's vector. A token looks at itself and at what " +
+      "stands before it, so dashed ones have no part. "
+    : "The text is read out at the last place, padding or not, and every token looks at all. ") +
+  "In the small figures of the heads a row looks at a column.";
 start();

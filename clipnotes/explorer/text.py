@@ -21,9 +21,11 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
     look at it, in any layer and head or in the mean over the heads. The token whose state becomes
     the text's vector is marked EOS. Folded below is the chain of calls in the text tower.
 
+    In SigLIP every token looks at every other, padding too, and the text is read out at the last
+    place, which is marked so.
+
     Args:
-        clip: A CLIP whose tokens look back only, and whose texts are read out at their end: also a
-            CLIPSeg or a MetaCLIP 2.
+        clip: A CLIP, CLIPSeg or MetaCLIP 2, or a SigLIP.
         text: One text, for instance a prompt.
         layers: Numbers of the layers to keep, from 0; ``None`` for all. Fewer make a smaller page.
 
@@ -33,9 +35,9 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
 
     Raises:
         TypeError: ``clip`` is not a ``Clip``, or ``text`` not a string.
-        ValueError: The model is in training mode, or its tokens look at all others (SigLIP,
-            Chinese-CLIP, AltCLIP), the text is too long for it, a layer does not exist, or the page
-            would be larger than 1 MB.
+        ValueError: The model is in training mode, or its text tower is a BERT (Chinese-CLIP,
+            AltCLIP), the text is too long for it, a layer does not exist, or the page would be
+            larger than 1 MB.
 
     Example:
         >>> import clipnotes
@@ -46,28 +48,30 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
     if not isinstance(text, str):
         raise TypeError(f"text is a {type(text).__name__}; give one string")
     family = compat.family_of(clip.model)
-    if family.reads(clip.model) != "end":
+    reads = family.reads(clip.model)
+    if reads == "first":
         raise ValueError(
-            f"in the text tower of {family.name} every token looks at all others, and a text is "
-            f"read out at its {family.reads(clip.model)} position; this page is drawn for CLIP's, "
-            "where tokens look back and the end token is read. clipnotes.annotate and "
+            f"the text tower of {family.name} is a BERT, and this page reads the attention of "
+            "layers that are built as CLIP's, which SigLIP's are. clipnotes.annotate and "
             "clipnotes.trace take any model"
         )
     config = clip.model.config.text_config
     chosen = choose_layers(layers, config.num_hidden_layers)
     inputs = {name: ids.to(clip.model.device) for name, ids in clip.tokenize([text]).items()}
     states = compat.text_states(clip.model, **inputs)
-    calls = trace(compat.text_tower(clip.model), **inputs)
+    calls = trace(family.text_tower(clip.model), **inputs)
     ids = inputs["input_ids"][0].tolist()
+    read = int(text_ends(clip.tokenizer, inputs["input_ids"])) if reads == "end" else len(ids) - 1
     data = {
         "layers": chosen,
         "ids": ids,
         "tokens": clip.tokenizer.convert_ids_to_tokens(ids),
-        "eos": int(text_ends(clip.tokenizer, inputs["input_ids"])),
+        "causal": reads == "end",  # or every token looks at every other
+        "read": read,
     }
     weights = in_255ths([states.attentions[layer] for layer in chosen])
     tree = (
         '<details id="calls"><summary>Who calls whom in the text tower</summary>'
         f"{calls._repr_html_()}</details>"
     )
-    return build_page("text", "Where CLIP looks in a text", 560, weights, data, tree)
+    return build_page("text", f"Where {family.name} looks in a text", 560, weights, data, tree)

@@ -1,8 +1,8 @@
 """Encode prompts with a model's own text tower, a few at a time, whatever its family.
 
-In a tower where every token looks at every other, nothing can be left out and nothing shared. What
-can be done is to keep to a budget of memory: prompts are computed in chunks, and where there are
-several, each chunk once more for its gradient.
+In a tower where every token looks at every other, nothing can be shared. What can be done is to
+keep to a budget of memory: prompts are computed in chunks, and where there are several, each chunk
+once more for its gradient. Where padding is masked, prompts of one length go together, without it.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from clipnotes.prompts.substitute import check_ctx
 
 
 def encode_in_chunks(
-    model: nn.Module, layout: Layout, ctx: Tensor, *, each: bool, budget: int
+    model: nn.Module, layout: Layout, ctx: Tensor, *, each: bool, budget: int, fast: bool = True
 ) -> Tensor:
     """Encode the prompts of all classes, not normalised, in about ``budget`` bytes.
 
@@ -30,6 +30,7 @@ def encode_in_chunks(
         ctx: (n_ctx, D) for all classes, or (n_classes, n_ctx, D); with ``each``, (n, n_ctx, D).
         each: Every class gets every one of the n contexts.
         budget: In bytes, on top of the weights. At least one prompt is computed at once.
+        fast: Where padding is masked, leave it out: prompts of one length go together.
 
     Returns:
         (n_classes, P), or (n * n_classes, P) with ``each``, the classes of the first context first.
@@ -51,27 +52,43 @@ def encode_in_chunks(
     ctx = ctx.unsqueeze(0) if ctx.dim() == 2 else ctx  # (n, n_ctx, D)
     keeps = torch.is_grad_enabled() and ctx.requires_grad
     several = max(1, budget // bytes_per_prompt(model, layout.input_ids.shape[1], keeps))
-    parts = list(zip(classes.split(several), contexts.split(several), strict=True))
-    if keeps and len(parts) > 1:
+    lengths = _lengths(layout)[classes] if fast else torch.zeros_like(classes)
+    order = lengths.argsort(stable=True)
+    same = lengths[order].unique_consecutive(return_counts=True)[1].tolist()
+    rows = [part for group in order.split(same) for part in group.split(several)]
+    if keeps and len(classes) > several:
         # Keep nothing of a chunk. Its context is put in once more when its gradient is needed.
-        chunks = [checkpoint(_run, model, layout, ctx, *p, use_reentrant=False) for p in parts]
+        chunks = [
+            checkpoint(
+                *(_run, model, layout, ctx, classes[r], contexts[r], fast), use_reentrant=False
+            )
+            for r in rows
+        ]
     else:
-        chunks = [_run(model, layout, ctx, *part) for part in parts]
-    return torch.cat(chunks)
+        chunks = [_run(model, layout, ctx, classes[r], contexts[r], fast) for r in rows]
+    return torch.cat(chunks)[order.argsort().to(chunks[0].device)]
+
+
+def _lengths(layout: Layout) -> Tensor:
+    """Say how many tokens of each class have to be computed: padding too, unless it is masked."""
+    if layout.attention_mask is None:
+        return torch.full((len(layout.input_ids),), layout.input_ids.shape[1])
+    return layout.attention_mask.sum(1).cpu()
 
 
 def _run(
-    model: nn.Module, layout: Layout, ctx: Tensor, classes: Tensor, contexts: Tensor
+    model: nn.Module, layout: Layout, ctx: Tensor, classes: Tensor, contexts: Tensor, fast: bool
 ) -> Tensor:
-    """Encode some classes (n,), each with one of the contexts (n,): (n, P)."""
+    """Encode some classes (n,), each with one of the contexts (n,): (n, P); fast: of one length."""
     device = token_table(model).weight.device
     mask = layout.attention_mask
+    length = int(_lengths(layout)[classes[0]]) if fast else layout.input_ids.shape[1]
     vectors = ctx.index_select(0, contexts.to(ctx.device))  # (n, n_ctx, D)
     with inject(model, vectors, layout.ctx_positions[classes]):
         return family_of(model).text_features(
             model,
-            layout.input_ids[classes].to(device),
-            None if mask is None else mask[classes].to(device),
+            layout.input_ids[classes, :length].to(device),
+            None if mask is None else mask[classes, :length].to(device),
         )
 
 

@@ -44,8 +44,9 @@ def encode(
     gradient. A tower that is not as transformers builds it takes the plain path, with a warning.
 
     A tower in which tokens look ahead, as in SigLIP and in every BERT, always takes the plain path,
-    without a warning: a prompt cannot be cut there, nor can what is common be shared, since every
-    state depends on all tokens. Such classes are computed in chunks, too, if memory asks for it.
+    without a warning: what is common cannot be shared there, since every state depends on all
+    tokens. Such classes are computed in chunks, too, if memory asks for it; and where padding is
+    masked, as in a BERT, the fast path computes prompts of one length together, without padding.
 
     Args:
         model: ``CLIPModel`` or ``CLIPTextModelWithProjection``; a model of another family in
@@ -79,7 +80,7 @@ def encode(
     """
     budget = check_memory(memory)
     if family_of(model).reads(model) != "end":
-        features = encode_in_chunks(model, layout, ctx, each=False, budget=budget)
+        features = encode_in_chunks(model, layout, ctx, each=False, budget=budget, fast=fast)
         return unit_length(features.to(torch.promote_types(features.dtype, ctx.dtype)))
     tower: Any = text_tower(model)
     project = text_projection(model)

@@ -69,7 +69,7 @@ def test_with_an_added_token_a_text_is_read_out_at_its_end(added):
         [Image.new("RGB", (8, 8), "red")], ["<rose-of-mine>", "tulip"], "a photo of a {}."
     )
     assert_close("classify", classified, expected.softmax(-1))
-    assert data_of(explore_text(added, texts[0], layers=[0]).html)["eos"] == ends[0]
+    assert data_of(explore_text(added, texts[0], layers=[0]).html)["read"] == ends[0]
 
 
 @pytest.mark.parametrize("eos_token_id", [2, 3999])

@@ -138,7 +138,7 @@ def test_tokens_and_the_end_are_named(clip, text_page):
     ids = clip.tokenize([PROMPT])["input_ids"][0].tolist()
     assert data["ids"] == ids
     assert data["tokens"] == clip.tokenizer.convert_ids_to_tokens(ids)
-    assert data["eos"] == len(ids) - 1
+    assert data["read"] == len(ids) - 1 and data["causal"]
 
 
 def test_the_call_chain_is_there_and_folded(clip, text_page):

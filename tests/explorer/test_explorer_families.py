@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import normalize
 
 from clipnotes import compat
 from clipnotes.explorer import explore, explore_text
@@ -35,22 +36,56 @@ def test_an_image_page_of_a_clipseg_has_the_size_of_its_images():
     assert weights_of(page.html).shape == (2, 2, 17, 17)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [("Siglip", "SigLIP has no class token"), ("VisionTextDualEncoder", "no CLIP vision tower")],
-)
-def test_an_image_page_needs_clips_class_token(name, said):
-    with pytest.raises(TypeError, match=said):
-        explore(tiny_clip(name), IMAGE)
+def test_an_image_page_needs_a_tower_that_ends_as_clips_or_siglips():
+    with pytest.raises(TypeError, match="no CLIP vision tower"):
+        explore(tiny_clip("VisionTextDualEncoder"), IMAGE)
+
+
+@pytest.mark.parametrize("size", ["small", "larger"])
+@torch.no_grad()
+def test_an_image_page_of_a_siglip_has_its_pooling_head_in_front(size):
+    clip = tiny_clip("Siglip", size)
+    texts = ["a fox", "a red kite"]
+    page = explore(clip, IMAGE, texts)
+    data, shown = data_of(page.html), weights_of(page.html)
+    assert data["reader"] == "pooling head"
+    pixel_values = clip.preprocess([IMAGE])
+    states = compat.vision_states(clip.model, pixel_values)
+    expected = torch.cat(states.attentions).numpy()
+    np.testing.assert_allclose(shown[:, :, 1:, 1:], expected, rtol=0, atol=HALF)
+    assert not shown[:, :, :, 0].any(), "no patch looks at the head"
+    # What the head itself computes behind the last layer, by PyTorch.
+    head = compat.family_of(clip.model).vision_tower(clip.model).head
+    _, collected = head.attention(
+        head.probe, states.last_hidden_state, states.last_hidden_state, average_attn_weights=False
+    )
+    np.testing.assert_allclose(shown[-1, :, :1, 1:], collected[0].numpy(), rtol=0, atol=HALF)
+    assert np.abs(shown[0, :, 0] - shown[-1, :, 0]).max() > 2 * HALF, "every depth has its own"
+    logits = clip.model(**clip.tokenize(texts), pixel_values=pixel_values).logits_per_image[0]
+    found = data["scale"] * similarity_of(page.html)[-1, :, 0] + data["bias"]
+    np.testing.assert_allclose(found, logits.numpy(), rtol=1e-5, atol=1e-4)
+    # A patch is compared as if the head saw no other.
+    alone = normalize(head(states.last_hidden_state[:, 2:3]), dim=-1) @ clip.encode_text(texts).T
+    np.testing.assert_allclose(similarity_of(page.html)[-1, :, 3], alone[0], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_text_page_is_for_texts_that_are_read_at_their_end(name):
+def test_a_text_page_marks_the_place_that_is_read(name):
     clip = tiny_clip(name)
     place = compat.family_of(clip.model).reads(clip.model)
-    if place == "end":
-        data = data_of(explore_text(clip, "a red fox").html)
-        assert data["tokens"] == ["<s>", "a", "red", "fox", "</s>"] and data["eos"] == 4
+    if place == "first":
+        with pytest.raises(ValueError, match=r"the text tower of .* is a BERT"):
+            explore_text(clip, "a red fox")
         return
-    with pytest.raises(ValueError, match=f"looks at all others.*read out at its {place} position"):
-        explore_text(clip, "a red fox")
+    page = explore_text(clip, "a red fox")
+    data = data_of(page.html)
+    states = compat.text_states(clip.model, **clip.tokenize(["a red fox"]))
+    expected = torch.cat(states.attentions).detach().numpy()
+    np.testing.assert_allclose(weights_of(page.html), expected, rtol=0, atol=HALF)
+    if place == "end":
+        assert data["tokens"] == ["<s>", "a", "red", "fox", "</s>"]
+        assert data["read"] == 4 and data["causal"]
+    else:  # the last place, which is padding
+        assert data["tokens"] == ["a", "red", "fox", *["</s>"] * 9]
+        assert data["read"] == 11 and not data["causal"]
+        assert np.triu(expected, k=1).any(), "every token looks ahead, too"

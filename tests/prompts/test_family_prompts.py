@@ -112,14 +112,15 @@ def test_contexts_of_classes_and_of_images_come_to_their_own(name, monkeypatch):
     one_by_one = torch.stack([encode(clip.model, layout, ctx) for ctx in several])  # (3, 3, P)
     wanted = gradient_of(one_by_one, several)
     runs, run = [], chunks._run
-    monkeypatch.setattr(chunks, "_run", lambda *a: runs.append(len(a[-1])) or run(*a))
+    monkeypatch.setattr(chunks, "_run", lambda *a: runs.append(len(a[3])) or run(*a))
     # Two prompts at a time: with several chunks, the gradient computes each of them again.
     memory = 2 * chunks.bytes_per_prompt(clip.model, layout.input_ids.shape[1], True)
     each = encode_each(clip.model, layout, several, memory=memory)
-    assert runs == [2, 2, 2, 2, 1]
+    masked = layout.attention_mask is not None  # then the three classes are of three lengths
+    assert runs == ([2, 1, 2, 1, 2, 1] if masked else [2, 2, 2, 2, 1])
     assert_close("each", each, one_by_one)
     assert_close("gradient", gradient_of(each, several), wanted)
-    assert sorted(runs) == [1, 1] + 8 * [2]
+    assert sorted(runs) == ([1] * 6 + [2] * 6 if masked else [1, 1] + 8 * [2])
     own = encode(clip.model, layout, several)
     assert_close("own", own, one_by_one[torch.arange(3), torch.arange(3)])
     with pytest.raises(ValueError, match="ctx is for 2 classes and the layout for 3"):
@@ -195,3 +196,22 @@ def test_what_has_no_text_tower_that_is_known_is_refused_before_any_work():
             refused()
     assert not any(module._forward_hooks for module in clip.model.modules())
     assert all(weight.requires_grad for weight in clip.model.parameters())
+
+
+@pytest.mark.parametrize("name", [name for name in AHEAD if name != "Siglip"])
+def test_no_padding_is_computed_where_it_is_masked(name):
+    clip = tiny_clip(name)
+    layout = PromptLearner(clip, CLASSES, n_ctx=2).layout
+    ctx = draw(2, 12, seed=5).requires_grad_()
+    seen = []
+    table = compat.family_of(clip.model).token_table(clip.model)
+    hook = table.register_forward_hook(lambda _, args, out: seen.append(args[0].shape))
+    fast = encode(clip.model, layout, ctx)
+    assert sum(shape.numel() for shape in seen) == int(layout.attention_mask.sum())
+    seen.clear()
+    plain = encode(clip.model, layout, ctx, fast=False)
+    assert [tuple(shape) for shape in seen] == [tuple(layout.input_ids.shape)]
+    hook.remove()
+    assert layout.attention_mask.sum() < layout.input_ids.numel()
+    assert_close("features", fast, plain)
+    assert_close("gradient", gradient_of(fast, ctx), gradient_of(plain, ctx))

@@ -9,7 +9,13 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from clipnotes.compat.towers import inside, projection, text_projection, visual_projection
+from clipnotes.compat.towers import (
+    inside,
+    projection,
+    text_projection,
+    vision_tower,
+    visual_projection,
+)
 
 Reads = Literal["end", "first", "last"]
 
@@ -99,6 +105,10 @@ class Family(ABC):
     def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
         """Encode images into the shared space: (B, 3, S, S) to (B, P), not normalised."""
 
+    @abstractmethod
+    def read_out(self, model: nn.Module, states: Tensor) -> Tensor:
+        """Make features of hidden states as if they were the last layer's: (B, L, D) to (B, P)."""
+
     def vision_weights(self, model: nn.Module) -> dict[str, Tensor]:
         """List all weights that decide about the features of an image, by name."""
         return dict(self.vision_tower(model).named_parameters())
@@ -139,6 +149,11 @@ class Projected(Family):
         """Project what the vision tower itself pooled."""
         tower, project = self.vision_tower(model), projection(model, "visual_projection")
         return project(tower(pixel_values=pixel_values, **kwargs)[1])  # (B, D) -> (B, P)
+
+    def read_out(self, model: nn.Module, states: Tensor) -> Tensor:
+        """Norm and project the class token, as CLIP does; towers that do not end so are refused."""
+        tower: Any = vision_tower(model)
+        return visual_projection(model)(tower.post_layernorm(states[:, 0]))
 
     def text_weights(self, model: Any) -> dict[str, Tensor]:
         """List the weights of the tower and of its projection."""

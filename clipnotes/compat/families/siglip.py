@@ -64,6 +64,11 @@ class SigLIP(Family):
         """Take what the pooling head makes of all patches."""
         return self.vision_tower(model)(pixel_values=pixel_values, **kwargs)[1]  # (B, P)
 
+    def read_out(self, model: nn.Module, states: Tensor) -> Tensor:
+        """Let the probe of the pooling head collect from all that there is."""
+        tower = self.vision_tower(model)
+        return tower.head(tower.post_layernorm(states))
+
     def width(self, model: Any) -> int:
         """Read the width of the vision tower, which the text tower's head leads to as well."""
         config = model.config
