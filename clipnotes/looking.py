@@ -170,8 +170,7 @@ def shared_vectors(model: nn.Module, vectors: Tensor) -> Tensor:
     result means anything for other vectors has to be measured.
 
     Args:
-        model: A model of a family in ``compat.FAMILIES``, if its vision tower ends as CLIP's or
-            SigLIP's does.
+        model: Of a family in ``compat.FAMILIES``, with a vision tower that ends as in these two.
         vectors: (..., D), hidden states of any layer and any tokens.
 
     Returns:
@@ -187,8 +186,8 @@ def shared_vectors(model: nn.Module, vectors: Tensor) -> Tensor:
         torch.Size([2, 65, 128])
     """
     alone = vectors.reshape(-1, 1, vectors.shape[-1])  # (n, 1, D)
-    read = compat.family_of(model).read_out(model, alone)  # (n, P)
-    return normalize(read, dim=-1).unflatten(0, vectors.shape[:-1])
+    read = normalize(compat.family_of(model).read_out(model, alone), dim=-1)  # (n, P)
+    return read.unflatten(0, vectors.shape[:-1])
 
 
 def logits_by_layer(model: Any, hidden_states: Sequence[Tensor], texts: Tensor) -> Tensor:
