@@ -181,7 +181,10 @@ BREAKS = {
         "looking.py", "product = (mean + identity) / 2 @ product", "product = mean @ product", "12"
     ),
     "the lens without the last norm": Break(
-        "looking.py", "project(tower.post_layernorm(vectors))", "project(vectors)", "12"
+        "compat/families/base.py",
+        "(tower.post_layernorm(states[:, 0]))",
+        "(states[:, 0])",
+        "12",
     ),
     "the wrong patches are kept": Break(
         "looking.py", "kept + front], dim=1)", "kept], dim=1)", "12"
