@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipnotes.checkpoints import Clip, load
+    from clipnotes.llava.loading import load_llava
     from clipnotes.probing.run import probe
     from clipnotes.trace.annotation import annotate
 
-__all__ = ["Clip", "annotate", "load", "probe"]
+__all__ = ["Clip", "annotate", "load", "load_llava", "probe"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,6 +27,10 @@ def __getattr__(name: str) -> Any:
         from clipnotes.trace.annotation import annotate
 
         return annotate
+    if name == "load_llava":
+        from clipnotes.llava.loading import load_llava
+
+        return load_llava
     if name == "probe":
         from clipnotes.probing.run import probe
 

@@ -59,7 +59,7 @@ def check_directory(folder: Path) -> None:
         read_json(folder / name)
     check_kind(str(folder), read_json(folder / "config.json"))
     if "SHA256SUMS" in present:
-        _check_sums(folder)
+        check_sums(folder)
 
 
 def check_kind(name: str, config: dict[str, Any]) -> compat.Kind:
@@ -81,7 +81,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_sums(folder: Path) -> None:
+def check_sums(folder: Path) -> None:
+    """Raise unless every file that SHA256SUMS names is the one that it describes."""
     sums = folder / "SHA256SUMS"
     lines = [line for line in sums.read_text(encoding="utf-8").splitlines() if line.strip()]
     named = {}

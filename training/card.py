@@ -2,14 +2,19 @@
 
     python training/card.py        # after training/evaluate.py MODEL --json FOLDER/results.json
 
-The folder is training/ for Emoji-CLIP and training/siglip/ for Emoji-SigLIP.
+The folder is training/ for Emoji-CLIP, training/siglip/ for Emoji-SigLIP, and training/emoji_llava/
+for Emoji-LLaVA, which training/llava_test.py measures.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from clipnotes.llava import SORTS
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -39,7 +44,16 @@ def table(results: dict[str, dict[str, float]]) -> str:
     return "\n".join([*naming, "", *sorting])
 
 
-def curves(log: list[dict], path: Path) -> None:
+def answers(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Make a row for each sort of questions, and a column for each set of scenes."""
+    lines = ["| question | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
+    for sort, example in SORTS.items():
+        cells = " | ".join(f"{scores[sort]['right']:.1%}" for scores in results.values())
+        lines.append(f"| {sort} (*{example}*) | {cells} |")
+    return "\n".join(lines)
+
+
+def curves(log: list[dict], path: Path, names: Sequence[str], score: str) -> None:
     import matplotlib.pyplot as plt
 
     from clipnotes import plots
@@ -50,8 +64,8 @@ def curves(log: list[dict], path: Path) -> None:
     plots.curves(
         steps, {"loss": [row["loss"] for row in log]}, "step", "training loss (one batch)", ax=left
     )
-    scores = {name: [row[name] for row in log] for name in ("top1", "top5")}
-    plots.curves(steps, scores, "step", "share of validation drawings named right", ax=right)
+    scores = {name: [row[name] for row in log] for name in names}
+    plots.curves(steps, scores, "step", score, ax=right)
     left.figure.savefig(path, metadata={"Date": None})
 
 
@@ -62,6 +76,9 @@ class Model:
     name: str
     folder: Path
     copy: str  # the chapters' name for it: they also run in Colab, where there is no training/
+    table: Callable[[dict[str, Any]], str] = table
+    scores: tuple[str, ...] = ("top1", "top5")  # what of the log is drawn
+    score: str = "share of validation drawings named right"
 
     @property
     def copied(self) -> Path:
@@ -77,7 +94,7 @@ class Model:
     def measured(self) -> str:
         """Return the text from the first to the second marker."""
         picture = "![Loss and validation accuracy by step](curves.svg)"
-        return f"{BEGIN}\n\n{table(self.results())}\n\n{picture}\n\n{END}"
+        return f"{BEGIN}\n\n{self.table(self.results())}\n\n{picture}\n\n{END}"
 
     def for_chapters(self) -> str:
         """Return log and results together, for `clipnotes.measured.measured`."""
@@ -92,7 +109,7 @@ class Model:
 
     def write(self) -> None:
         self.copied.write_text(self.for_chapters(), encoding="utf-8")
-        curves(self.log(), self.folder / "curves.svg")
+        curves(self.log(), self.folder / "curves.svg", self.scores, self.score)
         card = self.folder / "MODEL_CARD.md"
         before, rest = card.read_text(encoding="utf-8").split(BEGIN)
         after = rest.split(END)[1]
@@ -103,6 +120,14 @@ class Model:
 MODELS = (
     Model("Emoji-CLIP", HERE, "emoji_clip"),
     Model("Emoji-SigLIP", HERE / "siglip", "emoji_siglip"),
+    Model(
+        "Emoji-LLaVA",
+        HERE / "emoji_llava",
+        "emoji_llava",
+        table=answers,
+        scores=("anything at", "count", "what is at", "describe", "is there", "where"),
+        score="share of validation questions answered right",
+    ),
 )
 
 

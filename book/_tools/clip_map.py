@@ -70,7 +70,7 @@ BOXES = (
     Box("houses", "SigLIP", "SigLIP and other models", (15,), ABOVE, 0),
     Box("visual", "visual prompts", "visual prompts", (11,), ABOVE, 1, "", HERE, 2),
     Box("maps", "attention maps", "attention maps", (12,), ABOVE, 3, "", "where it looks", 2),
-    Box("llm", "multimodal LLM", "what a multimodal LLM takes", (5,), ABOVE, 5, PATCHES, LLM, 3),
+    Box("llm", "multimodal LLM", "what a multimodal LLM takes", (16, 5), ABOVE, 5, PATCHES, LLM, 3),
     Box("fails", "where it fails", "what goes wrong", (14,), ABOVE, 8, "", "photographs, pens", 2),
     Box("prompts", "learnable prompts", "learnable prompts", (8, 9, 11), BELOW, 0, "", HERE, 2),
     Box("fast", "exact and fast", "fast prompts", (10,), BELOW, 2, "", "cut, share, pack", 4),

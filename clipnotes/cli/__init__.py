@@ -9,6 +9,7 @@ from __future__ import annotations
 import typer
 
 from clipnotes.cli.annotate import annotate
+from clipnotes.cli.ask import ask
 from clipnotes.cli.compare import compare
 from clipnotes.cli.doctor import doctor
 from clipnotes.cli.learn import learn
@@ -22,5 +23,5 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (doctor, trace, annotate, learn, compare, predict):
+for command in (doctor, trace, annotate, learn, compare, predict, ask):
     app.command()(clear_errors()(command))

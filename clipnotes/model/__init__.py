@@ -3,6 +3,7 @@
 from clipnotes.model.clip import CLIP, CLIPOutput, contrastive_loss, unit_length
 from clipnotes.model.divergence import Divergence, first_divergence
 from clipnotes.model.encoder import MLP, Attention, Encoder, EncoderLayer, quick_gelu
+from clipnotes.model.llava import Llava, Projector, splice
 from clipnotes.model.masks import causal_mask
 from clipnotes.model.real_clips import REAL_CLIPS, real_config
 from clipnotes.model.ring import sigmoid_loss_chunked
@@ -21,6 +22,8 @@ __all__ = [
     "Divergence",
     "Encoder",
     "EncoderLayer",
+    "Llava",
+    "Projector",
     "TextEmbeddings",
     "TextOutput",
     "TextTower",
@@ -35,5 +38,6 @@ __all__ = [
     "real_config",
     "sigmoid_loss",
     "sigmoid_loss_chunked",
+    "splice",
     "unit_length",
 ]

@@ -232,6 +232,18 @@ BREAKS = {
         "return output[0][:, -1]\n\n    def vision_tower",
         "15",
     ),
+    "patches of the last layer for a language model": Break(
+        "model/llava.py", "feature_layer=config.vision_feature_layer", "feature_layer=-1", "16"
+    ),
+    "a projector without its GELU": Break(
+        "model/llava.py", "F.gelu(self.linear_1(patches))", "self.linear_1(patches)", "16"
+    ),
+    "patches spliced in from behind": Break(
+        "model/llava.py", "= patches.flatten(0, 1)", "= patches.flip(1).flatten(0, 1)", "16"
+    ),
+    "an answer that begins one token too early": Break(
+        "model/llava.py", "self._logits(inputs)[:, -1]", "self._logits(inputs)[:, -2]", "16"
+    ),
 }
 
 CHAPTERS = {path.name[:2]: path for path in chapters.chapters()}

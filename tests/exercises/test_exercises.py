@@ -16,6 +16,7 @@ import wrong_answers_07_09
 import wrong_answers_10_13
 import wrong_answers_14
 import wrong_answers_15
+import wrong_answers_16
 from _tools import chapters, stubs
 from _tools.chapters import tags
 from clipnotes.exercises import check
@@ -31,6 +32,7 @@ WRONG = [
     *wrong_answers_10_13.WRONG,
     *wrong_answers_14.WRONG,
     *wrong_answers_15.WRONG,
+    *wrong_answers_16.WRONG,
 ]
 NAMED = re.compile(r"^\*\*(\d+\.\d+)\*\*")
 ASKED = re.compile(r'^assert check\("(\d+\.\d+)"', flags=re.MULTILINE)

@@ -57,6 +57,7 @@ def facts():
         "things": str(len(things)),
         "designers": str(len(set(emoji["style"]))),
         "the model": megabytes("clipnotes/emoji_clip/model.safetensors"),
+        "the small LLaVA": megabytes("clipnotes/emoji_llava/model.safetensors"),
         "the drawings' file": megabytes("clipnotes/emoji/emoji.parquet"),
         "things learned": str(len(things - new)),
         "things never seen": str(len(new)),
@@ -82,6 +83,7 @@ def test_what_the_prose_says_of_the_data_and_the_versions_is_so():
     assert data.format(**known) in README
     assert f"(Emoji-CLIP, {known['the model']} MB)" in README
     assert f"Emoji-SigLIP ({megabytes('clipnotes/emoji_siglip/model.safetensors')} MB)" in README
+    assert f"tower ({megabytes('clipnotes/emoji_llava/model.safetensors')} MB)" in README
     assert f"transformers {known['oldest']} up to today's {known['newest']}" in README
     assert f"from {known['shots']} images of each" in README
     assert f"# {N_CTX} vectors" in README

@@ -29,7 +29,7 @@ def test_the_page_names_every_room_and_no_other():
     there = {path.name for path in (ROOT / "clipnotes").iterdir()} - {"__init__.py", "__pycache__"}
     assert sorted(named) == sorted(there), "a new room needs a row in the table"
     assert set(FLOORS) == set(rooms.imports(SOURCES))
-    assert len(there) < 26, "with __init__.py, 26 are as many as one takes in"
+    assert len(there) < 28, "with __init__.py, 28 are as many as one takes in"
 
 
 def test_imports_point_downwards():
