@@ -6,7 +6,7 @@
 The model is transformers' own LlavaForConditionalGeneration: the tower, two linear layers (the
 projector) and a Llama. What the language model is shown can be chosen with --shown: LLaVA's own
 way is `patches`, the patches of the layer before the last. The recipe: Muon trains the weight
-matrices of the Llama, AdamW the rest; each scene is read once and asked ten questions, packed
+matrices of the Llama, AdamW the rest; each scene is read once and asked six questions, packed
 behind it. The exported weights are a running average. Everything was chosen on validation scenes
 of trained designers' drawings; training/llava_test.py looks at the test scenes afterwards.
 """
@@ -14,17 +14,13 @@ of trained designers' drawings; training/llava_test.py looks at the test scenes 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import math
-import os
 import random
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -50,6 +46,7 @@ from llava_data import (
     tokenizer,
 )
 from llava_model import SHAPE, SHOWN, TOKENS, answers, new_model
+from runs import averaged, follow, load_checkpoint, save_checkpoint, schedule, write_sums
 
 SCENES, VALIDATION = 60_000, 1_000
 BATCH = 32  # scenes
@@ -57,13 +54,6 @@ WARM_UP = 100  # steps
 AVERAGE = 0.998  # per step
 CHECKPOINT_EVERY = 250  # steps
 NAMING = 0.5  # weight of the loss that asks what each image token shows
-
-
-def schedule(step: int, steps: int) -> float:
-    """Return the factor of the learning rates: up in WARM_UP steps, then half a cosine to 2 %."""
-    if step < WARM_UP:
-        return (step + 1) / WARM_UP
-    return 0.02 + 0.49 * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP)))
 
 
 class Training:
@@ -101,7 +91,7 @@ class Training:
         if self.order is None:
             self.order = endless(len(seen), BATCH, self.rng)
         for optim, rate in zip(self.optims, self.rates, strict=True):
-            optim.param_groups[0]["lr"] = rate * schedule(self.done, self.steps)
+            optim.param_groups[0]["lr"] = rate * schedule(self.done, self.steps, WARM_UP)
         index = next(self.order)
         packed = self.pack([draw_questions(seen.scenes[i], self.rng) for i in index])
         named = [shows(seen.scenes[i], self.rng) for i in index]
@@ -118,10 +108,7 @@ class Training:
         for optim in self.optims:
             optim.step()
             optim.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            rate = min(AVERAGE, (self.done + 1) / (self.done + 10))
-            for name, value in self.model.state_dict().items():
-                self.average[name].lerp_(value, 1 - rate)
+        follow(self.average, self.model, self.done, AVERAGE)
         self.done += 1
         return {"loss": loss.item(), "naming": naming.item()}
 
@@ -170,35 +157,12 @@ class Training:
         return {sort: sum(hits) / len(hits) for sort, hits in right.items()}
 
     def save(self, path: Path) -> None:
-        """Save everything in one move: a kill leaves the old or the new file."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        for i, optim in enumerate(self.optims):
-            for p, state in optim.state_dict()["state"].items():
-                tensors |= {f"optim.{i}.{p}.{k}": v for k, v in state.items()}
-        contiguous = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
-        part = path.with_suffix(".part")
-        save_file(contiguous, part, metadata={"step": str(self.done)})
-        os.replace(part, path)
+        """Save everything that must survive a kill."""
+        save_checkpoint(path, self.done, self.model, self.average, self.optims)
 
     def resume(self, path: Path) -> None:
         """Go on from a saved state, with new random numbers."""
-        with safe_open(path, framework="pt") as file:
-            self.done = int(file.metadata()["step"])
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optim": {}}
-        for key, tensor in tensors.items():
-            part, name = key.split(".", 1)
-            parts[part][name] = tensor
-        self.model.load_state_dict(parts["model"])
-        self.average = parts["average"]
-        for i, optim in enumerate(self.optims):
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, tensor in parts["optim"].items():
-                which, p, name = key.split(".")
-                if int(which) == i:
-                    state.setdefault(int(p), {})[name] = tensor
-            optim.load_state_dict({**optim.state_dict(), "state": state})
+        self.done, self.average = load_checkpoint(path, self.model, self.optims)
         self.rng.seed(self.seed + self.done)
 
 
@@ -232,10 +196,7 @@ def export(run: Path, out: Path) -> None:
     """Write what ships: the averaged weights of projector and language model, in float16."""
     clip = clipnotes.load()
     model = new_model(clip, SHAPE)
-    with safe_open(run / "checkpoint.safetensors", framework="pt") as file:
-        names = [k for k in file.keys() if k.startswith("average.")]  # noqa: SIM118
-        average = {k.removeprefix("average."): file.get_tensor(k) for k in names}
-        step = file.metadata()["step"]
+    step, average = averaged(run / "checkpoint.safetensors")
     missing, unknown = model.load_state_dict(average, strict=False)
     assert not unknown
     assert all("vision_tower" in name for name in missing)
@@ -247,12 +208,9 @@ def export(run: Path, out: Path) -> None:
         for name, value in getattr(parts, part).state_dict().items()
     }
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
-    (out / "model.safetensors").chmod(0o644)
     model.config.save_pretrained(out)
     tokenizer().save(str(out / "tokenizer.json"))
-    files = sorted(f for f in out.iterdir() if f.suffix in (".json", ".safetensors"))
-    sums = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in files]
-    (out / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
+    write_sums(out)
     print(f"step {step} -> {out}")
 
 

@@ -14,18 +14,14 @@ full over the first half. The exported weights are a running average.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
-import os
 import random
 import time
 from pathlib import Path
 from types import ModuleType
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -34,6 +30,7 @@ import emoji_siglip
 from augment import augment
 from captions import CATEGORY, caption
 from emoji import EmojiPictures, load_pictures, normalize
+from runs import averaged, follow, load_checkpoint, save_checkpoint, schedule, write_sums
 from train_tokenizer import EOS, MAX_LENGTH, SOS, VOCAB_SIZE, build, save
 
 BATCH = 256
@@ -62,13 +59,6 @@ def optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
         torch.optim.Muon(matrices, lr=0.02, weight_decay=0.1),
         torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.98)),
     ]
-
-
-def schedule(step: int, steps: int) -> float:
-    """Return the factor of the learning rates: up in WARM_UP steps, then half a cosine to 2 %."""
-    if step < WARM_UP:
-        return (step + 1) / WARM_UP
-    return 0.02 + 0.49 * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP)))
 
 
 class Batches:
@@ -111,36 +101,13 @@ class Training:
         self.done = 0  # steps
 
     def save(self, path: Path) -> None:
-        """Save everything as safetensors in one move: a kill leaves the old or the new file."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        for i, optim in enumerate(self.optims):
-            for p, state in optim.state_dict()["state"].items():
-                tensors |= {f"optim.{i}.{p}.{k}": v for k, v in state.items()}
-        part = path.with_suffix(".part")
-        contiguous = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
-        save_file(contiguous, part, metadata={"step": str(self.done)})
-        os.replace(part, path)
+        """Save everything that must survive a kill."""
+        save_checkpoint(path, self.done, self.model, self.average, self.optims)
 
     def resume(self, path: Path) -> None:
         """Go on from a saved state. New random numbers differ from those of an unbroken run."""
         device = self.model.device
-        with safe_open(path, framework="pt") as file:
-            self.done = int(file.metadata()["step"])
-            tensors = {k: file.get_tensor(k).to(device) for k in file.keys()}  # noqa: SIM118
-        parts = {name: {} for name in ("model", "average", "optim")}
-        for key, tensor in tensors.items():
-            part, name = key.split(".", 1)
-            parts[part][name] = tensor
-        self.model.load_state_dict(parts["model"])
-        self.average = parts["average"]
-        for i, optim in enumerate(self.optims):
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, tensor in parts["optim"].items():
-                which, p, name = key.split(".")
-                if int(which) == i:
-                    state.setdefault(int(p), {})[name] = tensor
-            optim.load_state_dict({**optim.state_dict(), "state": state})
+        self.done, self.average = load_checkpoint(path, self.model, self.optims, device)
         for generator in (torch.default_generator, self.rng):
             generator.manual_seed(self.seed + self.done)
         self.batches.rng.seed(self.seed + self.done)
@@ -150,7 +117,7 @@ class Training:
         hardness = min(1.0, 2 * self.done / self.steps)
         for optim, rates in zip(self.optims, self.rates, strict=True):
             for group, rate in zip(optim.param_groups, rates, strict=True):
-                group["lr"] = rate * schedule(self.done, self.steps)
+                group["lr"] = rate * schedule(self.done, self.steps, WARM_UP)
 
         model, pictures, device = self.model, self.pictures, self.model.device
         index = self.batches.next(BATCH)
@@ -172,9 +139,7 @@ class Training:
             optim.zero_grad(set_to_none=True)
         with torch.no_grad():
             model.logit_scale.clamp_(max=math.log(100))
-            rate = min(AVERAGE, (self.done + 1) / (self.done + 10))  # a short memory at first
-            for name, value in model.state_dict().items():
-                self.average[name].lerp_(value, 1 - rate)
+        follow(self.average, model, self.done, AVERAGE)
         self.done += 1
         return {"loss": loss.item(), "scale": model.logit_scale.exp().item(), "hardness": hardness}
 
@@ -236,10 +201,7 @@ def train(
 
 def export(run: Path, kind: ModuleType, out: Path) -> None:
     """Write the averaged weights as a complete Hugging Face model directory, in float16."""
-    with safe_open(run / "checkpoint.safetensors", framework="pt") as file:
-        names = [k for k in file.keys() if k.startswith("average.")]  # noqa: SIM118
-        average = {k.removeprefix("average."): file.get_tensor(k) for k in names}
-        step = file.metadata()["step"]
+    step, average = averaged(run / "checkpoint.safetensors")
     model = kind.new_model()
     model.load_state_dict(average)
     model.half().save_pretrained(out)
@@ -258,10 +220,7 @@ def export(run: Path, kind: ModuleType, out: Path) -> None:
     (out / "preprocessor_config.json").write_text(
         json.dumps(card, indent=2) + "\n", encoding="utf-8"
     )
-    (out / "model.safetensors").chmod(0o644)
-    files = sorted(f for f in out.iterdir() if f.suffix in (".json", ".txt", ".safetensors"))
-    sums = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in files]
-    (out / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
+    write_sums(out)
     print(f"step {step} -> {out} ({SOS} {VOCAB_SIZE - 2}, {EOS} {VOCAB_SIZE - 1})")
 
 

@@ -131,13 +131,13 @@ def make_scenes(
         raise ValueError(f"n is {n}; give the number of scenes, 0 or more")
     drawings = drawings_of(style)
     if things is not None:
+        if not things:
+            raise ValueError("things is empty; name at least one, or leave it out for all")
         unknown = [name for name in things if name not in drawings]
-        if unknown or not things:
+        if unknown:
             raise ValueError(
                 f"no thing {unknown[0]!r} among the drawings of {style!r}; choose from "
                 f"clipnotes.llava.NAMES, such as {', '.join(NAMES[:5])}"
-                if unknown
-                else "things is empty; name at least one, or leave it out for all"
             )
         drawings = {name: drawings[name] for name in things}
     rng = random.Random(seed)

@@ -52,37 +52,27 @@ def encode_in_chunks(
     ctx = ctx.unsqueeze(0) if ctx.dim() == 2 else ctx  # (n, n_ctx, D)
     keeps = torch.is_grad_enabled() and ctx.requires_grad
     several = max(1, budget // bytes_per_prompt(model, layout.input_ids.shape[1], keeps))
-    lengths = _lengths(layout)[classes] if fast else torch.zeros_like(classes)
+    lengths = torch.full_like(classes, layout.input_ids.shape[1])
+    if fast and layout.attention_mask is not None:
+        lengths = layout.attention_mask.sum(1).cpu()[classes]
     order = lengths.argsort(stable=True)
     same = lengths[order].unique_consecutive(return_counts=True)[1].tolist()
     rows = [part for group in order.split(same) for part in group.split(several)]
+    parts = [(classes[row], contexts[row], int(lengths[row[0]])) for row in rows]
     if keeps and len(classes) > several:
         # Keep nothing of a chunk. Its context is put in once more when its gradient is needed.
-        chunks = [
-            checkpoint(
-                *(_run, model, layout, ctx, classes[r], contexts[r], fast), use_reentrant=False
-            )
-            for r in rows
-        ]
+        chunks = [checkpoint(_run, model, layout, ctx, *p, use_reentrant=False) for p in parts]
     else:
-        chunks = [_run(model, layout, ctx, classes[r], contexts[r], fast) for r in rows]
+        chunks = [_run(model, layout, ctx, *part) for part in parts]
     return torch.cat(chunks)[order.argsort().to(chunks[0].device)]
 
 
-def _lengths(layout: Layout) -> Tensor:
-    """Say how many tokens of each class have to be computed: padding too, unless it is masked."""
-    if layout.attention_mask is None:
-        return torch.full((len(layout.input_ids),), layout.input_ids.shape[1])
-    return layout.attention_mask.sum(1).cpu()
-
-
 def _run(
-    model: nn.Module, layout: Layout, ctx: Tensor, classes: Tensor, contexts: Tensor, fast: bool
+    model: nn.Module, layout: Layout, ctx: Tensor, classes: Tensor, contexts: Tensor, length: int
 ) -> Tensor:
-    """Encode some classes (n,), each with one of the contexts (n,): (n, P); fast: of one length."""
+    """Encode the first tokens of some classes (n,), each with one of the contexts (n,): (n, P)."""
     device = token_table(model).weight.device
     mask = layout.attention_mask
-    length = int(_lengths(layout)[classes[0]]) if fast else layout.input_ids.shape[1]
     vectors = ctx.index_select(0, contexts.to(ctx.device))  # (n, n_ctx, D)
     with inject(model, vectors, layout.ctx_positions[classes]):
         return family_of(model).text_features(
