@@ -17,6 +17,7 @@ import argparse
 import json
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from tqdm import tqdm
 
 import clipnotes
 from clipnotes.compat.llava import llava_parts
+from clipnotes.llava import NAMES
 from emoji import load_pictures
 from llava_data import (
     ASSISTANT,
@@ -59,10 +61,28 @@ NAMING = 0.5  # weight of the loss that asks what each image token shows
 class Training:
     """A run: the model, its running average, the optimizers and all that must survive a kill."""
 
-    def __init__(self, clip: clipnotes.Clip, shown: str, steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        clip: clipnotes.Clip,
+        shown: str,
+        steps: int,
+        seed: int,
+        among: Sequence[str] = NAMES,
+        alone: int = 0,
+    ) -> None:
+        """Make a new model and its optimizers.
+
+        Args:
+            clip: Emoji-CLIP.
+            shown: A key of SHOWN.
+            steps: How many there will be: the rates fall towards it.
+            seed: Of the weights, the order of the scenes, and the questions.
+            among: The names that absent things are drawn from.
+            alone: For so many steps the projector learns alone, as in LLaVA's first stage.
+        """
         torch.manual_seed(seed)
         self.clip, self.steps, self.seed = clip, steps, seed
-        self.kind = shown
+        self.kind, self.among, self.alone = shown, among, alone
         self.model = new_model(clip, SHAPE)
         self.model.model.vision_tower = None  # its states are in the cache
         self.words = tokenizer()
@@ -93,7 +113,7 @@ class Training:
         for optim, rate in zip(self.optims, self.rates, strict=True):
             optim.param_groups[0]["lr"] = rate * schedule(self.done, self.steps, WARM_UP)
         index = next(self.order)
-        packed = self.pack([draw_questions(seen.scenes[i], self.rng) for i in index])
+        packed = self.pack([draw_questions(seen.scenes[i], self.rng, self.among) for i in index])
         named = [shows(seen.scenes[i], self.rng) for i in index]
         names = torch.tensor([[self.words.token_to_id(word) for word in row] for row in named])
         shown, names = self.show(seen.states[index].float(), names)
@@ -104,6 +124,9 @@ class Training:
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.done}")
         (loss + NAMING * naming).backward()
+        if self.done < self.alone:
+            for name, p in self.model.named_parameters():
+                p.grad = p.grad if "multi_modal_projector" in name else None
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optim in self.optims:
             optim.step()
@@ -140,7 +163,7 @@ class Training:
         """
         rng = random.Random(seed)
         torch.manual_seed(seed)  # for `shuffled`
-        asked = [one_of_each(scene, rng) for scene in seen.scenes]
+        asked = [one_of_each(scene, rng, self.among) for scene in seen.scenes]
         right: dict[str, list[bool]] = {}
         for start in range(0, len(seen), 64):
             part = asked[start : start + 64]

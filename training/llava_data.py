@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import clipnotes
 from augment import move, outline, recolour
-from clipnotes.llava import CORE, Question, Scene, questions, words
+from clipnotes.llava import CORE, NAMES, Question, Scene, questions, words
 from clipnotes.llava.scenes import MIDDLE, PLACES, make_scene
 from clipnotes.llava.things import CALLED, KIND_OF
 from emoji import EmojiPictures
@@ -117,14 +117,20 @@ def look(clip: clipnotes.Clip, scenes: list[Scene], batch: int = 256) -> Seen:
     return Seen([replace(scene, image=blank) for scene in scenes], torch.cat(states))
 
 
-def see(clip: clipnotes.Clip, drawings: dict[str, list[Image.Image]], n: int, seed: int) -> Seen:
-    """Make n scenes by a seed, half of them of the things in CORE alone, and look at them."""
+def see(
+    clip: clipnotes.Clip,
+    drawings: dict[str, list[Image.Image]],
+    n: int,
+    seed: int,
+    core_share: float = 0.5,
+) -> Seen:
+    """Make n scenes by a seed, some of them of the things in CORE alone, and look at them."""
     rng = random.Random(seed)
     core = {name: drawings[name] for name in CORE if name in drawings}
     parts = []
     for start in tqdm(range(0, n, 4096), desc="scenes"):
         scenes = [
-            make_scene(core if rng.random() < 0.5 else drawings, rng)
+            make_scene(core if rng.random() < core_share else drawings, rng)
             for _ in range(min(4096, n - start))
         ]
         parts.append(look(clip, scenes))
@@ -188,17 +194,21 @@ def mask_of(packed: Packed, n_prefix: int) -> Tensor:
     return ((same | prefix) & before)[:, None]
 
 
-def draw_questions(scene: Scene, rng: random.Random, n: int = PER_SCENE) -> list[Question]:
+def draw_questions(
+    scene: Scene, rng: random.Random, among: Sequence[str] = NAMES, n: int = PER_SCENE
+) -> list[Question]:
     """Draw n of the questions about a scene, each at most once, by WEIGHTS."""
-    asked = questions(scene, rng)
+    asked = questions(scene, rng, among)
     keys = [rng.random() ** (1 / WEIGHTS.get(q.sort, 1.0)) for q in asked]
     return [q for _, q in sorted(zip(keys, asked, strict=True), key=lambda kq: -kq[0])[:n]]
 
 
-def one_of_each(scene: Scene, rng: random.Random) -> list[Question]:
+def one_of_each(
+    scene: Scene, rng: random.Random, among: Sequence[str] = NAMES
+) -> list[Question]:
     """Draw one question of each sort that the scene allows: what a test asks."""
     by_sort: dict[str, list[Question]] = {}
-    for question in questions(scene, rng):
+    for question in questions(scene, rng, among):
         by_sort.setdefault(question.sort, []).append(question)
     return [rng.choice(asked) for asked in by_sort.values()]
 

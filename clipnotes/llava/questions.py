@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipnotes.llava.scenes import COLOURS, MIDDLE, PLACES, Scene
@@ -44,33 +46,49 @@ def describe(scene: Scene) -> str:
     return f"{' and '.join(said)} on {scene.background}"
 
 
-def _absent(scene: Scene, rng: random.Random, n: int) -> list[str]:
+@functools.cache
+def _kin(among: tuple[str, ...]) -> dict[str, list[str]]:
+    return {kind: [name for name in names if name in among] for kind, names in KINDS.items()}
+
+
+def _absent(scene: Scene, rng: random.Random, n: int, among: tuple[str, ...]) -> list[str]:
     """Draw things that are not in the scene, every other one of a kind that is there."""
     there = set(scene.things.values())
     drawn: list[str] = []
     while len(drawn) < n:
-        kin = KINDS[KIND_OF[rng.choice(sorted(there))]]
-        name = rng.choice(kin if len(drawn) % 2 == 0 and len(kin) > 4 else NAMES)
+        kin = _kin(among)[KIND_OF[rng.choice(sorted(there))]]
+        name = rng.choice(kin if len(drawn) % 2 == 0 and len(kin) > 4 else among)
         if name not in there and name not in drawn:
             drawn.append(name)
     return drawn
 
 
-def questions(scene: Scene, seed: int | random.Random = 0) -> list[Question]:
+def questions(
+    scene: Scene, seed: int | random.Random = 0, among: Sequence[str] = NAMES
+) -> list[Question]:
     """List all questions that a scene can answer; of absent things, as many as of present ones.
 
     Args:
         scene: From :func:`make_scenes`.
         seed: Draws the absent things that are asked about.
+        among: The names that they are drawn from. Where a scene's things come from a shorter list,
+            give that list, or a rare name gives away that the thing is not there.
 
     Returns:
         The questions with their answers, sort by sort.
+
+    Raises:
+        ValueError: `among` has fewer than eight names, so a scene might have all of them.
 
     Example:
         >>> from clipnotes.llava import make_scenes
         >>> questions(make_scenes(1)[0])[0].sort in SORTS
         True
     """
+    if len(among) < 8:
+        raise ValueError(
+            f"among has {len(among)} names; give at least eight, or leave it out for all"
+        )
     rng = seed if isinstance(seed, random.Random) else random.Random(seed)
     things = scene.things
     there = list(dict.fromkeys(things.values()))
@@ -94,7 +112,7 @@ def questions(scene: Scene, seed: int | random.Random = 0) -> list[Question]:
         ("colour", "what colour is the background?", scene.background),
         ("describe", "describe the image.", describe(scene)),
     ]
-    for name in (*there, *_absent(scene, rng, len(there))):
+    for name in (*there, *_absent(scene, rng, len(there), tuple(among))):
         n = [*things.values()].count(name)
         asked += [
             ("is there", f"is there {with_article(name)}?", _yes(n > 0)),
