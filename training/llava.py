@@ -17,7 +17,8 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -35,6 +36,7 @@ from llava_data import (
     BOS,
     EOS,
     USER,
+    WEIGHTS,
     Packed,
     Seen,
     augmented,
@@ -58,31 +60,24 @@ CHECKPOINT_EVERY = 250  # steps
 NAMING = 0.5  # weight of the loss that asks what each image token shows
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What a run is made of, beside its seed. The defaults are those of the model that ships."""
+
+    steps: int  # the rates fall towards it
+    shown: str = "patches"  # a key of SHOWN
+    batch: int = BATCH
+    weights: Mapping[str, float] = field(default_factory=lambda: WEIGHTS)  # of sorts of questions
+    among: Sequence[str] = NAMES  # what absent things are drawn from
+    alone: int = 0  # for so many steps the projector learns alone, as in LLaVA's first stage
+
+
 class Training:
     """A run: the model, its running average, the optimizers and all that must survive a kill."""
 
-    def __init__(
-        self,
-        clip: clipnotes.Clip,
-        shown: str,
-        steps: int,
-        seed: int,
-        among: Sequence[str] = NAMES,
-        alone: int = 0,
-    ) -> None:
-        """Make a new model and its optimizers.
-
-        Args:
-            clip: Emoji-CLIP.
-            shown: A key of SHOWN.
-            steps: How many there will be: the rates fall towards it.
-            seed: Of the weights, the order of the scenes, and the questions.
-            among: The names that absent things are drawn from.
-            alone: For so many steps the projector learns alone, as in LLaVA's first stage.
-        """
+    def __init__(self, clip: clipnotes.Clip, recipe: Recipe, seed: int) -> None:
         torch.manual_seed(seed)
-        self.clip, self.steps, self.seed = clip, steps, seed
-        self.kind, self.among, self.alone = shown, among, alone
+        self.clip, self.recipe, self.seed = clip, recipe, seed
         self.model = new_model(clip, SHAPE)
         self.model.model.vision_tower = None  # its states are in the cache
         self.words = tokenizer()
@@ -108,13 +103,16 @@ class Training:
 
     def step(self, seen: Seen) -> dict[str, float]:
         """Run one batch: forward, backward, both optimizers and the running average."""
+        recipe = self.recipe
         if self.order is None:
-            self.order = endless(len(seen), BATCH, self.rng)
+            self.order = endless(len(seen), recipe.batch, self.rng)
         for optim, rate in zip(self.optims, self.rates, strict=True):
-            optim.param_groups[0]["lr"] = rate * schedule(self.done, self.steps, WARM_UP)
+            optim.param_groups[0]["lr"] = rate * schedule(self.done, recipe.steps, WARM_UP)
         index = next(self.order)
-        packed = self.pack([draw_questions(seen.scenes[i], self.rng, self.among) for i in index])
-        named = [shows(seen.scenes[i], self.rng) for i in index]
+        scenes = [seen.scenes[i] for i in index]
+        asked = [draw_questions(s, self.rng, recipe.weights, recipe.among) for s in scenes]
+        packed = self.pack(asked)
+        named = [shows(scene, self.rng) for scene in scenes]
         names = torch.tensor([[self.words.token_to_id(word) for word in row] for row in named])
         shown, names = self.show(seen.states[index].float(), names)
         logits, right, image = answers(self.model, shown, packed, self.begin)
@@ -124,7 +122,7 @@ class Training:
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.done}")
         (loss + NAMING * naming).backward()
-        if self.done < self.alone:
+        if self.done < recipe.alone:
             for name, p in self.model.named_parameters():
                 p.grad = p.grad if "multi_modal_projector" in name else None
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -138,13 +136,15 @@ class Training:
     @torch.no_grad()
     def show(self, states: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
         """Select what the language model is shown, (B, n, D), and what each of it shows, (B, n)."""
-        if self.kind == "shuffled":  # the patches of each image, in a random order of its own
+        if (
+            self.recipe.shown == "shuffled"
+        ):  # the patches of each image, in an order of its own
             order = torch.rand(len(states), 64).argsort(1) + 1
             order = torch.cat([torch.zeros(len(states), 1, dtype=torch.long), order], 1)  # (B, 65)
             states = states.gather(2, order[:, None, :, None].expand_as(states))
             names = names.gather(1, order)
-        shown = SHOWN[self.kind](self.clip.model, states)
-        return shown, names[:, TOKENS.get(self.kind, slice(1, 65))]
+        shown = SHOWN[self.recipe.shown](self.clip.model, states)
+        return shown, names[:, TOKENS.get(self.recipe.shown, slice(1, 65))]
 
     def validate(self, seen: Seen, seed: int = 0) -> dict[str, float]:
         """Return each sort's share of exactly right answers, by the running average."""
@@ -163,7 +163,7 @@ class Training:
         """
         rng = random.Random(seed)
         torch.manual_seed(seed)  # for `shuffled`
-        asked = [one_of_each(scene, rng, self.among) for scene in seen.scenes]
+        asked = [one_of_each(scene, rng, self.recipe.among) for scene in seen.scenes]
         right: dict[str, list[bool]] = {}
         for start in range(0, len(seen), 64):
             part = asked[start : start + 64]
@@ -193,7 +193,7 @@ def train(run: Path, shown: str, steps: int, seed: int, scenes: int) -> None:
     """Train for `steps`, and write RUN/checkpoint.safetensors and RUN/log.jsonl on the way."""
     run.mkdir(parents=True, exist_ok=True)
     clip, pictures = clipnotes.load(), load_pictures()
-    training = Training(clip, shown, steps, seed)
+    training = Training(clip, Recipe(steps, shown), seed)
     checkpoint, log = run / "checkpoint.safetensors", run / "log.jsonl"
     if checkpoint.exists():
         training.resume(checkpoint)

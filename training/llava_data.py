@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -195,17 +195,19 @@ def mask_of(packed: Packed, n_prefix: int) -> Tensor:
 
 
 def draw_questions(
-    scene: Scene, rng: random.Random, among: Sequence[str] = NAMES, n: int = PER_SCENE
+    scene: Scene,
+    rng: random.Random,
+    weights: Mapping[str, float] = WEIGHTS,
+    among: Sequence[str] = NAMES,
+    n: int = PER_SCENE,
 ) -> list[Question]:
-    """Draw n of the questions about a scene, each at most once, by WEIGHTS."""
+    """Draw n of the questions about a scene, each at most once, by the weights of their sorts."""
     asked = questions(scene, rng, among)
-    keys = [rng.random() ** (1 / WEIGHTS.get(q.sort, 1.0)) for q in asked]
+    keys = [rng.random() ** (1 / weights.get(q.sort, 1.0)) for q in asked]
     return [q for _, q in sorted(zip(keys, asked, strict=True), key=lambda kq: -kq[0])[:n]]
 
 
-def one_of_each(
-    scene: Scene, rng: random.Random, among: Sequence[str] = NAMES
-) -> list[Question]:
+def one_of_each(scene: Scene, rng: random.Random, among: Sequence[str] = NAMES) -> list[Question]:
     """Draw one question of each sort that the scene allows: what a test asks."""
     by_sort: dict[str, list[Question]] = {}
     for question in questions(scene, rng, among):

@@ -10,7 +10,7 @@ from torch import nn
 class LlavaParts(NamedTuple):
     """The four modules of a ``LlavaForConditionalGeneration``.
 
-    Up to 4.49, the language model with its head is one module of the model. Since then the three
+    Up to 4.51, the language model with its head is one module of the model. Since 4.52 the three
     others stand in ``model.model``, and the head beside it.
     """
 

@@ -138,6 +138,17 @@ def test_yes_and_no_are_equally_often_right(scenes):
     assert share == pytest.approx(0.5, abs=0.01)
 
 
+def test_absent_things_are_drawn_from_the_list_that_is_given():
+    scenes = make_scenes(200, seed=5, things=CORE)
+    said = {f"is there {with_article(name)}?" for name in CORE}
+    for scene in scenes:
+        assert {q.text for q in questions(scene, 0, CORE) if q.sort == "is there"} <= said
+    asked = [q for scene in scenes for q in questions(scene, 0, CORE) if q.sort == "is there"]
+    assert sum(q.answer == "yes" for q in asked) / len(asked) == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(ValueError, match="among has 3 names; give at least eight"):
+        questions(scenes[0], 0, CORE[:3])
+
+
 def test_every_word_is_in_the_vocabulary(scenes):
     known = set(words())
     assert len(known) == len(words())

@@ -1,6 +1,8 @@
 """Training Emoji-LLaVA: packing, naming, what is shown, and going on after a stop."""
 
+import json
 import random
+import sys
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 import llava
 import llava_data
 import llava_model
+import llava_variants
 from clipnotes.llava import SORTS, make_scenes, questions
 from clipnotes.llava.scenes import MIDDLE, PLACES, drawings_of
 from clipnotes.model import splice
@@ -31,8 +34,11 @@ def seen(clip):
 @pytest.fixture
 def training(clip, monkeypatch):
     monkeypatch.setattr(llava, "SHAPE", FEW)
-    monkeypatch.setattr(llava, "BATCH", 4)
-    return lambda shown="patches", seed=0: llava.Training(clip, shown, 6, seed)
+
+    def make(shown="patches", seed=0, **others):
+        return llava.Training(clip, llava.Recipe(6, shown, batch=4, **others), seed)
+
+    return make
 
 
 def test_packed_questions_are_answered_as_if_each_were_alone(training, seen):
@@ -147,6 +153,45 @@ def test_a_run_learns_and_goes_on_after_a_stop(training, seen, tmp_path):
     scores = other.validate(seen)
     assert set(scores) == set(SORTS) and all(0 <= s <= 1 for s in scores.values())
     assert other.step(seen)["loss"] > 0 and other.done == 5
+
+
+def test_a_projector_may_learn_alone_before_all_learn(training, seen):
+    made = training(alone=2)
+    before = {name: p.clone() for name, p in made.model.named_parameters()}
+
+    def moved():
+        pairs = made.model.named_parameters()
+        return {name for name, p in pairs if not torch.equal(p, before[name])}
+
+    made.step(seen), made.step(seen)
+    assert moved() == {name for name in before if "multi_modal_projector" in name}
+    made.step(seen)
+    assert moved() == set(before)
+
+
+def test_every_variant_is_trained_once_and_asked_about_each_set(seen, clip, monkeypatch, tmp_path):
+    monkeypatch.setattr(llava, "SHAPE", FEW)
+    monkeypatch.setattr(llava_variants, "BATCH", 4)
+    monkeypatch.setattr(llava_variants, "SEEDS", (0,))
+    monkeypatch.setattr(llava_variants, "SCENES", 24)
+    monkeypatch.setattr(llava_variants, "ASKED", 16)
+    monkeypatch.setattr(llava_variants, "plain", lambda *_: None)
+    monkeypatch.setattr(llava_variants, "see", lambda *_, **__: seen)
+    monkeypatch.setattr(llava_variants, "augmented", lambda *_: None)
+    pictures = type("Pictures", (), {"train": [], "validation": []})
+    monkeypatch.setattr(llava_variants, "load_pictures", pictures)
+    out = tmp_path / "variants.json"
+    words = ["llava_variants.py", str(tmp_path / "run"), "--steps", "4", "--json", str(out)]
+    monkeypatch.setattr(sys, "argv", words)
+    llava_variants.main()
+    rows = json.loads(out.read_text("utf-8"))["rows"]
+    assert [row["variant"] for row in rows] == list(llava_variants.VARIANTS)
+    for row in rows:
+        assert set(row["right"]) == {"validation", "twemoji", "openmoji"}
+        assert set(row["right"]["twemoji"]) == set(SORTS)
+    monkeypatch.setattr(llava_variants, "run", lambda *_: pytest.fail("trained once more"))
+    llava_variants.main()
+    assert json.loads(out.read_text("utf-8"))["rows"] == rows
 
 
 def test_the_drawings_that_train_are_not_those_that_test():
