@@ -165,12 +165,13 @@ def shared_vectors(model: nn.Module, vectors: Tensor) -> Tensor:
     """Read vectors of the vision tower out as if each were all that its last layer made.
 
     In CLIP a vector takes the place of the class token: it goes through ``post_layernorm`` and the
-    projection. In SigLIP it is the only patch that the pooling head sees. Then it is scaled to unit
-    length. CLIP was trained to do this with the class token of the last layer only, so whether the
-    result means anything for other vectors has to be measured.
+    projection; in a ViT through its norm, its pooler and the projection. In SigLIP it is the only
+    patch that the pooling head sees. Then it is scaled to unit length. These models were trained to
+    do this with the last layer's class token or patches only, so whether the result means anything
+    for other vectors has to be measured.
 
     Args:
-        model: Of a family in ``compat.FAMILIES``, with a vision tower that ends as in these two.
+        model: Of a family in ``compat.FAMILIES``.
         vectors: (..., D), hidden states of any layer and any tokens.
 
     Returns:
@@ -248,7 +249,7 @@ def patch_text_maps(
         >>> patch_text_maps(clip.model, states.last_hidden_state, texts).shape
         torch.Size([1, 2, 8, 8])
     """
-    front = compat.family_of(model).class_tokens
+    front = compat.family_of(model).class_tokens(model)
     patches = shared_vectors(model, hidden_state[:, front:])  # (B, N, P)
     return on_grid((patches @ texts.T).transpose(1, 2), grid)  # (B, n_texts, N) -> on the grid
 
@@ -279,9 +280,8 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
         torch.Size([1, 128])
     """
     family = compat.family_of(model)
-    front = family.class_tokens
-    tower: Any = compat.vision_tower(model) if front else family.vision_tower(model)
-    tokens = tower.embeddings(pixel_values)  # (B, L, D)
+    front = family.class_tokens(model)
+    tokens = family.vision_embeddings(model)(pixel_values)  # (B, L, D)
     B, L, D = tokens.shape
     if kept.ndim != 2 or len(kept) != B:
         raise ValueError(f"kept is {tuple(kept.shape)}; {B} images need ({B}, how many stay)")
@@ -292,11 +292,11 @@ def features_from(model: nn.Module, pixel_values: Tensor, kept: Tensor) -> Tenso
         )
     if not kept.shape[1] + front:
         raise ValueError(f"kept is empty, and {family.name} has no class token: keep a patch")
-    kept = kept.to(tokens.device)  # a class token stays in front
-    positions = torch.cat([kept.new_zeros(B, front), kept + front], dim=1)  # (B, front + n_kept)
+    kept = kept.to(tokens.device)
+    in_front = torch.arange(front).to(kept).expand(B, -1)  # a class token stays where it is
+    positions = torch.cat([in_front, kept + front], dim=1)  # (B, front + n_kept)
     tokens = tokens.gather(1, positions[..., None].expand(-1, -1, D))  # (B, front + n_kept, D)
-    tokens = tower.pre_layrnorm(tokens) if front else tokens  # SigLIP has no norm there
-    last = tower.encoder(inputs_embeds=tokens)[0]
+    last = family.through_layers(model, tokens)
     return normalize(family.read_out(model, last), dim=-1)
 
 

@@ -5,10 +5,10 @@ import torch
 from torch.nn.functional import normalize
 
 from clipnotes import compat, looking
-from families import NAMES, tiny_model
+from families import NAMES, some_clip, tiny_model
 from reference import assert_close
 
-WITHOUT = ("VisionTextDualEncoder",)  # a class token that is read out otherwise
+DUALS = ["ViT+XLMRoberta", "DeiT+Bert", "CLIPVision+Bert", "ChineseCLIPVision+Bert"]
 
 
 @pytest.fixture
@@ -22,10 +22,10 @@ def test_the_grid_of_any_family(name, pixel_values):
     assert looking.grid_of(tiny_model(name), pixel_values[..., :4]) == (2, 1)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT])
+@pytest.mark.parametrize("name", [*NAMES, *DUALS])
 @torch.no_grad()
-def test_what_ends_as_clips_or_siglips_is_looked_into(name, pixel_values):
-    model = tiny_model(name)
+def test_every_family_is_looked_into(name, pixel_values):
+    model = some_clip(name).model
     states = compat.vision_states(model, pixel_values)
     features = normalize(compat.image_features(model, pixel_values), dim=-1)
     if name != "Siglip":  # whose feature is not read out of one vector alone
@@ -38,13 +38,47 @@ def test_what_ends_as_clips_or_siglips_is_looked_into(name, pixel_values):
     assert_close("all", looking.features_from(model, pixel_values, everything), features)
 
 
-@pytest.mark.parametrize("name", WITHOUT)
-def test_what_ends_otherwise_says_so(name, pixel_values):
-    model = tiny_model(name)
-    with pytest.raises(TypeError, match="no CLIP vision tower"):
-        looking.shared_vectors(model, torch.zeros(1, 5, 12))
-    with pytest.raises(TypeError, match="no CLIP vision tower"):
-        looking.logits_by_layer(model, [torch.zeros(1, 5, 12)], torch.zeros(1, 12))
+@pytest.mark.parametrize("name", ["VisionTextDualEncoder", *DUALS])
+@torch.no_grad()
+def test_a_dual_encoder_patch_by_patch(name, pixel_values):
+    model = some_clip(name).model
+    front = 2 if name.startswith("DeiT") else 1  # DeiT's distillation token is no patch
+    assert compat.family_of(model).class_tokens(model) == front
+    states = compat.vision_states(model, pixel_values)
+    texts = normalize(torch.eye(6)[:3] + 0.1, dim=-1)
+    # Where a patch stands in the class token's place, the tower itself reads it out.
+    last = states.hidden_states[-1]
+    tower = compat.family_of(model).vision_tower(model)
+    expected = []
+    for i in range(front, front + 4):
+
+        def in_front(module, args, output, i=i):
+            made = output if isinstance(output, torch.Tensor) else output[0]
+            made = torch.cat([made[:, i : i + 1], made[:, 1:]], dim=1)
+            return made if isinstance(output, torch.Tensor) else (made, *output[1:])
+
+        hook = compat.family_of(model).vision_layers(model)[-1].register_forward_hook(in_front)
+        pooled = tower(pixel_values=pixel_values)[1]
+        hook.remove()
+        expected.append(normalize(model.visual_projection(pooled), dim=-1) @ texts.T)
+    maps = looking.patch_text_maps(model, last, texts)
+    assert_close("maps", maps, torch.stack(expected, dim=-1).unflatten(-1, (2, 2)))
+
+    # Some patches: the model itself, with a table of positions for the patches that are there.
+    kept = torch.tensor([[0, 3], [2, 1]])
+    found = looking.features_from(model, pixel_values, kept)
+    embeddings = compat.family_of(model).vision_embeddings(model)
+    whole = embeddings(pixel_values)
+    for picture in range(2):
+        rows = [*range(front), *(kept[picture] + front).tolist()]
+        hook = embeddings.register_forward_hook(lambda *_, i=picture, r=rows: whole[i : i + 1, r])
+        own = compat.image_features(model, pixel_values[picture : picture + 1])
+        hook.remove()
+        assert_close("some", found[picture], normalize(own, dim=-1)[0])
+    none = looking.features_from(model, pixel_values, kept[:, :0])  # a class token alone
+    assert none.shape == (2, 6) and none.isfinite().all()
+    with pytest.raises(ValueError, match=r"names patches 0 to 4; there are 0 to 3"):
+        looking.features_from(model, pixel_values, torch.tensor([[0], [4]]))
 
 
 @torch.no_grad()

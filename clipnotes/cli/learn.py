@@ -35,6 +35,15 @@ LearningRate = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(help="The highest learning rate. Default: as the method's authors."),
 ]
+# A test compares it with the losses that there are, which are not imported: with them comes torch.
+Loss = Annotated[
+    str,
+    typer.Option(
+        help="softmax or sigmoid. By softmax, an image chooses one of all classes; by sigmoid, "
+        "SigLIP's own, each class is a yes or a no by itself. sigmoid needs a SigLIP, and tip "
+        "cannot take it."
+    ),
+]
 
 
 def learn(
@@ -54,6 +63,7 @@ def learn(
     per_class: PerClass = False,
     epochs: terminal.Epochs = None,
     lr: LearningRate = None,
+    loss: Loss = "softmax",
     force: terminal.Force = False,
 ) -> None:
     """Learn a prompt for your classes from a few images of each, and test it.
@@ -79,6 +89,7 @@ def learn(
         per_class=per_class,
         epochs=epochs,
         lr=lr,
+        loss=loss,
     )
     notes: list[str] = []  # those that were told with the scores; more may come after them
 

@@ -6,10 +6,12 @@ of a model show that it attends in a different way.
 """
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from clipnotes.compat.compiled import original
 
@@ -17,10 +19,26 @@ from clipnotes.compat.compiled import original
 IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 
-def foreign_attention(tower: Any) -> str | None:
-    """Say which attention function a tower runs if it is not transformers' own; else ``None``."""
-    for layer in tower.encoder.layers:
-        attention = original(layer.self_attn)
+def attending(layers: Iterable[Any]) -> list[nn.Module]:
+    """Find the module in each layer that makes the weights, which it returns behind its states.
+
+    CLIP's and SigLIP's is ``self_attn``. BERT's is ``attention.self``; ViT's ``attention`` has
+    another ``attention`` inside up to 5.5.
+    """
+    found = []
+    for layer in layers:
+        outer = getattr(layer, "self_attn", None)
+        if outer is None:
+            outer = getattr(layer.attention, "attention", layer.attention)
+            outer = getattr(outer, "self", outer)
+        found.append(outer)
+    return found
+
+
+def foreign_attention(layers: Iterable[Any]) -> str | None:
+    """Say which attention function layers run if it is not transformers' own; else ``None``."""
+    for module in attending(layers):
+        attention = original(module)
         name = getattr(getattr(attention, "config", None), "_attn_implementation", None)
         if name is None:  # not a class of transformers, so it looks nothing up
             continue
@@ -46,9 +64,9 @@ def attention_functions() -> list[Any]:
     return list(found.values())
 
 
-def refuse_foreign_attention(tower: Any, what: str) -> None:
-    """Raise ValueError if a tower runs an attention function that ``what`` cannot follow."""
-    if function := foreign_attention(tower):
+def refuse_foreign_attention(tower: Any, layers: Iterable[Any], what: str) -> None:
+    """Raise ValueError if a tower's layers attend by a function that ``what`` cannot follow."""
+    if function := foreign_attention(layers):
         raise ValueError(
             f"the attention of this {type(tower).__name__} is {function} and {what} knows only "
             'that of transformers: load the model with attn_implementation="sdpa"'

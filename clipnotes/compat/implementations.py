@@ -54,12 +54,15 @@ def attention_as(model: nn.Module, name: str) -> Iterator[None]:
 
 def _twin(module: nn.Module, name: str) -> type[nn.Module] | None:
     """Return the class with the same weights that attends in this way (4.49 has one for each)."""
-    for table, by_name in vars(inspect.getmodule(type(module)) or object).items():
+    known, own = vars(inspect.getmodule(type(module)) or object), type(module).__name__
+    for table, by_name in known.items():
         is_table = table.endswith("_ATTENTION_CLASSES") and isinstance(by_name, dict)
         if is_table and type(module) in by_name.values():
             found: type[nn.Module] | None = by_name.get(name)
             return found
-    return None
+    # ViT's and DeiT's tables name the module around the one that attends.
+    step_by_step = own.replace("SdpaSelfAttention", "SelfAttention")
+    return known.get(step_by_step) if name == "eager" and step_by_step != own else None
 
 
 def says_it_has_sdpa(module: nn.Module) -> bool:

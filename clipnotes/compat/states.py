@@ -1,26 +1,27 @@
 """Run a tower and return all its hidden states and attentions, in every version of transformers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from clipnotes.compat.attention import refuse_foreign_attention
+from clipnotes.compat.attention import attending, refuse_foreign_attention
 from clipnotes.compat.compiled import refuse_compiled
-from clipnotes.compat.families import family_of
+from clipnotes.compat.families import FAMILIES, Family, family_of
 from clipnotes.compat.implementations import attention_as
-from clipnotes.compat.towers import text_tower, vision_tower
 
 
 class TowerStates(NamedTuple):
     """The hidden states, attentions and pooled output of one tower, none of them missing.
 
     Attributes:
-        last_hidden_state: (B, L, D). For text, after ``final_layer_norm``.
-        pooler_output: (B, D), the tower's own pooled vector, before any projection.
+        last_hidden_state: (B, L, D), what the tower returns. For text, after
+            ``final_layer_norm``; of a ViT, after its last norm.
+        pooler_output: (B, D), the tower's own pooled vector, before any projection. Of Chinese-CLIP
+            the state at the first place, which is what it projects.
         hidden_states: n_layers + 1 of (B, L, D): the encoder's input, then the output of each
-            layer. The last one of a text tower is *before* ``final_layer_norm``.
+            layer. The last one of a text tower or of a ViT is *before* its last norm.
         attentions: n_layers of (B, H, L, L); without dropout each row sums to 1.
     """
 
@@ -58,7 +59,8 @@ def vision_states(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Towe
     """Run the vision tower and return all its states; nothing is ``None`` or empty.
 
     Args:
-        model: A two-tower model or its vision tower, of CLIP's families or of SigLIP's.
+        model: A two-tower model of a family in ``compat.FAMILIES``. The vision tower alone will do,
+            except for that of a VisionTextDualEncoder, which may be of any family.
         pixel_values: (B, 3, height, width), floating point.
         **kwargs: Passed to the tower.
 
@@ -78,8 +80,10 @@ def vision_states(model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Towe
         >>> states.pooler_output.shape, len(states.hidden_states), len(states.attentions)
         (torch.Size([1, 8]), 13, 12)
     """
-    tower = _as_clip(model, "vision_tower", vision_tower)
-    return _states(tower, pixel_values=pixel_values, **kwargs)
+    family = _family_of(model)
+    tower, layers = family.vision_tower(model), family.vision_layers(model)
+    output, hidden_states, attentions = _run(tower, layers, pixel_values=pixel_values, **kwargs)
+    return TowerStates(output[0], output[1], hidden_states, attentions)
 
 
 def text_states(
@@ -88,7 +92,8 @@ def text_states(
     """Run the text tower and return all its states; nothing is ``None`` or empty.
 
     Args:
-        model: A two-tower model or its text tower, of CLIP's families or of SigLIP's.
+        model: A two-tower model of a family in ``compat.FAMILIES``. The text tower alone will do,
+            except for that of a VisionTextDualEncoder, which may be of any family.
         input_ids: (B, L), integers.
         attention_mask: (B, L), 1 for tokens and 0 for padding.
         **kwargs: Passed to the tower.
@@ -108,38 +113,37 @@ def text_states(
         >>> states.pooler_output.shape, len(states.hidden_states), len(states.attentions)
         (torch.Size([1, 8]), 13, 12)
     """
-    tower = _as_clip(model, "text_tower", text_tower)
-    return _states(tower, input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+    family = _family_of(model)
+    tower, layers = family.text_tower(model), family.text_layers(model)
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask, **kwargs}
+    output, hidden_states, attentions = _run(tower, layers, **inputs)
+    return TowerStates(output[0], family.pooled_text(output, None), hidden_states, attentions)
 
 
-def _as_clip(model: nn.Module, name: str, clips: Callable[[nn.Module], nn.Module]) -> Any:
-    """Find a tower whose layers are built as CLIP's, as SigLIP's are; say so where they are not."""
+def _family_of(model: nn.Module) -> Family:
+    """Find a model's family; CLIP, which says what it looked for, if it is none that is known."""
     try:
-        tower = getattr(family_of(model), name)(model)
+        return family_of(model)
     except TypeError:
-        return clips(model)
-    layers = getattr(getattr(tower, "encoder", None), "layers", [None])
-    return tower if all(hasattr(layer, "self_attn") for layer in layers) else clips(model)
+        return FAMILIES[0]
 
 
-def _states(tower: Any, **inputs: Any) -> TowerStates:
-    refuse_foreign_attention(tower, "what shows its weights")
-    layers = tower.encoder.layers
-    refuse_compiled(tower, [layer.self_attn for layer in layers], "what records its states")
+def _run(
+    tower: Any, layers: nn.ModuleList, **inputs: Any
+) -> tuple[Any, tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Run a tower; return its output, its hidden states and its attentions."""
+    refuse_foreign_attention(tower, layers, "what shows its weights")
+    refuse_compiled(tower, attending(layers), "what records its states")
+    # Towers keep all, some or none of it, and in other orders: what the layers say is the same.
     with eager_attention(tower), _heard(layers) as (hidden_states, attentions):
-        output = tower(**inputs, output_hidden_states=True, output_attentions=True)
-    # With both flags set, every version returns all four of CLIP, in this order.
-    found = output if isinstance(output, tuple) else output.to_tuple()
-    if len(found) == 2:  # in 5.5 the towers inside of CLIP's relatives keep neither
-        found = (*found, tuple(hidden_states), tuple(attentions))
-    states = TowerStates(*found)
+        output = tower(**inputs, output_attentions=True)
     n_layers = len(layers)
-    if len(states.attentions) != n_layers or any(weights is None for weights in states.attentions):
+    if len(attentions) != n_layers or any(weights is None for weights in attentions):
         raise RuntimeError(
             f"not all {n_layers} layers of {type(tower).__name__} gave attention weights. "
             "Its attention modules must be the ones that transformers puts there."
         )
-    return states
+    return output, tuple(hidden_states), tuple(attentions)
 
 
 @contextmanager
@@ -163,5 +167,6 @@ def _heard(layers: Any) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
                 hook = layer.register_forward_pre_hook(first, with_kwargs=True)
                 stack.callback(hook.remove)
             stack.callback(layer.register_forward_hook(state).remove)
-            stack.callback(layer.self_attn.register_forward_hook(weights).remove)
+        for module in attending(layers):
+            stack.callback(module.register_forward_hook(weights).remove)
         yield hidden_states, attentions

@@ -39,8 +39,9 @@ def explore(
     any layer and head or in the mean over the heads. With texts, it also shows how similar each
     patch is to each text, and which logit the image gets, at every depth. For this the hidden
     states go through ``post_layernorm`` and the projection as if the tower ended there (the "logit
-    lens"). CLIP was trained to do so only with the class token of the last layer; everything else
-    is a way of looking, not an output of the model.
+    lens"), in a ViT through its norm, its pooler and the projection. These models were trained to
+    do so only with the class token of the last layer; everything else is a way of looking, not an
+    output of the model.
 
     SigLIP has no class token. In its place, the page shows what the pooling head collects from the
     patches, in the last layer as the model itself does, in earlier ones as if the tower ended
@@ -48,7 +49,8 @@ def explore(
 
     Args:
         clip: A CLIP with a square grid of patches, another model with CLIP's vision tower
-            (CLIPSeg, MetaCLIP 2, Chinese-CLIP, AltCLIP), or a SigLIP.
+            (CLIPSeg, MetaCLIP 2, Chinese-CLIP, AltCLIP), a SigLIP, or a VisionTextDualEncoder with
+            the vision tower of a CLIP or a ViT.
         image: A PIL image, or its preprocessed ``pixel_values``: (3, S, S) or (1, 3, S, S).
         texts: Strings to compare the image with, or ``None``.
         layers: Numbers of the layers to keep, from 0; ``None`` for all. Fewer make a smaller page.
@@ -58,10 +60,9 @@ def explore(
         the model's, rounded to 1/255.
 
     Raises:
-        TypeError: ``clip``, ``image`` or a text is of a type that is not listed above, or the
-            vision tower is neither CLIP's nor SigLIP's.
-        ValueError: The model is in training mode, a tensor has not the shape of one image, a layer
-            does not exist, or the page would be larger than 1 MB.
+        TypeError: ``clip``, ``image`` or a text is of a type that is not listed above.
+        ValueError: The model is in training mode, its vision tower is a DeiT, a tensor has not the
+            shape of one image, a layer does not exist, or the page would be larger than 1 MB.
 
     Example:
         >>> import clipnotes
@@ -72,6 +73,13 @@ def explore(
     """
     check_clip(clip)
     family, config = compat.family_of(clip.model), clip.model.config.vision_config
+    front = family.class_tokens(clip.model)
+    if front > 1:
+        raise ValueError(
+            f"the vision tower of this {family.name} puts {front} tokens in front of its patches, "
+            "as DeiT does with its distillation token, and this page has a place for one: give a "
+            "model with a CLIP or a ViT. compat.vision_states has the attention of all tokens"
+        )
     chosen = choose_layers(layers, config.num_hidden_layers)
     pixel_values = _pixel_values(clip, image)
     size = pixel_values.shape[-1]
@@ -83,7 +91,7 @@ def explore(
         "patch": config.patch_size / size,  # a share of the side, which may not divide
         "picture": _png(clip, pixel_values[0]),
         "texts": [],
-        "reader": "class token" if family.class_tokens else "pooling head",
+        "reader": "class token" if front else "pooling head",
     }
     if features is not None:
         similarity = text_similarity(clip, states.hidden_states, features)
@@ -91,7 +99,7 @@ def explore(
         data["similarity"] = encode(similarity)
         data["scale"] = float(clip.model.logit_scale.exp())
         data["bias"] = float(getattr(clip.model, "logit_bias", 0.0))
-    attentions = states.attentions if family.class_tokens else with_head(clip, states)
+    attentions = states.attentions if front else with_head(clip, states)
     weights = in_255ths([attentions[layer] for layer in chosen])
     height = 760 if texts is None else 1180
     return build_page("picture", f"Where {family.name} looks in an image", height, weights, data)
@@ -121,7 +129,7 @@ def text_similarity(clip: Clip, hidden_states: Sequence[Tensor], texts: Tensor) 
     states = torch.cat(list(hidden_states))  # (n_depths, L, D)
     vectors = shared_vectors(clip.model, states)  # (n_depths, L, P)
     family = compat.family_of(clip.model)
-    if family.class_tokens == 0:
+    if family.class_tokens(clip.model) == 0:
         pooled = normalize(family.read_out(clip.model, states), dim=-1)  # (n_depths, P)
         vectors = torch.cat([pooled[:, None], vectors], dim=1)  # (n_depths, N + 1, P)
     cosines = vectors @ texts.T  # (n_depths, L, n_texts)

@@ -1,14 +1,15 @@
-// The explorer of a text: a strip of tokens. In CLIP each looks at itself and at those before it.
+// The explorer of a text: a strip of tokens. In CLIP each looks at itself and at those before it, in
+// SigLIP and BERT at all.
 
 const kind = {
   n: data.tokens.length,
   label(i) {
-    if (i === data.read) return data.causal ? "EOS" : "last";
+    if (i === data.read) return data.mark;
     if (i === 0 && data.causal) return "start";
     return data.tokens[i].replace(/<\/w>$/, "").replace(/^<\|(start|end)oftext\|>$/, "$1");
   },
   name: (i) => `${i} ${kind.label(i)}`,
-  // CLIP's causal mask: nobody looks at what comes later. SigLIP has none.
+  // CLIP's causal mask: nobody looks at what comes later. SigLIP and BERT have none.
   hidden: (view) => (view === "from" ? "later, so it is hidden" : "earlier, so it cannot look here"),
   possible: (view, one, other) =>
     !data.causal || (view === "from" ? other <= one : other >= one),
@@ -54,6 +55,8 @@ byId("help").textContent =
   (data.causal
     ? "EOS is the token whose state becomes the text's vector. A token looks at itself and at what " +
       "stands before it, so dashed ones have no part. "
-    : "The text is read out at the last place, padding or not, and every token looks at all. ") +
+    : data.read === 0
+      ? "CLS is the first token; its state becomes the text's vector, and every token looks at all. "
+      : "The text is read out at the last place, padding or not, and every token looks at all. ") +
   "In the small figures of the heads a row looks at a column.";
 start();

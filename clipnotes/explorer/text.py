@@ -12,6 +12,9 @@ from clipnotes.compat.carried import text_ends
 from clipnotes.explorer.page import Page, build_page, check_clip, choose_layers, in_255ths
 from clipnotes.trace import trace
 
+# What the page calls the token whose state becomes the text's vector.
+MARKS = {"end": "EOS", "first": "CLS", "last": "last"}
+
 
 @torch.no_grad()
 def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> Page:
@@ -22,10 +25,11 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
     the text's vector is marked EOS. Folded below is the chain of calls in the text tower.
 
     In SigLIP every token looks at every other, padding too, and the text is read out at the last
-    place, which is marked so.
+    place, which is marked so. In a BERT (of Chinese-CLIP, AltCLIP, a VisionTextDualEncoder) every
+    token looks at every other as well, and the text is read out at the first place, marked CLS.
 
     Args:
-        clip: A CLIP, CLIPSeg or MetaCLIP 2, or a SigLIP.
+        clip: A model of any family in ``compat.FAMILIES``.
         text: One text, for instance a prompt.
         layers: Numbers of the layers to keep, from 0; ``None`` for all. Fewer make a smaller page.
 
@@ -35,9 +39,8 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
 
     Raises:
         TypeError: ``clip`` is not a ``Clip``, or ``text`` not a string.
-        ValueError: The model is in training mode, or its text tower is a BERT (Chinese-CLIP,
-            AltCLIP), the text is too long for it, a layer does not exist, or the page would be
-            larger than 1 MB.
+        ValueError: The model is in training mode, the text is too long for it, a layer does not
+            exist, or the page would be larger than 1 MB.
 
     Example:
         >>> import clipnotes
@@ -49,25 +52,22 @@ def explore_text(clip: Clip, text: str, layers: Sequence[int] | None = None) -> 
         raise TypeError(f"text is a {type(text).__name__}; give one string")
     family = compat.family_of(clip.model)
     reads = family.reads(clip.model)
-    if reads == "first":
-        raise ValueError(
-            f"the text tower of {family.name} is a BERT, and this page reads the attention of "
-            "layers that are built as CLIP's, which SigLIP's are. clipnotes.annotate and "
-            "clipnotes.trace take any model"
-        )
-    config = clip.model.config.text_config
-    chosen = choose_layers(layers, config.num_hidden_layers)
+    chosen = choose_layers(layers, len(family.text_layers(clip.model)))
     inputs = {name: ids.to(clip.model.device) for name, ids in clip.tokenize([text]).items()}
     states = compat.text_states(clip.model, **inputs)
     calls = trace(family.text_tower(clip.model), **inputs)
     ids = inputs["input_ids"][0].tolist()
-    read = int(text_ends(clip.tokenizer, inputs["input_ids"])) if reads == "end" else len(ids) - 1
+    if reads == "end":
+        read = int(text_ends(clip.tokenizer, inputs["input_ids"]))
+    else:
+        read = 0 if reads == "first" else len(ids) - 1
     data = {
         "layers": chosen,
         "ids": ids,
         "tokens": clip.tokenizer.convert_ids_to_tokens(ids),
         "causal": reads == "end",  # or every token looks at every other
         "read": read,
+        "mark": MARKS[reads],
     }
     weights = in_255ths([states.attentions[layer] for layer in chosen])
     tree = (

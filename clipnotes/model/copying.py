@@ -18,7 +18,7 @@ def copy_tower(
 
     ``config_names`` are the entries of its config that ``build`` takes, besides ``others``.
     """
-    refuse_foreign_attention(theirs, "a copy of it")
+    refuse_foreign_attention(theirs, theirs.encoder.layers, "a copy of it")
     with torch.device("meta"):  # shapes only: no memory, and no random numbers are drawn
         sizes = {name: getattr(theirs.config, name) for name in config_names}
         ours: Any = build(**sizes, **others)

@@ -27,7 +27,7 @@ def at_once(model: Any, size: int | None = None) -> int:
     """
     config = model.config.vision_config
     patches = ((size or config.image_size) // config.patch_size) ** 2
-    tokens = patches + compat.family_of(model).class_tokens
+    tokens = patches + compat.family_of(model).class_tokens(model)
     # The widest moments of a layer: its MLP, and beside it residual, queries, keys and values; and
     # the shares of attention, which are there where it is computed without a kernel of its own.
     wide = config.intermediate_size + 6 * config.hidden_size

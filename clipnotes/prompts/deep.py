@@ -73,7 +73,7 @@ def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Te
     """Encode (B, 3, S, S) pixels with (depth, n_ctx, D) prompts: (B, P), unit length."""
     family, n_ctx = family_of(model), prompts.shape[1]
     tower, embeddings = family.vision_tower(model), family.vision_embeddings(model)
-    behind = family.class_tokens  # the prompts stand behind these, in front of the patches
+    behind = family.class_tokens(model)  # the prompts stand behind these, in front of the patches
     if len(pixel_values) == 0:
         # transformers cannot encode an empty batch, and a process without a part of one still needs
         # a gradient, which is 0.

@@ -89,7 +89,7 @@ def _set_otherwise(tower: Any) -> str | None:
     expected = type(ACT2FN[tower.config.hidden_act])
     if any(table.max_norm is not None for table in tower.embeddings.children()):
         return "an embedding has max_norm"
-    if function := foreign_attention(tower):
+    if function := foreign_attention(tower.encoder.layers):
         return f"the attention is {function.removesuffix(',')}"
     for i, layer in enumerate(tower.encoder.layers):
         attention, activation = layer.self_attn, layer.mlp.activation_fn

@@ -126,8 +126,8 @@ def learn(
         progress: Show bars on stderr.
 
     Raises:
-        ValueError: Folders, names or plan that do not fit, or a method that the model cannot carry;
-            nothing has been written then.
+        ValueError: Folders, names or plan that do not fit, or a method or a loss that the model
+            cannot carry; nothing has been written then.
         FloatingPointError: Training diverged.
         OSError: The system refuses to write. Whether it does is tried before anything is read.
 

@@ -32,6 +32,7 @@ class Plan:
     per_class: bool = False
     epochs: int | None = None  # None: as published
     lr: float | None = None
+    loss: str = "softmax"  # or "sigmoid", for a model whose logits have a bias, as SigLIP's have
 
     def __post_init__(self) -> None:
         if self.method not in PUBLISHED:
@@ -46,6 +47,7 @@ class Plan:
             raise ValueError(f"shots is {self.shots}; it must be at least 1")
         if not self.seeds:
             raise ValueError("no seed was given; give at least one")
+        self.published.check_loss(self.loss)
         # `fit` checks both, but only after every image has been read. What is None is published.
         lr, epochs = 0.002 if self.lr is None else self.lr, self.epochs
         learning_rates("constant", lr, 1 if epochs is None else epochs)
@@ -63,7 +65,9 @@ class Plan:
 
     def settings(self, clip: Clip, seed: int) -> Settings:
         """What the method is told, with this model and one of the seeds."""
-        recipe = {"epochs": self.epochs, "lr": self.lr}
+        # The usual loss is not named, as on cards that were written before there was a choice.
+        loss = None if self.loss == "softmax" else self.loss
+        recipe = {"epochs": self.epochs, "lr": self.lr, "loss": loss}
         recipe = {name: value for name, value in recipe.items() if value is not None}
         return Settings(template_for(clip, self.template), seed, self.options(), recipe)
 

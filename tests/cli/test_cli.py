@@ -100,7 +100,7 @@ def test_learn_hands_every_option_on(folder, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(clipnotes.teach, "learn", lambda *a, **k: seen.append((a, k)) or 1 / 0)
     options = "--shots 3 --seed 4 --seeds 2 --init hello --position front --per-class --epochs 7 "
-    options += "--lr 0.5 --method coop"
+    options += "--lr 0.5 --method coop --loss sigmoid"
     run(
         "learn",
         folder,
@@ -129,6 +129,7 @@ def test_learn_hands_every_option_on(folder, tmp_path, monkeypatch):
         "per_class": True,
         "epochs": 7,
         "lr": 0.5,
+        "loss": "sigmoid",
     }
     assert (str(keywords["test"]), keywords["nested"], keywords["force"]) == ("t", True, True)
 

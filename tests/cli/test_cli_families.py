@@ -10,9 +10,11 @@ from torch.nn.functional import normalize
 from clipnotes import annotate, compat, doctor
 from clipnotes.checkpoints import EMBEDDED
 from clipnotes.cli import terminal
-from clipnotes.prompts import load_prompt
+from clipnotes.prompts import PromptLearner, fit, load_prompt
+from clipnotes.teach.folder import Folder
 from command_line import refused, run
 from families import LENGTH, save, tiny_clip
+from reference import agree
 
 
 @pytest.fixture(scope="module", params=["Siglip", "ChineseCLIP"])
@@ -95,6 +97,34 @@ def test_learn_then_predict(directory, things, tmp_path):
     for row, one in zip(expected, answer["pictures"], strict=True):
         found = {entry["name"]: entry["probability"] for entry in one["classes"]}
         assert [found[c] for c in learner.classnames] == pytest.approx(row.tolist(), abs=2e-5)
+
+
+def test_learn_by_the_loss_of_siglip(directory, things, tmp_path):
+    name, folder = directory
+    quick = ["--shots", 2, "--epochs", 6, "--n-ctx", 2, "--lr", 0.1, "--loss", "sigmoid"]
+    quick += ["--model", folder]
+    out = tmp_path / "prompt"
+    if name != "Siglip":
+        refused(f"coop: .* this {name}Model have no bias", "learn", things, "--out", out, *quick)
+        assert not out.exists()
+        return
+    result = run("learn", things, "--out", out, *quick)
+    assert result.exit_code == 0, result.output
+    card = json.loads((out / "card.json").read_text(encoding="utf-8"))
+    assert card["recipe"]["loss"] == "sigmoid"
+    assert "loss 'sigmoid'." in result.stdout
+    # The same by hand, and not what the softmax makes of it.
+    clip = terminal.load_model(str(folder))
+    found = load_prompt(out, clip)
+    images = Folder(things).read(clip).draw(2, 0)[0]
+    made = {}
+    for loss in ("sigmoid", "softmax"):
+        learner = PromptLearner(clip, found.classnames, 2)
+        how = {"epochs": 6, "lr": 0.1, "loss": loss, "progress": False}
+        fit(learner, images.features, images.labels, **how)
+        made[loss] = learner.ctx.detach()
+    assert agree(found.ctx, made["sigmoid"], 1e-4)
+    assert not agree(made["softmax"], made["sigmoid"], 1e-3)
 
 
 def test_compare_lists_zero_shot_and_what_learns(directory, things):

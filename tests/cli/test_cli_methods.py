@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from clipnotes.cli import terminal
+from clipnotes.cli.learn import Loss
 from clipnotes.pictures.folders import list_files
 from clipnotes.pictures.reading import read_picture
 from clipnotes.prompts import METHODS as CLASSES
 from clipnotes.prompts import load_prompt
 from clipnotes.prompts.methods import PUBLISHED
 from clipnotes.prompts.saved.storage import read_prompt
+from clipnotes.prompts.training.losses import LOSSES
 from clipnotes.teach import describe
 from command_line import refused, run
 from some_folders import NAMES, make_folders
@@ -59,6 +61,10 @@ def test_learn_refuses_before_anything_is_read(folder, tmp_path, monkeypatch):
         ("cocoop: .* n_ctx is 40", "--method", "cocoop", "--n-ctx", 40),
         ("tip: .*it needs one", "--method", "tip", "--template", "a photo"),
         (r"lr is 0\.0", "--lr", 0),
+        ("loss is 'hinge'; choose 'softmax' or 'sigmoid'", "--loss", "hinge"),
+        ("coop: the sigmoid loss .* of this CLIPModel have no bias", "--loss", "sigmoid"),
+        ("maple: the sigmoid loss", "--loss", "sigmoid", "--method", "maple"),
+        ("method tip .* loop of its own, .* no sigmoid", "--loss", "sigmoid", "--method", "tip"),
     ):
         refused(words, "learn", folder, "--out", tmp_path / "o", *options)
         assert not (tmp_path / "o").exists()
@@ -140,3 +146,11 @@ def test_compare_hands_every_option_on(folder, monkeypatch):
 def test_help_names_every_method(root):
     _, option = get_args(terminal.Method)
     assert re.split(r", | or ", option.help.removesuffix(".")) == list(PUBLISHED)
+
+
+def test_help_names_every_loss_and_who_cannot_take_one():
+    _, option = get_args(Loss)
+    first, *_, last = re.split(r"(?<=\.) ", option.help)
+    assert first.removesuffix(".").split(" or ") == list(LOSSES)
+    without = [name for name, method in PUBLISHED.items() if "sigmoid" not in method.losses]
+    assert without == ["tip"] and last == "sigmoid needs a SigLIP, and tip cannot take it."

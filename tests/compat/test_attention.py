@@ -77,7 +77,7 @@ def test_a_registered_function_of_one_s_own_is_noticed(clip, monkeypatch, name):
 @looks_up
 def test_a_replaced_eager_of_transformers_is_noticed(clip, monkeypatch):
     eager = with_attention(clip, "eager")
-    assert foreign_attention(text_tower(eager.model)) is None
+    assert foreign_attention(text_tower(eager.model).encoder.layers) is None
     monkeypatch.setattr(transformers_modeling, "eager_attention_forward", mine)
     assert_plain(eager, f"the attention is 'eager', which is {__name__}.mine")
     assert_refused(eager, "'eager'")
@@ -97,15 +97,16 @@ def test_a_replaced_sdpa_of_torch_is_noticed(clip, monkeypatch):
 
 
 def test_a_name_that_nobody_registered(clip):
-    assert foreign_attention(text_tower(with_attention(clip, "mine").model)) == "'mine'"
+    tower = text_tower(with_attention(clip, "mine").model)
+    assert foreign_attention(tower.encoder.layers) == "'mine'"
 
 
 @pytest.mark.parametrize("name", ["eager", "sdpa"])
 def test_transformers_own_is_no_matter(clip, name):
     model = with_attention(clip, name).model
     for tower in (model.text_model, model.vision_model):
-        assert foreign_attention(tower) is None
-    assert foreign_attention(VisionTower.from_transformers(model)) is None
+        assert foreign_attention(tower.encoder.layers) is None
+    assert foreign_attention(VisionTower.from_transformers(model).encoder.layers) is None
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from browser import (
     weights_in,
 )
 from clipnotes import compat
-from clipnotes.explorer import explore
+from clipnotes.explorer import explore, explore_text
+from families import tiny_clip
 from pages import similarity_of, weights_of
 from tiny_clip import HALF, PROMPT, TEXTS, tiny
 
@@ -283,3 +284,17 @@ def test_the_end_is_marked_and_the_call_chain_unfolds(browser, text):
         page.locator("#calls > summary").click()
         assert chain.is_visible()
         assert chain.get_by_text("token_embedding").is_visible()
+
+
+@pytest.mark.parametrize("name", ["AltCLIP", "VisionTextDualEncoder"])
+def test_of_a_bert_the_first_token_is_marked_and_everybody_looks_at_all(browser, folder, name):
+    page_of = explore_text(tiny_clip(name), "a red fox")
+    weights = weights_of(page_of.html)
+    with visit(browser, page_of.save(folder / f"{name}.html")) as page:
+        assert page.locator("#from .eos").text_content().startswith("0CLS")
+        assert page.locator("#from .token").all_text_contents()[:4] == ["CLS", "a", "red", "fox"]
+        assert "CLS is the first token" in page.locator("#help").text_content()
+        for i in (0, 2):
+            for view in ("from", "to"):
+                cell(page, i, view).hover()
+                assert_shows(page, 0, MEAN, i, weights, HALF + ROUNDED)

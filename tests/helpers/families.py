@@ -89,12 +89,8 @@ def tiny_model(name: str, size: str = "small", seed: int = 0) -> Any:
     text = {**common, **special, "vocab_size": len(tokenizer), "max_position_embeddings": LENGTH}
     vision = {**common, "image_size": 8, "patch_size": 4}
     if name == "VisionTextDualEncoder":
-        config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(
-            transformers.ViTConfig(**vision),
-            transformers.BertConfig(**text),
-            projection_dim=shared,
-        )
-        return randomise(transformers.VisionTextDualEncoderModel(config), seed)
+        eye, reader = transformers.ViTConfig(**vision), transformers.BertConfig(**text)
+        return _dual(eye, reader, shared, seed)
     if name == "AltCLIP":  # its positions count from behind the padding's id on
         text |= {"max_position_embeddings": LENGTH + 2, "project_dim": width}
     if name == "Siglip":
@@ -108,6 +104,36 @@ def tiny_model(name: str, size: str = "small", seed: int = 0) -> Any:
             projection_dim=shared,
         )
     return randomise(getattr(transformers, f"{name}Model")(config), seed)
+
+
+def _dual(eye: Any, reader: Any, shared: int, seed: int) -> Any:
+    config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(
+        eye, reader, projection_dim=shared
+    )
+    return randomise(transformers.VisionTextDualEncoderModel(config), seed)
+
+
+def dual_clip(eye: str, reader: str = "Bert", seed: int = 0) -> clipnotes.Clip:
+    """A dual encoder of other towers than BERT and ViT, by the names of their configurations."""
+    tokenizer = tokenizer_of("VisionTextDualEncoder" if reader == "Bert" else "AltCLIP")
+    width, heads, layers, shared = SIZES["small"]
+    common = {"hidden_size": width, "num_attention_heads": heads, "num_hidden_layers": layers}
+    common |= {"intermediate_size": 2 * width}
+    text = {"vocab_size": len(tokenizer), "max_position_embeddings": LENGTH + 2}
+    text |= {"pad_token_id": tokenizer.pad_token_id}
+    model = _dual(
+        getattr(transformers, f"{eye}Config")(**common, image_size=8, patch_size=4),
+        getattr(transformers, f"{reader}Config")(**common, **text),
+        shared,
+        seed,
+    )
+    square = {"height": 8, "width": 8}
+    return clipnotes.Clip(model, tokenizer, image_processor_class("ViTImageProcessor")(size=square))
+
+
+def some_clip(name: str) -> clipnotes.Clip:
+    """A family by its name, or a dual encoder by the names of its towers: "ViT+Roberta"."""
+    return dual_clip(*name.split("+")) if "+" in name else tiny_clip(name)
 
 
 def tiny_clip(name: str, size: str = "small", seed: int = 0) -> clipnotes.Clip:

@@ -26,12 +26,10 @@ class Family(ABC):
     Attributes:
         name: What people call the family.
         packages: Its names below ``transformers.models``.
-        class_tokens: How many tokens the vision tower puts in front of the patches.
     """
 
     name: ClassVar[str]
     packages: ClassVar[frozenset[str]]
-    class_tokens: ClassVar[int] = 1
 
     # The text tower.
 
@@ -83,6 +81,10 @@ class Family(ABC):
         ``ends`` is where each text ends, for families that read it out there.
         """
 
+    def pooled_text(self, output: Any, ends: Tensor | None) -> Tensor:
+        """Take the vectors, (B, D), that stand for the texts: what the tower itself pooled."""
+        return output[1]
+
     def text_weights(self, model: nn.Module) -> dict[str, Tensor]:
         """List all weights that decide about the features of a text, by name."""
         return dict(self.text_tower(model).named_parameters())
@@ -100,6 +102,14 @@ class Family(ABC):
     def vision_layers(self, model: nn.Module) -> nn.ModuleList:
         """Find the layers of the vision tower."""
         return layers_of(self.vision_tower(model).encoder)
+
+    def class_tokens(self, model: nn.Module) -> int:
+        """Say how many tokens the vision tower puts in front of the patches."""
+        return 1
+
+    @abstractmethod
+    def through_layers(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        """Send what the embeddings made, or some of it, through the layers: (B, L, D) to same."""
 
     @abstractmethod
     def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
@@ -141,14 +151,15 @@ class Projected(Family):
         output = tower(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         return project(self.pooled_text(output, ends))  # (B, D) -> (B, P)
 
-    def pooled_text(self, output: Any, ends: Tensor | None) -> Tensor:
-        """Take the vectors, (B, D), that stand for the texts: what the tower itself pooled."""
-        return output[1]
-
     def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
         """Project what the vision tower itself pooled."""
         tower, project = self.vision_tower(model), projection(model, "visual_projection")
         return project(tower(pixel_values=pixel_values, **kwargs)[1])  # (B, D) -> (B, P)
+
+    def through_layers(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        """Norm the tokens first, as CLIP does; towers that do not begin so are refused."""
+        tower: Any = vision_tower(model)
+        return tower.encoder(inputs_embeds=tower.pre_layrnorm(tokens))[0]
 
     def read_out(self, model: nn.Module, states: Tensor) -> Tensor:
         """Norm and project the class token, as CLIP does; towers that do not end so are refused."""

@@ -8,6 +8,7 @@ from clipnotes.compat.carried import family
 from clipnotes.compat.compiled import original
 from clipnotes.compat.families.base import layers_of, renamed
 from clipnotes.compat.families.chinese_clip import BertLike
+from clipnotes.compat.towers import projection
 
 # Whose texts are read out at position 0 by a pooler, with words in `embeddings.word_embeddings`.
 BERTS = ("bert", "camembert", "roberta", "xlm_roberta")
@@ -46,10 +47,11 @@ class DualEncoder(BertLike):
     def vision_tower(self, model: Any) -> Any:
         """Return ``vision_model``, if it pools with a class token."""
         tower = original(model.vision_model)
-        if family(tower) not in EYES:
+        if family(tower) not in EYES or getattr(tower, "pooler", tower) is None:
             raise TypeError(
                 f"the vision tower of this {type(model).__name__} is a {type(tower).__name__}, and "
-                f"how it pools an image is not known here. Give one of {', '.join(EYES)}"
+                f"how it pools an image is not known here. Give one of {', '.join(EYES)}; of ViT "
+                "and DeiT with its pooler"
             )
         return tower
 
@@ -67,3 +69,24 @@ class DualEncoder(BertLike):
         tower = self.vision_tower(model)
         tower = getattr(tower, "vision_model", tower)  # CLIP's, up to 5.5
         return layers_of(getattr(tower, "encoder", tower))
+
+    def class_tokens(self, model: Any) -> int:
+        """One, and a second one in DeiT, which learned from another network through it."""
+        return 2 if family(self.vision_tower(model)) == "deit" else 1
+
+    def through_layers(self, model: Any, tokens: Tensor) -> Tensor:
+        """Send tokens through ViT's layers, which no norm stands in front of; CLIP's as CLIP."""
+        if not hasattr(self.vision_tower(model), "pooler"):
+            return super().through_layers(model, tokens)
+        for layer in self.vision_layers(model):
+            made = layer(tokens)
+            tokens = made if isinstance(made, Tensor) else made[0]  # a tuple in older versions
+        return tokens
+
+    def read_out(self, model: Any, states: Tensor) -> Tensor:
+        """Norm, pool and project the class token, as ViT does; CLIP's as CLIP."""
+        tower = self.vision_tower(model)
+        if not hasattr(tower, "pooler"):
+            return super().read_out(model, states)
+        pooled = tower.pooler(tower.layernorm(states))  # (B, L, D) -> (B, D)
+        return projection(model, "visual_projection")(pooled)

@@ -17,7 +17,6 @@ class SigLIP(Family):
 
     name = "SigLIP"
     packages = frozenset({"siglip"})
-    class_tokens = 0
 
     def reads(self, model: nn.Module) -> Reads:
         """At the last position, which is padding in most texts."""
@@ -63,6 +62,14 @@ class SigLIP(Family):
     def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
         """Take what the pooling head makes of all patches."""
         return self.vision_tower(model)(pixel_values=pixel_values, **kwargs)[1]  # (B, P)
+
+    def class_tokens(self, model: nn.Module) -> int:
+        """There is none: the pooling head takes its place."""
+        return 0
+
+    def through_layers(self, model: nn.Module, tokens: Tensor) -> Tensor:
+        """There is no norm in front of SigLIP's layers."""
+        return self.vision_tower(model).encoder(inputs_embeds=tokens)[0]
 
     def read_out(self, model: nn.Module, states: Tensor) -> Tensor:
         """Let the probe of the pooling head collect from all that there is."""

@@ -11,6 +11,7 @@ from clipnotes.checkpoints import Clip
 from clipnotes.prompts.inputs import Images, Labels
 from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.training.fit import fit
+from clipnotes.prompts.training.losses import LOSSES, check_loss, find_loss
 from clipnotes.prompts.training.penalties import Penalty, made_with
 
 
@@ -65,6 +66,7 @@ class Published:
         template: The argument that is the hand-written sentence, if the class has one.
         penalty: What makes the penalty of a learner and a template, if there is one.
         scale: What the model's must be for the recipe to work well, if that matters.
+        losses: The losses that it can be trained with.
 
     Example:
         >>> import clipnotes, torch
@@ -87,6 +89,30 @@ class Published:
     template: str | None = None
     penalty: Callable[..., Penalty] | None = None
     scale: float | None = None
+    losses: tuple[str, ...] = tuple(LOSSES)
+
+    def check_loss(self, loss: str) -> None:
+        """Refuse a loss that is not there, or that the method cannot be trained with.
+
+        Args:
+            loss: As for ``fit``.
+
+        Raises:
+            ValueError: Why it cannot.
+
+        Example:
+            >>> from clipnotes.prompts.methods import PUBLISHED
+            >>> PUBLISHED["tip"].check_loss("sigmoid")
+            Traceback (most recent call last):
+            ValueError: the method tip is trained by a loop of its own, ...
+        """
+        find_loss(loss)
+        if loss not in self.losses:
+            raise ValueError(
+                f"the method {self.name} is trained by a loop of its own, with the "
+                f"{' or '.join(self.losses)} loss, and knows no {loss} loss: leave the loss out, "
+                "or take another method"
+            )
 
     def make(self, clip: Clip, names: Sequence[str], settings: Settings) -> Learner:
         """Make an untrained learner. Whether the model can carry the method shows here.
@@ -97,7 +123,8 @@ class Published:
             settings: What is to differ from the paper.
 
         Raises:
-            ValueError: The model cannot; behind the method's name stands what its class says.
+            ValueError: The model cannot; behind the method's name stands what its class says, or
+                why the loss makes no sense for it. A loss that the method cannot be trained with.
 
         Example:
             >>> import clipnotes
@@ -107,7 +134,10 @@ class Published:
             Traceback (most recent call last):
             ValueError: coop: class 'rose' takes 3 tokens...
         """
+        loss = settings.recipe.get("loss", "softmax")
+        self.check_loss(loss)
         try:
+            check_loss(loss, clip.model)
             learner = self._build(clip, names, settings)
             self._penalty_of(learner, settings)
         except (TypeError, ValueError) as error:

@@ -302,9 +302,8 @@ class _PublishedTip(Published):
         clip, names = learner.clip, learner.classnames
         shots = count_shots(check_labels(labels, names, len(images)), names)
         started = time.monotonic()
-        tip, choice = fit_tip(
-            clip, names, images, labels, template=settings.template, seed=settings.seed, **recipe
-        )
+        how = {"template": settings.template, "seed": settings.seed, **recipe}
+        tip, choice = fit_tip(clip, names, images, labels, **how)
         chosen = {"chosen_epoch": choice.epoch, "n_held_out": choice.n_held_out}
         told = {**self._told(settings), **recipe, **chosen}
         return Trained(tip, told, shots, time.monotonic() - started)
@@ -317,4 +316,5 @@ TIP = _PublishedTip(
     TipAdapter,
     "a cache of the training images",
     recipe={"epochs": 20, "batch_size": 256, "lr": 0.001},
+    losses=("softmax",),
 )

@@ -55,14 +55,20 @@ def sigmoid(logits: Tensor, labels: Tensor) -> Tensor:
 LOSSES: Mapping[str, Loss] = {"softmax": softmax, "sigmoid": sigmoid}
 
 
-def check_loss(name: str, model: Any) -> Loss:
-    """Find a loss by its name, and refuse one that makes no sense for a model."""
+def find_loss(name: str) -> Loss:
+    """Find a loss by its name."""
     if name not in LOSSES:
         raise ValueError(f"loss is {name!r}; choose {' or '.join(map(repr, LOSSES))}")
+    return LOSSES[name]
+
+
+def check_loss(name: str, model: Any) -> Loss:
+    """Find a loss by its name, and refuse one that makes no sense for a model."""
+    found = find_loss(name)
     if name == "sigmoid" and float(compat.logits(model, torch.zeros(()))) == 0:
         raise ValueError(
             f"the sigmoid loss asks whether a logit is above 0, and the logits of this "
             f"{type(model).__name__} have no bias, so every pair with a positive cosine would be "
             "taken for a match: take loss='softmax', or a SigLIP"
         )
-    return LOSSES[name]
+    return found

@@ -5,13 +5,16 @@ import inspect
 
 import pytest
 import torch
+from PIL import Image
 from transformers import CLIPTextModelWithProjection
 
 from clipnotes import Clip
 from clipnotes.prompts import VPT, CoCoOp, KgCoOp, MaPLe, PromptLearner, TipAdapter, fit, fit_tip
 from clipnotes.prompts.methods import PUBLISHED
+from clipnotes.prompts.methods.published import Settings
 from clipnotes.teach import Plan, describe
 from clipnotes.teach.folder import Folder
+from families import tiny_clip
 from reference import agree
 from some_folders import NAMES, make_folders
 
@@ -127,11 +130,39 @@ def test_epochs_go_by_the_shots_and_the_rate_can_be_another(clip, pictures, monk
         ({"seeds": []}, "no seed"),
         ({"epochs": 0}, "epochs is 0"),
         ({"lr": -1.0}, r"lr is -1\.0"),
+        ({"loss": "hinge"}, "loss is 'hinge'; choose 'softmax' or 'sigmoid'"),
+        ({"method": "tip", "loss": "sigmoid"}, "tip is trained by a loop of its own, .* no sigm"),
     ],
 )
 def test_a_plan_that_cannot_be(options, words):
     with pytest.raises(ValueError, match=words):
         Plan(**options)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_method_takes_the_loss_or_says_why_not(clip, name):
+    """Told directly, without a plan: by a model with a bias, and by one without."""
+    words, siglip = ["rose", "tulip"], tiny_clip("Siglip", "larger")
+    given = Settings("a photo of a {}", 0, recipe={"epochs": 2, "loss": "sigmoid"})
+    if "sigmoid" not in PUBLISHED[name].losses:
+        assert name == "tip"
+        with pytest.raises(ValueError, match="the method tip is trained by a loop of its own"):
+            PUBLISHED[name].make(siglip, words, given)
+        return
+    with pytest.raises(ValueError, match=f"{name}: the sigmoid loss .* have no bias"):
+        PUBLISHED[name].make(clip, words, given)
+    images = [Image.effect_noise((8, 8), 90 + i).convert("RGB") for i in range(4)]
+    n_ctx = {} if name == "kgcoop" else {"n_ctx": 1}  # the texts of this model are short
+    given = Settings("a photo of a {}", 0, n_ctx, given.recipe)
+    usual = Settings("a photo of a {}", 0, n_ctx, {"epochs": 2})
+    found = {}
+    for settings in (given, usual):
+        learner = PUBLISHED[name].make(siglip, words, settings)
+        inputs = learner.inputs_of(images)
+        trained = PUBLISHED[name].train(learner, inputs, [0, 1, 0, 1], settings)
+        assert trained.recipe.get("loss") == settings.recipe.get("loss")
+        found[len(settings.recipe)] = trained.learner.state_dict()
+    assert any((found[1][key] - found[2][key]).abs().max() > 1e-6 for key in found[1])
 
 
 def test_options_of_the_plan(clip):
