@@ -126,7 +126,11 @@ class Learner(Classifier, nn.Module):
             scores=scores,
             recipe=recipe,
         )
-        write_prompt(folder, self.state_dict(), card, force=force)
+        write_prompt(folder, self.state_dict(), card, force=force, beside=self.beside())
+
+    def beside(self) -> dict[str, bytes]:
+        """Make files that stand beside the prompt, for other programs: name -> content."""
+        return {}
 
     @classmethod
     def load(

@@ -32,6 +32,7 @@ class Plan:
     per_class: bool = False
     epochs: int | None = None  # None: as published
     lr: float | None = None
+    brief: bool = False  # cut a training of hours short, for a comparison
 
     def __post_init__(self) -> None:
         if self.method not in PUBLISHED:
@@ -65,7 +66,7 @@ class Plan:
         """What the method is told, with this model and one of the seeds."""
         recipe = {"epochs": self.epochs, "lr": self.lr}
         recipe = {name: value for name, value in recipe.items() if value is not None}
-        return Settings(template_for(clip, self.template), seed, self.options(), recipe)
+        return Settings(template_for(clip, self.template), seed, self.options(), recipe, self.brief)
 
     def make(self, clip: Clip, names: Sequence[str], seed: int) -> Learner:
         """Make an untrained learner of the method, or say why the model cannot carry it."""

@@ -10,7 +10,8 @@ from typing import Any
 from clipnotes.checkpoints import Clip
 from clipnotes.prompts.inputs import Images, Labels
 from clipnotes.prompts.learner import Learner
-from clipnotes.prompts.training.fit import fit
+from clipnotes.prompts.recipe import sgd
+from clipnotes.prompts.training.fit import MakeOptimizer, fit
 from clipnotes.prompts.training.penalties import Penalty, made_with
 
 
@@ -23,12 +24,14 @@ class Settings:
         seed: Decides a random start and the order of images.
         options: Arguments of the class, in place of the published ones.
         recipe: Arguments of ``fit``, in place of the published ones.
+        brief: Whether a training that would take hours is to be cut short, for a comparison.
     """
 
     template: str
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    brief: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Published:
         template: The argument that is the hand-written sentence, if the class has one.
         penalty: What makes the penalty of a learner and a template, if there is one.
         scale: What the model's must be for the recipe to work well, if that matters.
+        optimizer: What makes the optimizer, if it is not CoOp's.
 
     Example:
         >>> import clipnotes, torch
@@ -87,6 +91,11 @@ class Published:
     template: str | None = None
     penalty: Callable[..., Penalty] | None = None
     scale: float | None = None
+    optimizer: MakeOptimizer = sgd
+
+    def missing(self) -> str | None:
+        """Say what has to be installed before the method can be used, if anything."""
+        return None
 
     def make(self, clip: Clip, names: Sequence[str], settings: Settings) -> Learner:
         """Make an untrained learner. Whether the model can carry the method shows here.
@@ -147,6 +156,7 @@ class Published:
             inputs,
             labels,
             **recipe,
+            optimizer=self.optimizer,
             penalty=penalty,
             seed=settings.seed,
             checkpoint=checkpoint,

@@ -1,14 +1,15 @@
 """What was learned, on disk: a folder with one safetensors file, its card in the header.
 
 What belongs together stands in one file, so one rename replaces it. ``card.json`` is a copy of the
-card for readers; nothing reads it back.
+card for readers; nothing reads it back. Nor is anything read back of the files that a method puts
+beside it for other programs.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,20 @@ from safetensors.torch import save
 from torch import Tensor
 
 from clipnotes.files import remove_strays, write_atomically
+from clipnotes.prompts.saved.adapter import CONFIG, WEIGHTS
 from clipnotes.prompts.saved.card import check_card, damaged
 
 FILE, COPY = "prompt.safetensors", "card.json"
+ADAPTER = (CONFIG, WEIGHTS)  # what may stand beside it, made from it
 KEY = "clipnotes.prompt"
 
 
-def check_folder(folder: str | os.PathLike[str], force: bool) -> Path:
+def check_folder(folder: str | os.PathLike[str], force: bool, beside: Iterable[str] = ()) -> Path:
     """Check that a prompt may be written to a folder; it need not be there yet."""
     path = Path(folder).expanduser()
     if os.path.lexists(path) and not path.is_dir():
         raise ValueError(f"{path} is a file; a prompt is a folder, so give another name")
-    there = [name for name in (FILE, COPY) if (path / name).exists()]
+    there = [name for name in (FILE, COPY, *beside) if (path / name).exists()]
     if there and not force:
         raise ValueError(
             f"{path} already holds {there[0]}; give another folder, or force to replace it"
@@ -43,9 +46,15 @@ def write_prompt(
     card: Mapping[str, Any],
     *,
     force: bool = False,
+    beside: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write what was learned; a kill at any moment leaves the old one or the new one."""
-    path = check_folder(folder, force)
+    """Write what was learned; a kill at any moment leaves the old one or the new one.
+
+    Files ``beside`` it belong to this prompt or are not there: those of the prompt that is replaced
+    are taken away first, and the new ones are written last.
+    """
+    beside = beside or {}
+    path = check_folder(folder, force, beside)
     values = {}
     for name, tensor in tensors.items():
         dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
@@ -55,11 +64,16 @@ def write_prompt(
             raise ValueError(f"{name} is not finite, so nothing is saved; train it again")
     content = save(values, metadata={KEY: json.dumps(dict(card), allow_nan=False)})
     path.mkdir(parents=True, exist_ok=True)
-    for name in (FILE, COPY):
+    for name in (FILE, COPY, *ADAPTER):
         remove_strays(path / name)
+    if (path / FILE).exists() or beside:
+        for name in ADAPTER:
+            (path / name).unlink(missing_ok=True)
     write_atomically(path / FILE, content)
     copy = json.dumps({"note": f"a copy of what {FILE} holds", **card}, indent=2)
     write_atomically(path / COPY, (copy + "\n").encode())
+    for name, other in beside.items():
+        write_atomically(path / name, other)
 
 
 def read_prompt(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
