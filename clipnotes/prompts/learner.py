@@ -94,7 +94,7 @@ class Learner(Classifier, nn.Module):
         """Save what was learned, and a card that says what it is for.
 
         The folder gets ``prompt.safetensors`` and, for readers, ``card.json``. A kill at any moment
-        leaves the old prompt or the new one.
+        leaves the old prompt or the new one. ``LoRA`` adds PEFT's own two files, made from it.
 
         Args:
             folder: Is made if it is not there.

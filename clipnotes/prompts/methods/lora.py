@@ -133,11 +133,11 @@ class LoRA(VisualLearner):
             raise ValueError(f"dropout is {dropout!r}; give a number from 0 to below 1")
         if not isinstance(template, str):
             raise TypeError(f"template is a {type(template).__name__}; give a sentence")
-        ZeroShot(clip, self.classnames, template)  # says what does not fit
         self.rank, self.alpha, self.dropout = rank, alpha, float(dropout)
         self.template = template
         self.scaling = alpha / math.sqrt(rank)
         self._config()  # what would fail when it is saved fails now
+        ZeroShot(clip, self.classnames, template)  # says what does not fit
         for tower, start in zip(TOWERS, self._starts(seed), strict=True):
             self.register_parameter(f"{tower}_a", nn.Parameter(start))
             wide = next(iter(attention_matrices(clip.model, tower).values())).out_features

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,12 @@ ADAPTER = (CONFIG, WEIGHTS)  # what may stand beside it, made from it
 KEY = "clipnotes.prompt"
 
 
-def check_folder(folder: str | os.PathLike[str], force: bool, beside: Iterable[str] = ()) -> Path:
+def check_folder(folder: str | os.PathLike[str], force: bool) -> Path:
     """Check that a prompt may be written to a folder; it need not be there yet."""
     path = Path(folder).expanduser()
     if os.path.lexists(path) and not path.is_dir():
         raise ValueError(f"{path} is a file; a prompt is a folder, so give another name")
-    there = [name for name in (FILE, COPY, *beside) if (path / name).exists()]
+    there = [name for name in (FILE, COPY, *ADAPTER) if (path / name).exists()]
     if there and not force:
         raise ValueError(
             f"{path} already holds {there[0]}; give another folder, or force to replace it"
@@ -50,11 +50,11 @@ def write_prompt(
 ) -> None:
     """Write what was learned; a kill at any moment leaves the old one or the new one.
 
-    Files ``beside`` it belong to this prompt or are not there: those of the prompt that is replaced
-    are taken away first, and the new ones are written last.
+    PEFT's files, which come ``beside`` some prompts, belong to the prompt that is there: those of
+    one that is replaced are taken away first, and the new ones are written last.
     """
     beside = beside or {}
-    path = check_folder(folder, force, beside)
+    path = check_folder(folder, force)
     values = {}
     for name, tensor in tensors.items():
         dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
