@@ -7,6 +7,7 @@ from clipnotes.prompts.methods.cocoop import CoCoOp
 from clipnotes.prompts.methods.coop import PromptLearner
 from clipnotes.prompts.methods.kgcoop import KgCoOp
 from clipnotes.prompts.methods.linear_probe import LinearProbe
+from clipnotes.prompts.methods.lora import LoRA
 from clipnotes.prompts.methods.maple import MaPLe
 from clipnotes.prompts.methods.nearest_mean import NearestMean
 from clipnotes.prompts.methods.tip import TipAdapter, TipChoice, fit_tip
@@ -25,6 +26,7 @@ __all__ = [
     "LearnableTable",
     "LearnableTextEmbeddings",
     "LinearProbe",
+    "LoRA",
     "MaPLe",
     "NearestMean",
     "PromptLearner",

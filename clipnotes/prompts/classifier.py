@@ -15,6 +15,7 @@ from torch import Tensor
 
 from clipnotes.checkpoints import Clip
 from clipnotes.pictures.reading import Files
+from clipnotes.prompts.chance import Chance
 from clipnotes.prompts.inputs import (
     Images,
     check_images,
@@ -69,6 +70,10 @@ class Classifier:
             (n, n_classes).
         """
         raise NotImplementedError(f"{type(self).__name__} has no logits")
+
+    def logits_in_training(self, inputs: Tensor, chance: Chance) -> Tensor:
+        """Compare the images of a step of ``fit``; what is random in it is drawn by ``chance``."""
+        return self.logits(inputs)
 
     def inputs(self, images: Images) -> Tensor:
         """Make of images what ``logits`` takes.

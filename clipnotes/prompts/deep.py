@@ -30,13 +30,7 @@ def in_layers(
     # Row 0 is part of the input, and whoever calls this puts it there. Behind the last layer that
     # has vectors of its own, they are tokens like any other.
     check_depth(layers, len(prompts), "the")
-    again = any(getattr(m, "gradient_checkpointing", False) and m.training for m in tower.modules())
-    if again and torch.is_grad_enabled():
-        raise ValueError(
-            "the tower is in training mode with gradient checkpointing, and in most versions of "
-            "transformers backward would then compute its layers again without the prompts: set "
-            "model.eval()"
-        )
+    refuse_recomputing(tower, "prompts")
     deeper = layers[1 : len(prompts)]
     refuse_compiled(tower, deeper, "the prompts")
     with ExitStack() as stack:
@@ -44,6 +38,17 @@ def in_layers(
             hook = layer.register_forward_pre_hook(_put(prompt, positions), with_kwargs=True)
             stack.callback(hook.remove)
         yield
+
+
+def refuse_recomputing(tower: nn.Module, what: str) -> None:
+    """Raise if backward would compute layers again when what a hook put there has gone."""
+    again = any(getattr(m, "gradient_checkpointing", False) and m.training for m in tower.modules())
+    if again and torch.is_grad_enabled():
+        raise ValueError(
+            "the tower is in training mode with gradient checkpointing, and in most versions of "
+            f"transformers backward would then compute its layers again without the {what}: set "
+            "model.eval()"
+        )
 
 
 def _put(prompt: Tensor, positions: Tensor) -> Any:

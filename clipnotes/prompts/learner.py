@@ -94,7 +94,7 @@ class Learner(Classifier, nn.Module):
         """Save what was learned, and a card that says what it is for.
 
         The folder gets ``prompt.safetensors`` and, for readers, ``card.json``. A kill at any moment
-        leaves the old prompt or the new one.
+        leaves the old prompt or the new one. ``LoRA`` adds PEFT's own two files, made from it.
 
         Args:
             folder: Is made if it is not there.
@@ -126,7 +126,11 @@ class Learner(Classifier, nn.Module):
             scores=scores,
             recipe=recipe,
         )
-        write_prompt(folder, self.state_dict(), card, force=force)
+        write_prompt(folder, self.state_dict(), card, force=force, beside=self.beside())
+
+    def beside(self) -> dict[str, bytes]:
+        """Make files that stand beside the prompt, for other programs: name -> content."""
+        return {}
 
     @classmethod
     def load(

@@ -33,6 +33,7 @@ class Plan:
     epochs: int | None = None  # None: as published
     lr: float | None = None
     loss: str = "softmax"  # or "sigmoid", for a model whose logits have a bias, as SigLIP's have
+    brief: bool = False  # cut a training of hours short, for a comparison
 
     def __post_init__(self) -> None:
         if self.method not in PUBLISHED:
@@ -69,7 +70,7 @@ class Plan:
         loss = None if self.loss == "softmax" else self.loss
         recipe = {"epochs": self.epochs, "lr": self.lr, "loss": loss}
         recipe = {name: value for name, value in recipe.items() if value is not None}
-        return Settings(template_for(clip, self.template), seed, self.options(), recipe)
+        return Settings(template_for(clip, self.template), seed, self.options(), recipe, self.brief)
 
     def make(self, clip: Clip, names: Sequence[str], seed: int) -> Learner:
         """Make an untrained learner of the method, or say why the model cannot carry it."""

@@ -53,6 +53,7 @@ def test_all_methods_are_as_learn_has_them(clip, folder, tmp_path):
         "cocoop": 4 * d + (p + 1) * 8 + 9 * d,
         "vpt": 6 * 8 * d,
         "maple": maple,
+        "lora": 3 * (3 + 6) * 2 * 2 * d,
         "tip": 6 * p,
     }
 

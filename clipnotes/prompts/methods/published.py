@@ -10,7 +10,8 @@ from typing import Any
 from clipnotes.checkpoints import Clip
 from clipnotes.prompts.inputs import Images, Labels
 from clipnotes.prompts.learner import Learner
-from clipnotes.prompts.training.fit import fit
+from clipnotes.prompts.recipe import sgd
+from clipnotes.prompts.training.fit import MakeOptimizer, fit
 from clipnotes.prompts.training.losses import LOSSES, check_loss, find_loss
 from clipnotes.prompts.training.penalties import Penalty, made_with
 
@@ -24,12 +25,14 @@ class Settings:
         seed: Decides a random start and the order of images.
         options: Arguments of the class, in place of the published ones.
         recipe: Arguments of ``fit``, in place of the published ones.
+        brief: Whether a training that would take hours is to be cut short, for a comparison.
     """
 
     template: str
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    brief: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Published:
         penalty: What makes the penalty of a learner and a template, if there is one.
         scale: What the model's must be for the recipe to work well, if that matters.
         losses: The losses that it can be trained with.
+        optimizer: What makes the optimizer, if it is not CoOp's.
 
     Example:
         >>> import clipnotes, torch
@@ -90,6 +94,7 @@ class Published:
     penalty: Callable[..., Penalty] | None = None
     scale: float | None = None
     losses: tuple[str, ...] = tuple(LOSSES)
+    optimizer: MakeOptimizer = sgd
 
     def check_loss(self, loss: str) -> None:
         """Refuse a loss that is not there, or that the method cannot be trained with.
@@ -113,6 +118,10 @@ class Published:
                 f"{' or '.join(self.losses)} loss, and knows no {loss} loss: leave the loss out, "
                 "or take another method"
             )
+
+    def missing(self) -> str | None:
+        """Say what has to be installed before the method can be used, if anything."""
+        return None
 
     def make(self, clip: Clip, names: Sequence[str], settings: Settings) -> Learner:
         """Make an untrained learner. Whether the model can carry the method shows here.
@@ -177,6 +186,7 @@ class Published:
             inputs,
             labels,
             **recipe,
+            optimizer=self.optimizer,
             penalty=penalty,
             seed=settings.seed,
             checkpoint=checkpoint,

@@ -1,7 +1,8 @@
 """What was learned, on disk: a folder with one safetensors file, its card in the header.
 
 What belongs together stands in one file, so one rename replaces it. ``card.json`` is a copy of the
-card for readers; nothing reads it back.
+card for readers; nothing reads it back. Nor is anything read back of the files that a method puts
+beside it for other programs.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from clipnotes.files import remove_strays, write_atomically
+from clipnotes.prompts.saved.adapter import CONFIG, WEIGHTS
 from clipnotes.prompts.saved.card import check_card, damaged
 
 FILE, COPY = "prompt.safetensors", "card.json"
+ADAPTER = (CONFIG, WEIGHTS)  # what may stand beside it, made from it
 KEY = "clipnotes.prompt"
 
 
@@ -29,7 +32,7 @@ def check_folder(folder: str | os.PathLike[str], force: bool) -> Path:
     path = Path(folder).expanduser()
     if os.path.lexists(path) and not path.is_dir():
         raise ValueError(f"{path} is a file; a prompt is a folder, so give another name")
-    there = [name for name in (FILE, COPY) if (path / name).exists()]
+    there = [name for name in (FILE, COPY, *ADAPTER) if (path / name).exists()]
     if there and not force:
         raise ValueError(
             f"{path} already holds {there[0]}; give another folder, or force to replace it"
@@ -43,8 +46,14 @@ def write_prompt(
     card: Mapping[str, Any],
     *,
     force: bool = False,
+    beside: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write what was learned; a kill at any moment leaves the old one or the new one."""
+    """Write what was learned; a kill at any moment leaves the old one or the new one.
+
+    PEFT's files, which come ``beside`` some prompts, belong to the prompt that is there: those of
+    one that is replaced are taken away first, and the new ones are written last.
+    """
+    beside = beside or {}
     path = check_folder(folder, force)
     values = {}
     for name, tensor in tensors.items():
@@ -55,11 +64,16 @@ def write_prompt(
             raise ValueError(f"{name} is not finite, so nothing is saved; train it again")
     content = save(values, metadata={KEY: json.dumps(dict(card), allow_nan=False)})
     path.mkdir(parents=True, exist_ok=True)
-    for name in (FILE, COPY):
+    for name in (FILE, COPY, *ADAPTER):
         remove_strays(path / name)
+    if (path / FILE).exists() or beside:
+        for name in ADAPTER:
+            (path / name).unlink(missing_ok=True)
     write_atomically(path / FILE, content)
     copy = json.dumps({"note": f"a copy of what {FILE} holds", **card}, indent=2)
     write_atomically(path / COPY, (copy + "\n").encode())
+    for name, other in beside.items():
+        write_atomically(path / name, other)
 
 
 def read_prompt(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clipnotes.prompts.chance import Chance
 from clipnotes.prompts.classifier import Classifier, as_classifier
 from clipnotes.prompts.inputs import Images, Labels, check_labels, count_shots, picture
 from clipnotes.prompts.learner import Learner
@@ -27,7 +28,7 @@ from clipnotes.prompts.training.augmentation import Augment, Draw, check_augment
 from clipnotes.prompts.training.losses import Loss, check_loss, softmax
 from clipnotes.prompts.training.penalties import Penalty, check_penalty, made_with
 from clipnotes.prompts.training.processes import Processes
-from clipnotes.prompts.training.resume import Checkpoint, check_path, digest
+from clipnotes.prompts.training.resume import Checkpoint, check_path, digest, digest_images
 
 SECONDS_BETWEEN = 2.0  # two checkpoints, unless the second is the last
 
@@ -166,7 +167,7 @@ def fit(
         identity = {
             "classes": digest(*learner.classnames),
             "labels": digest(numbers),
-            "images": _digest_images(checked),
+            "images": digest_images(checked),
             "seed": seed,
             "batch_size": batch_size,
             "learner at the start": digest(*parameters, *parameters.values()),
@@ -199,6 +200,7 @@ class _Training:
     batch_size: int
     seed: int
     criterion: Loss = softmax
+    chance: Chance = field(init=False)  # of the step that is being taken
     store: Checkpoint | None = None
     history: dict[str, Any] = field(
         default_factory=lambda: {"loss": [], "accuracy": [], "seconds": 0.0}
@@ -240,6 +242,7 @@ class _Training:
             where = f"at step {epoch * steps + i + 1} (epoch {epoch + 1} of {len(self.rates)})"
             mine = list(self.processes.share(batch))
             inputs, labels = self.draw(epoch, mine), self.labels[mine]
+            self.chance = Chance(f"{self.seed} epoch {epoch} step {i}", mine)
             mean, hits = self.step(inputs, labels, len(batch), where)
             seen, loss, right = seen + len(batch), loss + mean * len(batch), right + hits
             bar.set_postfix_str(f"loss {loss / seen:.3f}, accuracy {right / seen:.3f}", False)
@@ -274,7 +277,7 @@ class _Training:
     def loss(self, inputs: Tensor, labels: Tensor, batch: int) -> tuple[Tensor, Tensor]:
         """This process's part of the batch's mean loss, and how many of its images are right."""
         if self.penalty is None:
-            logits, extra = self.learner.logits(inputs).float(), None
+            logits, extra = self.learner.logits_in_training(inputs, self.chance).float(), None
         else:
             logits, classes = self.learner.with_classes(inputs)
             logits, extra = logits.float(), self.penalty(classes) / self.processes.count
@@ -292,13 +295,6 @@ def _trained(learner: Learner) -> dict[str, nn.Parameter]:
             "the learner has no parameter that wants a gradient; nothing can be learnt"
         )
     return found
-
-
-def _digest_images(images: Images) -> str:
-    if isinstance(images, Tensor):
-        return digest(images)
-    pictures = (picture(images, i) for i in range(len(images)))
-    return digest(*(digest(image.size, image.tobytes()) for image in pictures))
 
 
 def _first_logits(classifier: Classifier, images: Images) -> Tensor:

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from clipnotes.files import write_atomically
+from clipnotes.prompts.inputs import Images, picture
 
 KEY = "clipnotes.fit"
 # Two runs are the same if their first logits are: rounding differs by machine, models by much more.
@@ -108,6 +109,14 @@ def check_path(path: Any) -> Path:
     if not path.parent.is_dir():
         raise ValueError(f"the folder {path.parent} of the checkpoint is not there; make it first")
     return path
+
+
+def digest_images(images: Images) -> str:
+    """A short fingerprint of images, or of what a learner takes in their place."""
+    if isinstance(images, Tensor):
+        return digest(images)
+    pictures = (picture(images, i) for i in range(len(images)))
+    return digest(*(digest(image.size, image.tobytes()) for image in pictures))
 
 
 def digest(*parts: Any) -> str:

@@ -9,7 +9,17 @@ from PIL import Image
 from transformers import CLIPTextModelWithProjection
 
 from clipnotes import Clip
-from clipnotes.prompts import VPT, CoCoOp, KgCoOp, MaPLe, PromptLearner, TipAdapter, fit, fit_tip
+from clipnotes.prompts import (
+    VPT,
+    CoCoOp,
+    KgCoOp,
+    LoRA,
+    MaPLe,
+    PromptLearner,
+    TipAdapter,
+    fit,
+    fit_tip,
+)
 from clipnotes.prompts.methods import PUBLISHED
 from clipnotes.prompts.methods.published import Settings
 from clipnotes.teach import Plan, describe
@@ -52,6 +62,9 @@ def by_hand(name, clip, pictures):
     elif name == "maple":
         learner = MaPLe(clip, NAMES, init="a photo", seed=3)
         fit(learner, *pixels, **quick, lr=0.0035, batch_size=4)
+    elif name == "lora":
+        learner = LoRA(clip, NAMES, template=SENTENCE, seed=3)
+        fit(learner, *pixels, **quick, lr=0.0002, batch_size=32, optimizer=LoRA.optimizer)
     else:
         learner, _ = fit_tip(clip, NAMES, *given, template=SENTENCE, epochs=2, seed=3)
     return learner
@@ -99,6 +112,7 @@ def test_the_numbers_of_the_papers():
         assert said[name].items() <= {key: p.default for key, p in defaults.items()}.items()
     assert "epochs" not in said["coop"] and said["tip"]["epochs"] == 20
     assert said["kgcoop"] == {"epochs": 100, "batch_size": 128, "lr": 0.002}
+    assert said["lora"] == {"batch_size": 32, "lr": 0.0002}
     assert said["cocoop"] == {"epochs": 10, "batch_size": 1, "lr": 0.002}
     for name in ("cocoop", "maple"):
         init = inspect.signature(PUBLISHED[name].learner).parameters["init"].default
