@@ -101,6 +101,29 @@ class Classifier:
         """
         raise NotImplementedError(f"{type(self).__name__} has no class features for all images")
 
+    def regularized(self, inputs: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Give the logits, and what the method adds to the loss: ``fit`` asks for both at once.
+
+        Args:
+            inputs: As for ``logits``; a process may have none of a batch.
+
+        Returns:
+            (n, n_classes) logits, and a number summed over the images, as the loss is. Nothing is
+            added unless a method says so.
+        """
+        return self.logits(inputs), 0.0
+
+    def epoch_weights(self, epochs: int) -> Sequence[float] | None:
+        """Say how much each epoch counts, if what is learned is a mean over epochs.
+
+        Args:
+            epochs: How many there will be.
+
+        Returns:
+            A weight for each, together 1. None, unless a method says so: the last one counts alone.
+        """
+        return None
+
     @property
     def takes_pixels(self) -> bool:
         """Whether ``logits`` takes pixels: whoever overrides ``inputs`` encodes images itself."""

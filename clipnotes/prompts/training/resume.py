@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipnotes.files import write_atomically
 
@@ -50,7 +50,7 @@ class Checkpoint:
         write_atomically(self.path, save(tensors, metadata={KEY: json.dumps(header)}))
 
     def load(
-        self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+        self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
     ) -> dict[str, Any] | None:
         """Put a run back to where its file left it; return the progress, or None without a file."""
         if not self.path.exists():
