@@ -7,7 +7,7 @@ that it encodes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -39,6 +39,8 @@ class Classifier:
         clip: The model.
         classnames: A name for each class, in the order of the logits.
         n_parameters: How many numbers it takes from the images that it learned from.
+        TRAINING: Names of the attributes that matter for training alone, such as weights of the
+            loss. A checkpoint of ``fit`` is for the same ones only.
 
     Example:
         >>> import clipnotes
@@ -53,6 +55,7 @@ class Classifier:
 
     clip: Clip
     classnames: list[str]
+    TRAINING: ClassVar[tuple[str, ...]] = ()
 
     @property
     def n_parameters(self) -> int:

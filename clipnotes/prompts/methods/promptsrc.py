@@ -124,6 +124,7 @@ class PromptSRC(VisualLearner):
 
     method = "promptsrc"
     OPTIONS: ClassVar = {"n_ctx": int, "text_depth": int, "vision_depth": int, "template": str}
+    TRAINING = ("templates", "text_weight", "image_weight", "gpa_mean", "gpa_std")
     recipe: ClassVar[dict[str, Any]] = {"epochs": 20, "batch_size": 4, "lr": 0.0025}
 
     def __init__(

@@ -33,15 +33,8 @@ def described(optimizer: torch.optim.Optimizer) -> str:
 
 
 def made_as(classifier: Classifier) -> dict[str, Any]:
-    """Say how a classifier was made that adds to the loss; of others the first logits tell all."""
-    if type(classifier).regularized is Classifier.regularized:
-        return {}
-    known = ("training", "classnames")  # a flag of torch's; and what has an entry of its own
-    return {
-        f"the learner's {name}": value
-        for name, value in vars(classifier).items()
-        if isinstance(value, (int, float, str, list)) and name not in known
-    }
+    """What a learner has for training alone, and what its first logits therefore do not show."""
+    return {f"the learner's {name}": getattr(classifier, name) for name in classifier.TRAINING}
 
 
 def first_logits(classifier: Classifier, images: Images) -> Tensor:

@@ -8,7 +8,17 @@ import torch
 from transformers import CLIPTextModelWithProjection
 
 from clipnotes import Clip
-from clipnotes.prompts import VPT, CoCoOp, KgCoOp, MaPLe, PromptLearner, TipAdapter, fit, fit_tip
+from clipnotes.prompts import (
+    VPT,
+    CoCoOp,
+    KgCoOp,
+    MaPLe,
+    PromptLearner,
+    PromptSRC,
+    TipAdapter,
+    fit,
+    fit_tip,
+)
 from clipnotes.prompts.methods import PUBLISHED
 from clipnotes.teach import Plan, describe
 from clipnotes.teach.folder import Folder
@@ -49,6 +59,9 @@ def by_hand(name, clip, pictures):
     elif name == "maple":
         learner = MaPLe(clip, NAMES, init="a photo", seed=3)
         fit(learner, *pixels, **quick, lr=0.0035, batch_size=4)
+    elif name == "promptsrc":
+        learner = PromptSRC(clip, NAMES, init="a photo of a", seed=3)
+        fit(learner, *pixels, **quick, lr=0.0025, batch_size=4)
     else:
         learner, _ = fit_tip(clip, NAMES, *given, template=SENTENCE, epochs=2, seed=3)
     return learner
@@ -65,6 +78,7 @@ EXTRA = {
     "kgcoop": {"init": "a photo of a", "weight": 8.0, "template": SENTENCE},
     "cocoop": {"init": "a photo of a"},
     "maple": {"init": "a photo"},
+    "promptsrc": {"init": "a photo of a"},
     "tip": {"n_held_out": 3},
 }
 
@@ -97,7 +111,7 @@ def test_the_numbers_of_the_papers():
     assert "epochs" not in said["coop"] and said["tip"]["epochs"] == 20
     assert said["kgcoop"] == {"epochs": 100, "batch_size": 128, "lr": 0.002}
     assert said["cocoop"] == {"epochs": 10, "batch_size": 1, "lr": 0.002}
-    for name in ("cocoop", "maple"):
+    for name in ("cocoop", "maple", "promptsrc"):
         init = inspect.signature(PUBLISHED[name].learner).parameters["init"].default
         assert PUBLISHED[name].start == {"init": init}
 
@@ -155,6 +169,7 @@ def test_what_a_model_cannot_carry_says_its_class(clip):
         ("kgcoop", {"template": "no"}, clip, lambda: KgCoOp(PromptLearner(clip, NAMES), 8, "no")),
         ("vpt", {}, no_eye, lambda: VPT(no_eye, NAMES)),
         ("maple", {}, no_eye, lambda: MaPLe(no_eye, NAMES)),
+        ("promptsrc", {}, no_eye, lambda: PromptSRC(no_eye, NAMES)),
         (
             "tip",
             {"template": "no"},
@@ -172,7 +187,7 @@ def test_what_a_model_cannot_carry_says_its_class(clip):
 
 def test_a_recipe_for_a_different_scale_is_doubted(clip):
     doubtful = [name for name in PUBLISHED if Plan(name).doubts(clip)]
-    assert doubtful == ["vpt", "maple"]
+    assert doubtful == ["vpt", "maple", "promptsrc"]
     assert "has 1" in Plan("vpt").doubts(clip)[0]
     assert Plan("vpt", lr=0.1).doubts(clip) == []
     sharp = Clip(copy.deepcopy(clip.model), clip.tokenizer, clip.image_processor)
