@@ -10,6 +10,7 @@ from clipnotes.prompts.methods.linear_probe import LinearProbe
 from clipnotes.prompts.methods.lora import LoRA
 from clipnotes.prompts.methods.maple import MaPLe
 from clipnotes.prompts.methods.nearest_mean import NearestMean
+from clipnotes.prompts.methods.promptsrc import PromptSRC
 from clipnotes.prompts.methods.tip import TipAdapter, TipChoice, fit_tip
 from clipnotes.prompts.methods.vpt import VPT
 from clipnotes.prompts.methods.zero_shot import ZeroShot
@@ -30,6 +31,7 @@ __all__ = [
     "MaPLe",
     "NearestMean",
     "PromptLearner",
+    "PromptSRC",
     "Scores",
     "TipAdapter",
     "TipChoice",

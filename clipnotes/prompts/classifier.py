@@ -7,7 +7,7 @@ that it encodes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -40,6 +40,8 @@ class Classifier:
         clip: The model.
         classnames: A name for each class, in the order of the logits.
         n_parameters: How many numbers it takes from the images that it learned from.
+        TRAINING: Names of the attributes that matter for training alone, such as weights of the
+            loss. A checkpoint of ``fit`` is for the same ones only.
 
     Example:
         >>> import clipnotes
@@ -54,6 +56,7 @@ class Classifier:
 
     clip: Clip
     classnames: list[str]
+    TRAINING: ClassVar[tuple[str, ...]] = ()
 
     @property
     def n_parameters(self) -> int:
@@ -70,10 +73,6 @@ class Classifier:
             (n, n_classes).
         """
         raise NotImplementedError(f"{type(self).__name__} has no logits")
-
-    def logits_in_training(self, inputs: Tensor, chance: Chance) -> Tensor:
-        """Compare the images of a step of ``fit``; what is random in it is drawn by ``chance``."""
-        return self.logits(inputs)
 
     def inputs(self, images: Images) -> Tensor:
         """Make of images what ``logits`` takes.
@@ -105,6 +104,30 @@ class Classifier:
             NotImplementedError: There are no such class features.
         """
         raise NotImplementedError(f"{type(self).__name__} has no class features for all images")
+
+    def in_training(self, inputs: Tensor, chance: Chance) -> tuple[Tensor, Tensor | float]:
+        """Give the logits of a step of ``fit``, and what the method adds to the loss.
+
+        Args:
+            inputs: As for ``logits``; a process may have none of a batch.
+            chance: What is random in the step is drawn by it.
+
+        Returns:
+            (n, n_classes) logits, and a number summed over the images, as the loss is. Nothing is
+            added unless a method says so.
+        """
+        return self.logits(inputs), 0.0
+
+    def epoch_weights(self, epochs: int) -> Sequence[float] | None:
+        """Say how much each epoch counts, if what is learned is a mean over epochs.
+
+        Args:
+            epochs: How many there will be.
+
+        Returns:
+            A weight for each, together 1. None, unless a method says so: the last one counts alone.
+        """
+        return None
 
     @property
     def takes_pixels(self) -> bool:

@@ -36,7 +36,7 @@ def test_all_methods_are_as_learn_has_them(clip, folder, tmp_path):
     for name in BASELINES:
         assert found.rows[name].accuracies == report.accuracies[name]
         assert found.rows[name].recipe == {}
-    assert len(found.notes) == 2 and "recipe of vpt" in found.notes[0]
+    assert len(found.notes) == 3 and "recipe of vpt" in found.notes[0]
     assert all(len(row.seconds) == 2 for row in found.rows.values())
     assert all(min(found.rows[name].seconds) > 0 for name in PUBLISHED)
 
@@ -54,6 +54,7 @@ def test_all_methods_are_as_learn_has_them(clip, folder, tmp_path):
         "vpt": 6 * 8 * d,
         "maple": maple,
         "lora": 3 * (3 + 6) * 2 * 2 * d,
+        "promptsrc": (3 + 6) * 4 * d,
         "tip": 6 * p,
     }
 

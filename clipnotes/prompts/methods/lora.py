@@ -204,11 +204,11 @@ class LoRA(VisualLearner):
         features = torch.cat(parts)  # (n, P)
         return unit_length(features.to(torch.promote_types(features.dtype, a.dtype)))
 
-    def logits_in_training(self, inputs: Tensor, chance: Chance) -> Tensor:
-        """Compare images with every class, with dropout."""
+    def in_training(self, inputs: Tensor, chance: Chance) -> tuple[Tensor, float]:
+        """Compare images with every class, with dropout; nothing is added to the loss."""
         self._chance = chance
         try:
-            return self.logits(inputs)
+            return self.logits(inputs), 0.0
         finally:
             self._chance = None
 

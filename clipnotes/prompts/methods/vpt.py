@@ -73,11 +73,15 @@ class VisualLearner(Learner):
         Raises:
             ValueError: Pixels of another shape; the tower is set to compute its layers twice.
         """
+        features, classes = self.encode(pixel_values)
+        return compat.logits(self.clip.model, features @ classes.T)
+
+    def encode(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode checked images, (n, P), and every class, (n_classes, P): unit length."""
         if len(pixel_values):  # a process may have no part of a batch
             check_pixels(self.clip, pixel_values)
-        features = self.image_features(pixel_values)  # (n, P)
-        classes = self().to(features)  # (n_classes, P)
-        return compat.logits(self.clip.model, features @ classes.T)
+        features = self.image_features(pixel_values)
+        return features, self().to(features)
 
 
 class VPT(VisualLearner):

@@ -65,19 +65,24 @@ class ZeroShot(Cosine):
         templates: str | Sequence[str] = "a photo of a {}",
     ) -> None:
         names = check_classnames(classnames, clip.tokenizer)
-        sentences = [templates] if isinstance(templates, str) else list(templates)
-        if not sentences:
-            raise ValueError("templates is empty; give at least one, such as 'a photo of a {}'")
-        for template in sentences:
-            if not isinstance(template, str):
-                raise TypeError(f"a template is a {type(template).__name__}; give strings")
-            if template.count("{}") != 1:
-                raise ValueError(
-                    f"the template {template!r} has {template.count('{}')} places '{{}}'; "
-                    "it needs one"
-                )
+        sentences = check_templates(templates)
         # (n_templates, n_classes, P)
         features = torch.stack(
             [clip.encode_text([t.replace("{}", name) for name in names]) for t in sentences]
         )
         super().__init__(clip, names, F.normalize(features.float().mean(dim=0), dim=-1))
+
+
+def check_templates(templates: str | Sequence[str]) -> list[str]:
+    """Check hand-written sentences, each with one ``{}`` for a name; one alone is a list of one."""
+    sentences = [templates] if isinstance(templates, str) else list(templates)
+    if not sentences:
+        raise ValueError("templates is empty; give at least one, such as 'a photo of a {}'")
+    for template in sentences:
+        if not isinstance(template, str):
+            raise TypeError(f"a template is a {type(template).__name__}; give strings")
+        if template.count("{}") != 1:
+            raise ValueError(
+                f"the template {template!r} has {template.count('{}')} places '{{}}'; it needs one"
+            )
+    return sentences

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from clipnotes.prompts.chance import Chance
 from clipnotes.prompts.classifier import Classifier, as_classifier
-from clipnotes.prompts.inputs import Images, Labels, check_labels, count_shots, picture
+from clipnotes.prompts.inputs import Images, Labels, check_labels, count_shots
 from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.recipe import (
     Schedule,
@@ -25,10 +25,18 @@ from clipnotes.prompts.recipe import (
     sgd,
 )
 from clipnotes.prompts.training.augmentation import Augment, Draw, check_augment, inputs_for
-from clipnotes.prompts.training.losses import Loss, check_loss, softmax
+from clipnotes.prompts.training.average import EpochMean
+from clipnotes.prompts.training.losses import Loss, check_loss
 from clipnotes.prompts.training.penalties import Penalty, check_penalty, made_with
 from clipnotes.prompts.training.processes import Processes
-from clipnotes.prompts.training.resume import Checkpoint, check_path, digest, digest_images
+from clipnotes.prompts.training.resume import Checkpoint, check_path, digest
+from clipnotes.prompts.training.same_run import (
+    described,
+    digest_images,
+    first_logits,
+    made_as,
+    name_of,
+)
 
 SECONDS_BETWEEN = 2.0  # two checkpoints, unless the second is the last
 
@@ -41,7 +49,7 @@ class History:
 
     Attributes:
         loss: Mean loss of the epoch's images, each before the step that it is part of; with the
-            penalty, if there is one.
+            penalty, or what the learner adds to the loss, if there is such a thing.
         accuracy: The part of them that got their own class, 0 to 1.
         lr: The learning rate.
         epochs: How many there were.
@@ -159,10 +167,9 @@ def fit(
     draw = inputs_for(classifier, checked, augment, views, seed)
 
     processes = Processes(learner.clip.model.device)
-    training = _Training(
-        classifier, parameters, made, penalty, processes, draw, numbers, rates, batch_size, seed
-    )
-    training.criterion = criterion
+    mean = EpochMean(parameters, classifier.epoch_weights(len(rates)))
+    recipe = (criterion, penalty, draw, numbers, rates, batch_size, seed)
+    training = _Training(classifier, parameters, mean, made, processes, *recipe)
     if path is not None or processes.count > 1:
         identity = {
             "classes": digest(*learner.classnames),
@@ -173,13 +180,14 @@ def fit(
             "learner at the start": digest(*parameters, *parameters.values()),
             "epochs": len(rates),
             "learning rates": digest(rates),
-            "optimizer": _describe(made),
-            "augment": None if augment is None else _name(augment),
+            "optimizer": described(made),
+            "augment": None if augment is None else name_of(augment),
             "views": views,
-            "penalty": None if penalty is None else [_name(penalty), made_with(penalty)],
-        } | ({} if loss == "softmax" else {"loss": loss})  # as before there was a choice
+            "penalty": None if penalty is None else [name_of(penalty), made_with(penalty)],
+        } | made_as(classifier)
+        identity |= {} if loss == "softmax" else {"loss": loss}  # as before there was a choice
         if path is not None:
-            training.go_on_from(Checkpoint(path, identity, _first_logits(classifier, checked)))
+            training.go_on_from(Checkpoint(path, identity, first_logits(classifier, checked)))
         processes.check_same({**identity, "checkpoint": len(training.history["loss"])})
     training.run(progress)
     return History(lr=rates, epochs=len(rates), shots=shots, **training.history)
@@ -191,25 +199,30 @@ class _Training:
 
     learner: Classifier
     parameters: Mapping[str, nn.Parameter]
+    mean: EpochMean
     optimizer: torch.optim.Optimizer
-    penalty: Penalty | None
     processes: Processes
+    criterion: Loss
+    penalty: Penalty | None
     draw: Draw
     labels: Tensor
     rates: Sequence[float]
     batch_size: int
     seed: int
-    criterion: Loss = softmax
     chance: Chance = field(init=False)  # of the step that is being taken
     store: Checkpoint | None = None
     history: dict[str, Any] = field(
         default_factory=lambda: {"loss": [], "accuracy": [], "seconds": 0.0}
     )
 
+    def kept(self) -> dict[str, Tensor]:
+        """All numbers that an epoch changes, beside the optimizer's."""
+        return {**self.parameters, **self.mean.sums}
+
     def go_on_from(self, store: Checkpoint) -> None:
         """Keep a checkpoint, and go on from the one that is there."""
         self.store = store
-        self.history = store.load(self.parameters, self.optimizer) or self.history
+        self.history = store.load(self.kept(), self.optimizer) or self.history
 
     def run(self, progress: bool) -> None:
         """Train the epochs that are missing."""
@@ -224,13 +237,15 @@ class _Training:
         ) as bar:
             for epoch in range(done, epochs):
                 loss, accuracy = self.epoch(epoch, steps, bar)
+                self.mean.add(epoch)
                 self.history["loss"].append(loss)
                 self.history["accuracy"].append(accuracy)
                 self.history["seconds"] = time.monotonic() - started
                 due = epoch + 1 == epochs or time.monotonic() - saved >= SECONDS_BETWEEN
                 if self.store is not None and self.processes.is_main and due:
-                    self.store.save(self.parameters, self.optimizer, self.history)
+                    self.store.save(self.kept(), self.optimizer, self.history)
                     saved = time.monotonic()
+        self.mean.settle()  # no earlier: a checkpoint holds what the next epoch would start from
         self.processes.wait()  # until the last checkpoint is written
 
     def epoch(self, epoch: int, steps: int, bar: Any) -> tuple[float, float]:
@@ -276,15 +291,16 @@ class _Training:
 
     def loss(self, inputs: Tensor, labels: Tensor, batch: int) -> tuple[Tensor, Tensor]:
         """This process's part of the batch's mean loss, and how many of its images are right."""
+        extra: Tensor | float
+        # Divided by the whole batch, the parts of all processes add up to its mean.
         if self.penalty is None:
-            logits, extra = self.learner.logits_in_training(inputs, self.chance).float(), None
+            logits, extra = self.learner.in_training(inputs, self.chance)
+            extra = extra / batch
         else:
             logits, classes = self.learner.with_classes(inputs)
-            logits, extra = logits.float(), self.penalty(classes) / self.processes.count
-        labels = labels.to(logits.device)
-        # Divided by the whole batch, the parts of all processes add up to its mean.
-        part = self.criterion(logits, labels) / batch
-        part = part if extra is None else part + extra
+            extra = self.penalty(classes) / self.processes.count
+        logits, labels = logits.float(), labels.to(logits.device)
+        part = self.criterion(logits, labels) / batch + extra
         return part, (logits.argmax(dim=-1) == labels).sum()
 
 
@@ -295,21 +311,3 @@ def _trained(learner: Learner) -> dict[str, nn.Parameter]:
             "the learner has no parameter that wants a gradient; nothing can be learnt"
         )
     return found
-
-
-def _first_logits(classifier: Classifier, images: Images) -> Tensor:
-    one = images[:1] if isinstance(images, Tensor) else [picture(images, 0)]
-    with torch.no_grad():
-        return classifier.logits(classifier.inputs_of(one))
-
-
-def _name(function: Any) -> str:
-    """Name a function, or what has no name by its class, and never by its address."""
-    return getattr(function, "__qualname__", type(function).__qualname__)
-
-
-def _describe(optimizer: torch.optim.Optimizer) -> str:
-    """Name an optimizer's class and settings, without the learning rate that the schedule sets."""
-    settings = sorted(optimizer.defaults.items())
-    said = [f"{name}={value}" for name, value in settings if name != "lr" and value]
-    return f"{type(optimizer).__name__}({', '.join(said)})"

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipnotes.files import write_atomically
-from clipnotes.prompts.inputs import Images, picture
 
 KEY = "clipnotes.fit"
 # Two runs are the same if their first logits are: rounding differs by machine, models by much more.
@@ -51,7 +50,7 @@ class Checkpoint:
         write_atomically(self.path, save(tensors, metadata={KEY: json.dumps(header)}))
 
     def load(
-        self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+        self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
     ) -> dict[str, Any] | None:
         """Put a run back to where its file left it; return the progress, or None without a file."""
         if not self.path.exists():
@@ -109,14 +108,6 @@ def check_path(path: Any) -> Path:
     if not path.parent.is_dir():
         raise ValueError(f"the folder {path.parent} of the checkpoint is not there; make it first")
     return path
-
-
-def digest_images(images: Images) -> str:
-    """A short fingerprint of images, or of what a learner takes in their place."""
-    if isinstance(images, Tensor):
-        return digest(images)
-    pictures = (picture(images, i) for i in range(len(images)))
-    return digest(*(digest(image.size, image.tobytes()) for image in pictures))
 
 
 def digest(*parts: Any) -> str:

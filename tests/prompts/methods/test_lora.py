@@ -140,17 +140,17 @@ def test_a_step_of_training_drops_what_a_is_given_and_nothing_else_does(clip):
     lora = trained(LoRA(tiny, THINGS))
     images = pictures(tiny)
     plain = lora.logits(images)
-    step = lora.logits_in_training(images, Chance("0 epoch 0 step 0", [4, 7, 1, 2]))
+    step = lora.in_training(images, Chance("0 epoch 0 step 0", [4, 7, 1, 2]))[0]
     assert (step - plain).abs().max() > 1e-2
     assert torch.equal(lora.logits(images), plain)
-    again = lora.logits_in_training(images, Chance("0 epoch 0 step 0", [4, 7, 1, 2]))
+    again = lora.in_training(images, Chance("0 epoch 0 step 0", [4, 7, 1, 2]))[0]
     assert torch.equal(again, step)
-    later = lora.logits_in_training(images, Chance("0 epoch 0 step 1", [4, 7, 1, 2]))
+    later = lora.in_training(images, Chance("0 epoch 0 step 1", [4, 7, 1, 2]))[0]
     assert (later - step).abs().max() > 1e-2
-    part = lora.logits_in_training(images[1:3], Chance("0 epoch 0 step 0", [7, 1]))
+    part = lora.in_training(images[1:3], Chance("0 epoch 0 step 0", [7, 1]))[0]
     assert_close("as two processes would share it", part, step[1:3])
     none = trained(LoRA(tiny, THINGS, dropout=0.0))
-    assert_close("none", none.logits_in_training(images, Chance("", range(4))), none.logits(images))
+    assert_close("none", none.in_training(images, Chance("", range(4)))[0], none.logits(images))
 
 
 def dropping(clip, lora, tower, rows):
@@ -179,7 +179,7 @@ def test_dropped_by_hand(clip):
     tiny = deep_clip(clip, 4)
     lora = trained(LoRA(tiny, THINGS))
     images, rows = pictures(tiny, 3), [5, 9, 2]
-    found = lora.logits_in_training(images, Chance("s", rows))
+    found = lora.in_training(images, Chance("s", rows))[0]
     eye = dropping(tiny, lora, "vision", rows)
     features = normalize(compat.image_features(eye, images), dim=-1)
     classes = classes_by_hand(tiny, dropping(tiny, lora, "text", THINGS), THINGS)
@@ -260,10 +260,10 @@ def test_pictures_in_any_number_are_encoded_alike(clip, monkeypatch):
     tiny = deep_clip(clip, 4)
     lora = trained(LoRA(tiny, THINGS))
     images, chance = pictures(tiny, 5), Chance("s", range(5))
-    whole, step = lora.logits(images), lora.logits_in_training(images, chance)
+    whole, step = lora.logits(images), lora.in_training(images, chance)[0]
     monkeypatch.setattr("clipnotes.pictures.batches.BATCH", 2)
     assert_close("in batches", lora.logits(images), whole)
-    assert_close("in batches, training", lora.logits_in_training(images, chance), step)
+    assert_close("in batches, training", lora.in_training(images, chance)[0], step)
     none = lora.logits(images[:0])  # what a process computes that has no part of a batch
     assert none.shape == (0, 3)
     gradients = torch.autograd.grad(none.sum(), [*lora.parameters()])

@@ -16,6 +16,7 @@ from clipnotes.prompts import (
     LoRA,
     MaPLe,
     PromptLearner,
+    PromptSRC,
     TipAdapter,
     fit,
     fit_tip,
@@ -65,6 +66,9 @@ def by_hand(name, clip, pictures):
     elif name == "lora":
         learner = LoRA(clip, NAMES, template=SENTENCE, seed=3)
         fit(learner, *pixels, **quick, lr=0.0002, batch_size=32, optimizer=LoRA.optimizer)
+    elif name == "promptsrc":
+        learner = PromptSRC(clip, NAMES, init="a photo of a", seed=3)
+        fit(learner, *pixels, **quick, lr=0.0025, batch_size=4)
     else:
         learner, _ = fit_tip(clip, NAMES, *given, template=SENTENCE, epochs=2, seed=3)
     return learner
@@ -81,6 +85,7 @@ EXTRA = {
     "kgcoop": {"init": "a photo of a", "weight": 8.0, "template": SENTENCE},
     "cocoop": {"init": "a photo of a"},
     "maple": {"init": "a photo"},
+    "promptsrc": {"init": "a photo of a"},
     "tip": {"n_held_out": 3},
 }
 
@@ -114,7 +119,7 @@ def test_the_numbers_of_the_papers():
     assert said["kgcoop"] == {"epochs": 100, "batch_size": 128, "lr": 0.002}
     assert said["lora"] == {"batch_size": 32, "lr": 0.0002}
     assert said["cocoop"] == {"epochs": 10, "batch_size": 1, "lr": 0.002}
-    for name in ("cocoop", "maple"):
+    for name in ("cocoop", "maple", "promptsrc"):
         init = inspect.signature(PUBLISHED[name].learner).parameters["init"].default
         assert PUBLISHED[name].start == {"init": init}
 
@@ -200,6 +205,7 @@ def test_what_a_model_cannot_carry_says_its_class(clip):
         ("kgcoop", {"template": "no"}, clip, lambda: KgCoOp(PromptLearner(clip, NAMES), 8, "no")),
         ("vpt", {}, no_eye, lambda: VPT(no_eye, NAMES)),
         ("maple", {}, no_eye, lambda: MaPLe(no_eye, NAMES)),
+        ("promptsrc", {}, no_eye, lambda: PromptSRC(no_eye, NAMES)),
         (
             "tip",
             {"template": "no"},
@@ -217,7 +223,7 @@ def test_what_a_model_cannot_carry_says_its_class(clip):
 
 def test_a_recipe_for_a_different_scale_is_doubted(clip):
     doubtful = [name for name in PUBLISHED if Plan(name).doubts(clip)]
-    assert doubtful == ["vpt", "maple"]
+    assert doubtful == ["vpt", "maple", "promptsrc"]
     assert "has 1" in Plan("vpt").doubts(clip)[0]
     assert Plan("vpt", lr=0.1).doubts(clip) == []
     sharp = Clip(copy.deepcopy(clip.model), clip.tokenizer, clip.image_processor)

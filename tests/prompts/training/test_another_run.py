@@ -9,8 +9,8 @@ from PIL import Image
 
 import clipnotes
 from clipnotes.prompts import KgCoOp, PromptLearner, fit, random_crop_and_flip
-from clipnotes.prompts.training import fit as training
 from clipnotes.prompts.training.resume import digest
+from clipnotes.prompts.training.same_run import name_of
 from few_pictures import CLASSES, fruits, pictures, quiet, small_learner
 from stopped_runs import ADAM, RECIPE
 
@@ -127,8 +127,8 @@ def test_a_penalty_makes_another_run(clip, tmp_path):
 
 def test_an_augmentation_is_known_by_a_name_that_another_process_gives_it_too():
     """A partial's repr holds an address."""
-    assert training._name(random_crop_and_flip) == "random_crop_and_flip"
-    assert training._name(functools.partial(random_crop_and_flip)) == "partial"
+    assert name_of(random_crop_and_flip) == "random_crop_and_flip"
+    assert name_of(functools.partial(random_crop_and_flip)) == "partial"
 
 
 def test_what_is_digested_apart_is_not_taken_for_what_is_together():
