@@ -31,7 +31,7 @@ def predict(
         Optional[str],  # noqa: UP045
         typer.Option(
             help="Other classes, as in rose,tulip; quote a name that has a comma in it: "
-            "'\"salt, pepper\",rose'. Not for csc and tip, which learn each class by itself."
+            "'\"salt, pepper\",rose'. Not for csc, tip and lp++, which learn each class by itself."
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 3,

@@ -7,6 +7,7 @@ from clipnotes.prompts.methods.cocoop import CoCoOp
 from clipnotes.prompts.methods.coop import PromptLearner
 from clipnotes.prompts.methods.kgcoop import KgCoOp
 from clipnotes.prompts.methods.linear_probe import LinearProbe
+from clipnotes.prompts.methods.lp_plus_plus import LPPlusPlus, fit_lp_plus_plus
 from clipnotes.prompts.methods.maple import MaPLe
 from clipnotes.prompts.methods.nearest_mean import NearestMean
 from clipnotes.prompts.methods.tip import TipAdapter, TipChoice, fit_tip
@@ -22,6 +23,7 @@ __all__ = [
     "CoCoOp",
     "History",
     "KgCoOp",
+    "LPPlusPlus",
     "LearnableTable",
     "LearnableTextEmbeddings",
     "LinearProbe",
@@ -34,6 +36,7 @@ __all__ = [
     "ZeroShot",
     "evaluate",
     "fit",
+    "fit_lp_plus_plus",
     "fit_tip",
     "inject",
     "load_prompt",

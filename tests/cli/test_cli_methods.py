@@ -58,6 +58,7 @@ def test_learn_refuses_before_anything_is_read(folder, tmp_path, monkeypatch):
         ("no per_class; of .*per_class it takes none", "--method", "tip", "--per-class"),
         ("cocoop: .* n_ctx is 40", "--method", "cocoop", "--n-ctx", 40),
         ("tip: .*it needs one", "--method", "tip", "--template", "a photo"),
+        (r"lp\+\+: .*leave lr out", "--method", "lp++", "--lr", 0.1),
         (r"lr is 0\.0", "--lr", 0),
     ):
         refused(words, "learn", folder, "--out", tmp_path / "o", *options)

@@ -54,6 +54,7 @@ def test_all_methods_are_as_learn_has_them(clip, folder, tmp_path):
         "vpt": 6 * 8 * d,
         "maple": maple,
         "tip": 6 * p,
+        "lp++": 3 * (p + 1),
     }
 
 

@@ -8,7 +8,18 @@ import torch
 from transformers import CLIPTextModelWithProjection
 
 from clipnotes import Clip
-from clipnotes.prompts import VPT, CoCoOp, KgCoOp, MaPLe, PromptLearner, TipAdapter, fit, fit_tip
+from clipnotes.prompts import (
+    VPT,
+    CoCoOp,
+    KgCoOp,
+    LPPlusPlus,
+    MaPLe,
+    PromptLearner,
+    TipAdapter,
+    fit,
+    fit_lp_plus_plus,
+    fit_tip,
+)
 from clipnotes.prompts.methods import PUBLISHED
 from clipnotes.teach import Plan, describe
 from clipnotes.teach.folder import Folder
@@ -49,6 +60,8 @@ def by_hand(name, clip, pictures):
     elif name == "maple":
         learner = MaPLe(clip, NAMES, init="a photo", seed=3)
         fit(learner, *pixels, **quick, lr=0.0035, batch_size=4)
+    elif name == "lp++":
+        learner, _ = fit_lp_plus_plus(clip, NAMES, *given, template=SENTENCE, epochs=2)
     else:
         learner, _ = fit_tip(clip, NAMES, *given, template=SENTENCE, epochs=2, seed=3)
     return learner
@@ -96,6 +109,8 @@ def test_the_numbers_of_the_papers():
         assert said[name].items() <= {key: p.default for key, p in defaults.items()}.items()
     assert "epochs" not in said["coop"] and said["tip"]["epochs"] == 20
     assert said["kgcoop"] == {"epochs": 100, "batch_size": 128, "lr": 0.002}
+    assert said["lp++"] == {"epochs": 300}
+    assert inspect.signature(fit_lp_plus_plus).parameters["epochs"].default == 300
     assert said["cocoop"] == {"epochs": 10, "batch_size": 1, "lr": 0.002}
     for name in ("cocoop", "maple"):
         init = inspect.signature(PUBLISHED[name].learner).parameters["init"].default
@@ -160,6 +175,12 @@ def test_what_a_model_cannot_carry_says_its_class(clip):
             {"template": "no"},
             clip,
             lambda: TipAdapter(clip, NAMES, torch.eye(128)[:3], range(3), "no"),
+        ),
+        (
+            "lp++",
+            {"template": "no"},
+            clip,
+            lambda: LPPlusPlus(clip, NAMES, torch.eye(128)[:3], range(3), "no"),
         ),
     ]
     for name, options, model, direct in cases:
