@@ -95,7 +95,7 @@ def of_learners(
                 # so we give it random vectors.
                 plan = Plan(method, n_ctx=4) if method == "kgcoop" else Plan(method)
                 learner = plan.make(clip, names, seed=0)
-            images = inputs[learner.takes_pixels].to(clip.model.device)
+            images = learner.inputs(inputs[learner.takes_pixels].to(clip.model.device))
             sides.append(logits_and_gradients(learner, method, images, truth[1]))
         yield method, differences(*sides)
 

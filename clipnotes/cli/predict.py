@@ -86,7 +86,7 @@ def _classify_files(
     from clipnotes.pictures.reading import encode_files
 
     # A learner that encodes images itself classifies a few at a time, as they are read.
-    own = learner.logits if learner.takes_pixels else None
+    own = (lambda pixels: learner.logits(learner.inputs(pixels))) if learner.takes_pixels else None
     with torch.no_grad():
         encoded, rows, skipped = encode_files(
             learner.clip, paths, sys.stderr.isatty(), encode=own, note=note

@@ -34,7 +34,9 @@ ModelArgument = Annotated[
 Text = Annotated[str, typer.Option(help="The text to run it on.")]
 # A test compares this list with the methods that there are. They are not imported for it: with
 # them comes torch, and --help would wait for it.
-Method = Annotated[str, typer.Option(help="coop, csc, kgcoop, cocoop, vpt, maple, tip or lp++.")]
+Method = Annotated[
+    str, typer.Option(help="coop, csc, kgcoop, cocoop, vpt, maple, tip, lp++ or prolip.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Pictures = Annotated[

@@ -10,6 +10,7 @@ from clipnotes.prompts.methods.linear_probe import LinearProbe
 from clipnotes.prompts.methods.lp_plus_plus import LPPlusPlus, fit_lp_plus_plus
 from clipnotes.prompts.methods.maple import MaPLe
 from clipnotes.prompts.methods.nearest_mean import NearestMean
+from clipnotes.prompts.methods.prolip import ProLIP, fit_prolip
 from clipnotes.prompts.methods.tip import TipAdapter, TipChoice, fit_tip
 from clipnotes.prompts.methods.vpt import VPT
 from clipnotes.prompts.methods.zero_shot import ZeroShot
@@ -29,6 +30,7 @@ __all__ = [
     "LinearProbe",
     "MaPLe",
     "NearestMean",
+    "ProLIP",
     "PromptLearner",
     "Scores",
     "TipAdapter",
@@ -37,6 +39,7 @@ __all__ = [
     "evaluate",
     "fit",
     "fit_lp_plus_plus",
+    "fit_prolip",
     "fit_tip",
     "inject",
     "load_prompt",

@@ -35,7 +35,7 @@ def test_learn_then_predict(folder, tmp_path, clip, name):
     assert CLASSES[card["method"]] is PUBLISHED[name].learner
     assert f"Learned by {describe(card['recipe'])}." in result.stdout.splitlines()
     assert PUBLISHED[name].title in result.stdout and PUBLISHED[name].paper in result.stdout
-    assert ("note: the recipe of" in result.stderr) == (name in ("vpt", "maple"))
+    assert ("note: the recipe of" in result.stderr) == (name in ("vpt", "maple", "prolip"))
 
     files = list_files(folder)
     result = run("predict", tmp_path / "o", *files, "--json", "--top", 3)

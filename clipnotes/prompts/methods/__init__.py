@@ -13,6 +13,7 @@ from clipnotes.prompts.methods.coop import COOP, CSC
 from clipnotes.prompts.methods.kgcoop import KGCOOP
 from clipnotes.prompts.methods.lp_plus_plus import LP_PLUS_PLUS
 from clipnotes.prompts.methods.maple import MAPLE
+from clipnotes.prompts.methods.prolip import PROLIP
 from clipnotes.prompts.methods.published import Published
 from clipnotes.prompts.methods.tip import TIP
 from clipnotes.prompts.methods.vpt import VPT_DEEP
@@ -22,7 +23,7 @@ from clipnotes.prompts.saved.storage import FILE, read_prompt
 #: Every method by its short name, as its authors published it.
 PUBLISHED: Mapping[str, Published] = {
     method.name: method
-    for method in (COOP, CSC, KGCOOP, COCOOP, VPT_DEEP, MAPLE, TIP, LP_PLUS_PLUS)
+    for method in (COOP, CSC, KGCOOP, COCOOP, VPT_DEEP, MAPLE, TIP, LP_PLUS_PLUS, PROLIP)
 }
 
 #: The classes of learners by the name of their method, which stands on the card of a saved prompt.

@@ -14,10 +14,12 @@ from clipnotes.prompts import (
     KgCoOp,
     LPPlusPlus,
     MaPLe,
+    ProLIP,
     PromptLearner,
     TipAdapter,
     fit,
     fit_lp_plus_plus,
+    fit_prolip,
     fit_tip,
 )
 from clipnotes.prompts.methods import PUBLISHED
@@ -60,6 +62,9 @@ def by_hand(name, clip, pictures):
     elif name == "maple":
         learner = MaPLe(clip, NAMES, init="a photo", seed=3)
         fit(learner, *pixels, **quick, lr=0.0035, batch_size=4)
+    elif name == "prolip":
+        learner = ProLIP(clip, NAMES, SENTENCE)
+        fit_prolip(learner, *pixels, epochs=2)
     elif name == "lp++":
         learner, _ = fit_lp_plus_plus(clip, NAMES, *given, template=SENTENCE, epochs=2)
     else:
@@ -79,6 +84,7 @@ EXTRA = {
     "cocoop": {"init": "a photo of a"},
     "maple": {"init": "a photo"},
     "tip": {"n_held_out": 3},
+    "prolip": {"weight": 0.5},
 }
 
 
@@ -109,6 +115,9 @@ def test_the_numbers_of_the_papers():
         assert said[name].items() <= {key: p.default for key, p in defaults.items()}.items()
     assert "epochs" not in said["coop"] and said["tip"]["epochs"] == 20
     assert said["kgcoop"] == {"epochs": 100, "batch_size": 128, "lr": 0.002}
+    assert said["prolip"] == {"epochs": 300, "lr": 1e-5}
+    defaults = inspect.signature(fit_prolip).parameters
+    assert said["prolip"] == {name: defaults[name].default for name in ("epochs", "lr")}
     assert said["lp++"] == {"epochs": 300}
     assert inspect.signature(fit_lp_plus_plus).parameters["epochs"].default == 300
     assert said["cocoop"] == {"epochs": 10, "batch_size": 1, "lr": 0.002}
@@ -170,6 +179,8 @@ def test_what_a_model_cannot_carry_says_its_class(clip):
         ("kgcoop", {"template": "no"}, clip, lambda: KgCoOp(PromptLearner(clip, NAMES), 8, "no")),
         ("vpt", {}, no_eye, lambda: VPT(no_eye, NAMES)),
         ("maple", {}, no_eye, lambda: MaPLe(no_eye, NAMES)),
+        ("prolip", {}, no_eye, lambda: ProLIP(no_eye, NAMES)),
+        ("prolip", {"template": "no"}, clip, lambda: ProLIP(clip, NAMES, "no")),
         (
             "tip",
             {"template": "no"},
@@ -193,7 +204,7 @@ def test_what_a_model_cannot_carry_says_its_class(clip):
 
 def test_a_recipe_for_a_different_scale_is_doubted(clip):
     doubtful = [name for name in PUBLISHED if Plan(name).doubts(clip)]
-    assert doubtful == ["vpt", "maple"]
+    assert doubtful == ["vpt", "maple", "prolip"]
     assert "has 1" in Plan("vpt").doubts(clip)[0]
     assert Plan("vpt", lr=0.1).doubts(clip) == []
     sharp = Clip(copy.deepcopy(clip.model), clip.tokenizer, clip.image_processor)
