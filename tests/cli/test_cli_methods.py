@@ -87,10 +87,11 @@ def test_compare_prints_one_table(folder, tmp_path):
     first, head, *lines = result.stdout.splitlines()
     expected = "mean ± standard deviation of 2 seeds:"
     assert first == f"Accuracy on 6 images that were not learnt from, {expected}"
-    assert head.split() == ["accuracy", "parameters", "seconds"]
+    assert head.split() == ["accuracy", "ECE", "parameters", "seconds"]
     names = [re.split(r"\s{2,}", line.strip())[0] for line in lines]
     assert names == ["zero-shot", "nearest mean", "linear probe", "kgcoop", "tip"]
-    assert all(re.search(r"\d+\.\d ± \d+\.\d %\s+[\d,]+\s+\d+\.\d$", line) for line in lines)
+    row = r"(\d+\.\d ± \d+\.\d %\s+){2}[\d,]+\s+\d+\.\d$"
+    assert all(re.search(row, line) for line in lines)
     assert "seed 5: learning" in result.stderr and "seed 6: learning" in result.stderr
 
     result = run("compare", folder, *options, "--json")
