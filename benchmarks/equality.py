@@ -23,7 +23,7 @@ from clipnotes import compat, looking
 from clipnotes.checkpoints import EMOJI_CLIP, Clip
 from clipnotes.data import load_emoji
 from clipnotes.explorer import explore, explore_text
-from clipnotes.prompts import PromptLearner, TipAdapter, fit
+from clipnotes.prompts import LPPlusPlus, PromptLearner, TipAdapter, fit
 from clipnotes.prompts.inputs import features_of, pixels_of
 from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.methods import PUBLISHED, load_prompt
@@ -31,6 +31,7 @@ from clipnotes.teach import Plan, learn
 from text_step import difference
 
 CPU = torch.device("cpu")
+FROM_IMAGES = {"tip": TipAdapter, "lp++": LPPlusPlus}  # learners that images are needed for
 STYLES = ["noto", "fxemoji", "emojione"]  # designers that drew nearly everything
 Differences = dict[str, float]
 
@@ -86,15 +87,15 @@ def of_learners(
     for method in PUBLISHED:
         sides = []
         for clip in (there, here):
-            if method == "tip":
-                cache_of = here.encode_text(names)  # one vector per class, equal on both sides
-                learner: Learner = TipAdapter(clip, names, cache_of, truth[0])
+            if method in FROM_IMAGES:
+                images_of = here.encode_text(names)  # one vector per class, equal on both sides
+                learner: Learner = FROM_IMAGES[method](clip, names, images_of, truth[0])
             else:
                 # KgCoOp's own words start where its penalty is 0 and the gradient is only rounding,
                 # so we give it random vectors.
                 plan = Plan(method, n_ctx=4) if method == "kgcoop" else Plan(method)
                 learner = plan.make(clip, names, seed=0)
-            images = inputs[learner.takes_pixels].to(clip.model.device)
+            images = learner.inputs(inputs[learner.takes_pixels].to(clip.model.device))
             sides.append(logits_and_gradients(learner, method, images, truth[1]))
         yield method, differences(*sides)
 

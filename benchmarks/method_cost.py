@@ -20,7 +20,7 @@ import torch
 import few_shot
 from clipnotes.prompts.inputs import features_of, pixels_of
 from one_step import forget_peak, peak
-from teach import COMPARED, FITTED, teach
+from teach import COMPARED, FITTED, takes_pixels, teach
 
 SHOTS = 4
 
@@ -30,8 +30,7 @@ def measure(method: str) -> dict[str, Any]:
     bench = few_shot.Bench(held_out=True)
     rows, labels = bench.draw(bench.new, bench.known, SHOTS, 0)
     pictures = [bench.data[i]["image"] for i in rows]
-    pixels = method in FITTED and FITTED[method].pixels
-    prepare = pixels_of if pixels else features_of
+    prepare = pixels_of if takes_pixels(method) else features_of
     images = prepare(bench.clip, pictures)
     how = {"shots": SHOTS, "seed": 0, "epochs": 1 if method in FITTED else None}
     two = bench.new[:2]

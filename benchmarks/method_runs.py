@@ -12,7 +12,7 @@ from clipnotes.prompts import evaluate
 from clipnotes.prompts.inputs import pixels_of
 from few_shot import BASE, NEW
 from method_tables import HARMONIC, harmonic_mean
-from teach import FITTED, Taught, moved, teach
+from teach import Taught, moved, takes_pixels, teach
 
 Row = dict[str, Any]
 
@@ -48,7 +48,7 @@ class Bench(few_shot.Bench):
 
     def inputs(self, run: MethodRun, rows: list[int]) -> torch.Tensor:
         """Return what the method of a run takes for these images."""
-        if run.method in FITTED and FITTED[run.method].pixels:
+        if takes_pixels(run.method):
             return self.pixels[rows]
         return self.features[rows]
 

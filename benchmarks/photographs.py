@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--photos", type=int, default=500)
     parser.add_argument("--classes", type=int, default=5)
     parser.add_argument("--size", default="4000x3000", help="of a photograph")
-    parser.add_argument("--methods", default="coop,csc,kgcoop,cocoop,vpt,maple,tip")
+    parser.add_argument("--methods", default="coop,csc,kgcoop,cocoop,vpt,maple,tip,lp++,prolip")
     parser.add_argument("--model", help="a directory or a hub id; Emoji-CLIP unless given")
     parser.add_argument("--limit", type=float, default=LIMIT, help="GB beyond the model")
     chosen = parser.parse_args(argv)

@@ -59,6 +59,13 @@ FITTED = {
 BASELINES = ("zero-shot", "nearest mean", "linear probe")
 TIPS = ("Tip-Adapter", "Tip-Adapter-F")
 COMPARED = (*BASELINES, *FITTED, *TIPS)
+# Taught here, and asked by no program yet: to be asked, they join COMPARED and the plan of methods.
+HEADS = {"LP++": PUBLISHED["lp++"], "ProLIP": PUBLISHED["prolip"]}
+
+
+def takes_pixels(method: str) -> bool:
+    """Say whether a method encodes images itself."""
+    return method == "ProLIP" or (method in FITTED and FITTED[method].pixels)
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,11 @@ def teach(
             recipe["penalty"] = made.published.penalty(classifier, template=made.template)
         fit(classifier, images, labels, **recipe, seed=seed, progress=False)
         steps = recipe["epochs"] * math.ceil(len(labels) / recipe["batch_size"])
+    elif method in HEADS:
+        own = Settings(TEMPLATE, seed, recipe={} if epochs is None else {"epochs": epochs})
+        untrained = HEADS[method].make(clip, names, own)
+        trained = HEADS[method].train(untrained, images, labels, own)
+        classifier, steps = trained.learner, trained.recipe["epochs"]
     elif method in TIPS:
         options = {"epochs": 0} if method == "Tip-Adapter" else {}
         classifier, _ = fit_tip(

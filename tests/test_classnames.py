@@ -11,9 +11,11 @@ from clipnotes.prompts import (
     CoCoOp,
     MaPLe,
     NearestMean,
+    ProLIP,
     PromptLearner,
     TipAdapter,
     ZeroShot,
+    fit_lp_plus_plus,
     fit_tip,
 )
 
@@ -44,6 +46,8 @@ def test_all_that_read_names_refuse_them(clip):
         lambda: MaPLe(clip, names),
         lambda: TipAdapter(clip, names, pictures, labels),
         lambda: fit_tip(clip, names, pictures, labels),
+        lambda: fit_lp_plus_plus(clip, names, pictures, labels),
+        lambda: ProLIP(clip, names),
         lambda: ZeroShot(clip, names),
         lambda: clip.classify([Image.new("RGB", (8, 8))], names),
     ):

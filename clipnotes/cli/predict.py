@@ -31,7 +31,7 @@ def predict(
         Optional[str],  # noqa: UP045
         typer.Option(
             help="Other classes, as in rose,tulip; quote a name that has a comma in it: "
-            "'\"salt, pepper\",rose'. Not for csc and tip, which learn each class by itself."
+            "'\"salt, pepper\",rose'. Not for csc, tip and lp++, which learn each class by itself."
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 3,
@@ -86,7 +86,7 @@ def _classify_files(
     from clipnotes.pictures.reading import encode_files
 
     # A learner that encodes images itself classifies a few at a time, as they are read.
-    own = learner.logits if learner.takes_pixels else None
+    own = (lambda pixels: learner.logits(learner.inputs(pixels))) if learner.takes_pixels else None
     with torch.no_grad():
         encoded, rows, skipped = encode_files(
             learner.clip, paths, sys.stderr.isatty(), encode=own, note=note

@@ -35,7 +35,10 @@ Text = Annotated[str, typer.Option(help="The text to run it on.")]
 # A test compares this list with the methods that there are. They are not imported for it: with
 # them comes torch, and --help would wait for it.
 Method = Annotated[
-    str, typer.Option(help="coop, csc, kgcoop, cocoop, vpt, maple, promptsrc, lora or tip.")
+    str,
+    typer.Option(
+        help="coop, csc, kgcoop, cocoop, vpt, maple, promptsrc, lora, tip, lp++ or prolip."
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

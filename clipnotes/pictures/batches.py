@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from typing import Any
 
@@ -36,13 +36,20 @@ def at_once(model: Any, size: int | None = None) -> int:
 
 
 @torch.no_grad()
-def encode_pixels(model: Any, pixels: Iterable[Tensor]) -> Tensor:
-    """Encode pixels, (1, 3, S, S) per image, as they come: (n, P), unit length, no gradient."""
+def in_batches(
+    model: Any, pixels: Iterable[Tensor], encode: Callable[[Any, Tensor], Tensor]
+) -> Tensor:
+    """Run ``encode(model, pixels)`` over pixels, (1, 3, S, S) per image, as they come."""
     check_here(model)
     coming, parts = iter(pixels), []
     first = list(islice(coming, 1))  # says how large they are
     n = at_once(model, first[0].shape[-1]) if first else 1
     coming = chain(first, coming)
     while batch := list(islice(coming, n)):
-        parts.append(compat.image_features(model, torch.cat(batch).to(model.device, model.dtype)))
-    return torch.nn.functional.normalize(torch.cat(parts), dim=-1)
+        parts.append(encode(model, torch.cat(batch).to(model.device, model.dtype)))
+    return torch.cat(parts)
+
+
+def encode_pixels(model: Any, pixels: Iterable[Tensor]) -> Tensor:
+    """Encode pixels, (1, 3, S, S) per image, as they come: (n, P), unit length, no gradient."""
+    return torch.nn.functional.normalize(in_batches(model, pixels, compat.image_features), dim=-1)

@@ -8,8 +8,10 @@ from clipnotes.prompts.methods.coop import PromptLearner
 from clipnotes.prompts.methods.kgcoop import KgCoOp
 from clipnotes.prompts.methods.linear_probe import LinearProbe
 from clipnotes.prompts.methods.lora import LoRA
+from clipnotes.prompts.methods.lp_plus_plus import LPPlusPlus, fit_lp_plus_plus
 from clipnotes.prompts.methods.maple import MaPLe
 from clipnotes.prompts.methods.nearest_mean import NearestMean
+from clipnotes.prompts.methods.prolip import ProLIP, fit_prolip
 from clipnotes.prompts.methods.promptsrc import PromptSRC
 from clipnotes.prompts.methods.tip import TipAdapter, TipChoice, fit_tip
 from clipnotes.prompts.methods.vpt import VPT
@@ -24,12 +26,14 @@ __all__ = [
     "CoCoOp",
     "History",
     "KgCoOp",
+    "LPPlusPlus",
     "LearnableTable",
     "LearnableTextEmbeddings",
     "LinearProbe",
     "LoRA",
     "MaPLe",
     "NearestMean",
+    "ProLIP",
     "PromptLearner",
     "PromptSRC",
     "Scores",
@@ -38,6 +42,8 @@ __all__ = [
     "ZeroShot",
     "evaluate",
     "fit",
+    "fit_lp_plus_plus",
+    "fit_prolip",
     "fit_tip",
     "inject",
     "load_prompt",

@@ -38,11 +38,11 @@ def encode_pictures(clip: Clip, images: Sequence[Image.Image]) -> Tensor:
     """Images -> (n, P) float32 features of unit length, on the model's device; n may be 0."""
     if len(images) == 0:
         return torch.zeros(0, shared_width(clip.model), device=clip.model.device)
-    return encode_pixels(clip.model, _prepare(clip, images)).float()
+    return encode_pixels(clip.model, prepared(clip, images)).float()
 
 
-def _prepare(clip: Clip, images: Sequence[Image.Image]) -> Iterator[Tensor]:
-    """Pixels (1, 3, S, S) of one image after the other; of files, in a few threads."""
+def prepared(clip: Clip, images: Sequence[Image.Image]) -> Iterator[Tensor]:
+    """Give the pixels, (1, 3, S, S), of one image after the other; of files, in a few threads."""
     if isinstance(images, Files):
         return images.pixels(clip)
     return (clip.preprocess([picture(images, i)]) for i in range(len(images)))
@@ -115,7 +115,7 @@ def pixels_of(clip: Clip, images: Images) -> Tensor:
     if isinstance(images, Tensor):
         return images
     pixels = torch.empty(len(images), *_pixel_shape(clip))
-    for i, one in enumerate(_prepare(clip, images)):
+    for i, one in enumerate(prepared(clip, images)):
         pixels[i] = one[0]
     return pixels
 

@@ -164,8 +164,8 @@ def learn(
         learned, scores = lesson.teach(plan, _checkpoint(out, plan, lesson), progress)
         results = {**lesson.baselines(), "learned": (learned, scores)}
         accuracies = {name: result[1].accuracy for name, result in results.items()}
-        for name, accuracy in accuracies.items():
-            report.accuracies.setdefault(name, []).append(accuracy)
+        for name, (_, found) in results.items():
+            report.add(name, found)
         if lesson.seed == plan.seeds[0]:
             report.n_train, report.n_test = len(lesson.train), len(lesson.test)
             report.recipe, confusion = learned.recipe, scores.confusion
@@ -299,5 +299,6 @@ def compare(
 def _add(table: Comparison, name: str, trained: Trained, scores: Scores) -> None:
     row = table.rows.setdefault(name, Row(recipe=trained.recipe))
     row.accuracies.append(scores.accuracy)
+    row.ece.append(scores.ece)
     row.seconds.append(trained.seconds)
     row.n_parameters = trained.learner.n_parameters

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from clipnotes.pictures.reading import Skipped
+from clipnotes.prompts import Scores
 
 
 @dataclass
@@ -20,11 +21,20 @@ class Report:
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     recipe: dict[str, Any] = field(default_factory=dict)  # of the first seed
+    ece: dict[str, list[float]] = field(default_factory=dict)  # as accuracies
+
+    def add(self, name: str, scores: Scores) -> None:
+        """Add what a method reached with one more seed."""
+        self.accuracies.setdefault(name, []).append(scores.accuracy)
+        self.ece.setdefault(name, []).append(scores.ece)
 
     def lines(self) -> list[str]:
-        """A line for each method: its name, mean accuracy and the deviation of several seeds."""
-        width = max(map(len, self.accuracies))
-        return [f"{name:{width}}  {percent(values)}" for name, values in self.accuracies.items()]
+        """A table: accuracy and calibration error, with the deviation of several seeds."""
+        rows = [
+            (name, percent(values).strip(), percent(self.ece[name]).strip())
+            for name, values in self.accuracies.items()
+        ]
+        return _in_columns([("", "accuracy", "ECE"), *rows])
 
 
 @dataclass
@@ -35,6 +45,7 @@ class Row:
     seconds: list[float] = field(default_factory=list)  # of training alone, for each seed
     n_parameters: int = 0
     recipe: dict[str, Any] = field(default_factory=dict)  # empty if it is not trained
+    ece: list[float] = field(default_factory=list)  # the calibration error, for each seed
 
 
 @dataclass
@@ -51,14 +62,13 @@ class Comparison:
     about: dict[str, Any] = field(default_factory=dict)  # model, template and shots
 
     def lines(self) -> list[str]:
-        """A table: accuracy, what is learned, and mean seconds of training."""
-        table = [("", "accuracy", "parameters", "seconds")]
+        """A table: accuracy, calibration error, what is learned, and mean seconds of training."""
+        table: list[tuple[str, ...]] = [("", "accuracy", "ECE", "parameters", "seconds")]
         for name, row in self.rows.items():
             seconds = f"{statistics.mean(row.seconds):.1f}"
-            accuracy = percent(row.accuracies).strip()
-            table.append((name, accuracy, f"{row.n_parameters:,}", seconds))
-        a, b, c, d = (max(map(len, column)) for column in zip(*table, strict=True))
-        return [f"{w:{a}}  {x:>{b}}  {y:>{c}}  {z:>{d}}" for w, x, y, z in table]
+            accuracy, ece = percent(row.accuracies).strip(), percent(row.ece).strip()
+            table.append((name, accuracy, ece, f"{row.n_parameters:,}", seconds))
+        return _in_columns(table)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
@@ -83,7 +93,16 @@ class Comparison:
         }
 
 
+def _in_columns(table: Sequence[tuple[str, ...]]) -> list[str]:
+    """Write a table with its first column on the left and all others on the right."""
+    wide, *others = (max(map(len, column)) for column in zip(*table, strict=True))
+    return [
+        "  ".join([f"{name:{wide}}", *(f"{x:>{n}}" for x, n in zip(rest, others, strict=True))])
+        for name, *rest in table
+    ]
+
+
 def percent(values: Sequence[float]) -> str:
-    """Write accuracies as their mean and, of several, the standard deviation."""
+    """Write numbers from 0 to 1 as their mean and, of several, the standard deviation."""
     spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * statistics.mean(values):5.1f}{spread} %"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipnotes.cli.terminal import shown
 from clipnotes.data import composite, load_emoji
-from clipnotes.prompts import VPT, CoCoOp, MaPLe, PromptLearner, TipAdapter
+from clipnotes.prompts import VPT, CoCoOp, LPPlusPlus, MaPLe, PromptLearner, TipAdapter
 from clipnotes.teach import Plan, learn
 from clipnotes.teach.output import check_outside
 from command_line import command, commands, refused, run
@@ -225,6 +225,7 @@ def test_predict_with_what_belongs_to_its_classes_refuses_others(clip, folder, t
     names = ["rose", "fox"]
     PromptLearner(clip, names, n_ctx=1, per_class=True).save(tmp_path / "csc")
     TipAdapter(clip, names, torch.eye(128)[:2], [0, 1]).save(tmp_path / "tip")
-    for out in ("csc", "tip"):
+    LPPlusPlus(clip, names, torch.eye(128)[:2], [0, 1]).save(tmp_path / "lp++")
+    for out in ("csc", "tip", "lp++"):
         words = r"for each of its 2 classes by itself \(rose, fox\).*: leave the classes out"
         refused(words, "predict", tmp_path / out, folder / "fruit", "--classes", "tulip,rose")

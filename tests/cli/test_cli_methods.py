@@ -37,7 +37,9 @@ def test_learn_then_predict(folder, tmp_path, clip, name):
     assert CLASSES[card["method"]] is PUBLISHED[name].learner
     assert f"Learned by {describe(card['recipe'])}." in result.stdout.splitlines()
     assert PUBLISHED[name].title in result.stdout and PUBLISHED[name].paper in result.stdout
-    assert ("note: the recipe of" in result.stderr) == (name in ("vpt", "maple", "promptsrc"))
+    assert ("note: the recipe of" in result.stderr) == (
+        name in ("vpt", "maple", "promptsrc", "prolip")
+    )
 
     files = list_files(folder)
     result = run("predict", tmp_path / "o", *files, "--json", "--top", 3)
@@ -60,6 +62,7 @@ def test_learn_refuses_before_anything_is_read(folder, tmp_path, monkeypatch):
         ("no per_class; of .*per_class it takes none", "--method", "tip", "--per-class"),
         ("cocoop: .* n_ctx is 40", "--method", "cocoop", "--n-ctx", 40),
         ("tip: .*it needs one", "--method", "tip", "--template", "a photo"),
+        (r"lp\+\+: .*leave lr out", "--method", "lp++", "--lr", 0.1),
         (r"lr is 0\.0", "--lr", 0),
         ("loss is 'hinge'; choose 'softmax' or 'sigmoid'", "--loss", "hinge"),
         ("coop: the sigmoid loss .* of this CLIPModel have no bias", "--loss", "sigmoid"),
@@ -92,10 +95,11 @@ def test_compare_prints_one_table(folder, tmp_path):
     first, head, *lines = result.stdout.splitlines()
     expected = "mean ± standard deviation of 2 seeds:"
     assert first == f"Accuracy on 6 images that were not learnt from, {expected}"
-    assert head.split() == ["accuracy", "parameters", "seconds"]
+    assert head.split() == ["accuracy", "ECE", "parameters", "seconds"]
     names = [re.split(r"\s{2,}", line.strip())[0] for line in lines]
     assert names == ["zero-shot", "nearest mean", "linear probe", "kgcoop", "tip"]
-    assert all(re.search(r"\d+\.\d ± \d+\.\d %\s+[\d,]+\s+\d+\.\d$", line) for line in lines)
+    row = r"(\d+\.\d ± \d+\.\d %\s+){2}[\d,]+\s+\d+\.\d$"
+    assert all(re.search(row, line) for line in lines)
     assert "seed 5: learning" in result.stderr and "seed 6: learning" in result.stderr
 
     result = run("compare", folder, *options, "--json")

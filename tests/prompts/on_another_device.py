@@ -12,7 +12,15 @@ import clipnotes
 import equality
 from clipnotes import compat, looking, plots
 from clipnotes.checkpoints import Clip
-from clipnotes.prompts import CoCoOp, KgCoOp, NearestMean, PromptLearner, TipAdapter, ZeroShot
+from clipnotes.prompts import (
+    CoCoOp,
+    KgCoOp,
+    LPPlusPlus,
+    NearestMean,
+    PromptLearner,
+    TipAdapter,
+    ZeroShot,
+)
 from clipnotes.prompts.inputs import check_labels, features_of
 from clipnotes.prompts.layout import Layout
 from clipnotes.prompts.methods import PUBLISHED
@@ -86,10 +94,11 @@ def test_figures_of_what_lies_there(far, device, nothing_shown):
         lambda clip, seen: ZeroShot(clip, NAMES),
         lambda clip, seen: NearestMean(clip, NAMES, seen, [0, 1]),
         lambda clip, seen: TipAdapter(clip, NAMES, seen, [0, 1]),
+        lambda clip, seen: LPPlusPlus(clip, NAMES, seen, [0, 1]),
         lambda clip, seen: PromptLearner(clip, NAMES, n_ctx=2),
         lambda clip, seen: CoCoOp(clip, NAMES),
     ],
-    ids=["zero-shot", "nearest mean", "tip", "coop", "cocoop"],
+    ids=["zero-shot", "nearest mean", "tip", "lp++", "coop", "cocoop"],
 )
 def test_a_classifier_made_before_the_model_moved_still_works(clip, device, make):
     own = Clip(copy.deepcopy(clip.model), clip.tokenizer, clip.image_processor)

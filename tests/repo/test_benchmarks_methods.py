@@ -19,7 +19,7 @@ from report import dumps
 
 QUESTIONS = {"new things", "a new designer"}
 CHOSEN = {method: {"chosen": 0.05} for method in teach.FITTED}
-BOUND = {"CSC", "nearest mean", "linear probe", "Tip-Adapter", "Tip-Adapter-F"}
+BOUND = {"CSC", "nearest mean", "linear probe", "Tip-Adapter", "Tip-Adapter-F", "LP++"}
 
 
 def everything(seeds=5):
@@ -112,13 +112,13 @@ def test_a_rate_that_diverges_is_no_choice(monkeypatch):
 # Runs
 
 
-@pytest.mark.parametrize("method", teach.COMPARED)
+@pytest.mark.parametrize("method", [*teach.COMPARED, *teach.HEADS])
 def test_every_method_learns_and_moves_if_it_is_not_bound(clip, method):
     (pictures, labels), names = fruits(), CLASSES
-    encodes = method in teach.FITTED and teach.FITTED[method].pixels
-    images = (pixels_of if encodes else encode_pictures)(clip, pictures)
+    images = (pixels_of if teach.takes_pixels(method) else encode_pictures)(clip, pictures)
     how = {"shots": 2, "seed": 0, "epochs": 2}
     taught = teach.teach(method, clip, names, images, labels, **how)
+    images = taught.classifier.inputs(images)
     assert taught.classifier.logits(images).shape == (len(labels), len(names))
     assert (taught.classifier.n_parameters == 0) == (method == "zero-shot")
     if method in teach.FITTED:

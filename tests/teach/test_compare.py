@@ -31,6 +31,7 @@ def test_all_methods_are_as_learn_has_them(clip, folder, tmp_path):
         plan = Plan(name, shots=2, seeds=[4, 5], epochs=1)
         report = learn(clip, folder, tmp_path / name, plan)
         assert found.rows[name].accuracies == report.accuracies["learned"], name
+        assert found.rows[name].ece == pytest.approx(report.ece["learned"], abs=1e-4), name
         assert found.rows[name].recipe.keys() == report.recipe.keys()
         assert found.rows[name].recipe["method"] == name
     for name in BASELINES:
@@ -56,6 +57,8 @@ def test_all_methods_are_as_learn_has_them(clip, folder, tmp_path):
         "lora": 3 * (3 + 6) * 2 * 2 * d,
         "promptsrc": (3 + 6) * 4 * d,
         "tip": 6 * p,
+        "lp++": 3 * (p + 1),
+        "prolip": d * p,
     }
 
 
@@ -179,17 +182,21 @@ def test_what_diverges_is_left_out(clip, folder, monkeypatch):
 
 
 def test_the_table_and_json():
-    rows = {"zero-shot": Row([0.5, 0.75], [0.0, 0.0]), "coop": Row([1.0, 1.0], [10.0, 15.0], 2048)}
+    rows = {
+        "zero-shot": Row([0.5, 0.75], [0.0, 0.0], ece=[0.1, 0.3]),
+        "coop": Row([1.0, 1.0], [10.0, 15.0], 2048, ece=[0.02, 0.02]),
+    }
     found = Comparison(rows, ["a", "b"], [0, 1], 4, 8, [], ["a note"], {"shots": 2})
     assert found.lines() == [
-        "                accuracy  parameters  seconds",
-        "zero-shot  62.5 ± 17.7 %           0      0.0",
-        "coop       100.0 ± 0.0 %       2,048     12.5",
+        "                accuracy            ECE  parameters  seconds",
+        "zero-shot  62.5 ± 17.7 %  20.0 ± 14.1 %           0      0.0",
+        "coop       100.0 ± 0.0 %    2.0 ± 0.0 %       2,048     12.5",
     ]
     said = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert said["shots"] == 2 and said["notes"] == ["a note"] and said["classes"] == ["a", "b"]
     first, second = said["methods"]
     assert first["deviation"] == pytest.approx(statistics.stdev([0.5, 0.75]))
     assert (second["method"], second["mean"], second["seconds"]) == ("coop", 1.0, [10.0, 15.0])
+    assert (first["ece"], second["ece"]) == ([0.1, 0.3], [0.02, 0.02])
     one = Comparison({"coop": Row([1.0], [1.0])}, ["a", "b"], [0], 4, 8, [], [])
     assert one.to_dict()["methods"][0]["deviation"] is None

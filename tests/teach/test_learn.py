@@ -53,8 +53,12 @@ def test_the_numbers_are_those_of_the_saved_prompt_on_the_held_out_pictures(clip
         "linear probe": LinearProbe(clip, NAMES, *given),
         "learned": saved,
     }
-    numbers = {k: evaluate(m, features[test], labels[test]).accuracy for k, m in methods.items()}
+    scores = {k: evaluate(m, features[test], labels[test]) for k, m in methods.items()}
+    numbers = {name: one.accuracy for name, one in scores.items()}
     assert {name: values[0] for name, values in report.accuracies.items()} == numbers
+    assert list(report.ece) == list(scores)
+    for name, (ece,) in report.ece.items():
+        assert ece == pytest.approx(scores[name].ece, abs=1e-4)
     from clipnotes.prompts.saved.storage import read_prompt
 
     card = read_prompt(tmp_path)[1]
@@ -70,7 +74,12 @@ def test_the_numbers_are_those_of_the_saved_prompt_on_the_held_out_pictures(clip
 
 def test_lines_have_mean_and_deviation():
     report = Report({"a": [0.5, 0.75], "longer": [1.0, 1.0]})
-    assert report.lines() == ["a        62.5 ± 17.7 %", "longer  100.0 ± 0.0 %"]
+    report.ece = {"a": [0.1, 0.3], "longer": [0.02, 0.02]}
+    assert report.lines() == [
+        "             accuracy            ECE",
+        "a       62.5 ± 17.7 %  20.0 ± 14.1 %",
+        "longer  100.0 ± 0.0 %    2.0 ± 0.0 %",
+    ]
 
 
 def test_several_seeds_keep_the_first_prompt(clip, folder, tmp_path, monkeypatch):

@@ -115,6 +115,21 @@ class Family(ABC):
     def image_features(self, model: nn.Module, pixel_values: Tensor, **kwargs: Any) -> Tensor:
         """Encode images into the shared space: (B, 3, S, S) to (B, P), not normalised."""
 
+    def visual_projection(self, model: nn.Module) -> nn.Linear:
+        """Find the matrix that leads from the vision tower into the shared space."""
+        raise self._projects_nothing(model)
+
+    def pooled_image(self, model: nn.Module, pixel_values: Tensor) -> Tensor:
+        """Encode images up to the visual projection: (B, 3, S, S) to (B, D)."""
+        raise self._projects_nothing(model)
+
+    def _projects_nothing(self, model: nn.Module) -> TypeError:
+        return TypeError(
+            f"a {type(model).__name__} has no visual projection: what the vision tower of "
+            f"{self.name} gives is in the shared space already. Give a model of a family that has "
+            "one, such as CLIP, Chinese-CLIP or AltCLIP"
+        )
+
     @abstractmethod
     def read_out(self, model: nn.Module, states: Tensor) -> Tensor:
         """Make features of hidden states as if they were the last layer's: (B, L, D) to (B, P)."""
@@ -160,6 +175,15 @@ class Projected(Family):
         """Norm the tokens first, as CLIP does; towers that do not begin so are refused."""
         tower: Any = vision_tower(model)
         return tower.encoder(inputs_embeds=tower.pre_layrnorm(tokens))[0]
+
+    def visual_projection(self, model: nn.Module) -> nn.Linear:
+        """Find ``visual_projection``, if it is one matrix."""
+        return visual_projection(model)
+
+    def pooled_image(self, model: nn.Module, pixel_values: Tensor) -> Tensor:
+        """Take what the vision tower itself pooled."""
+        pooled: Tensor = self.vision_tower(model)(pixel_values=pixel_values)[1]
+        return pooled
 
     def read_out(self, model: nn.Module, states: Tensor) -> Tensor:
         """Norm and project the class token, as CLIP does; towers that do not end so are refused."""

@@ -12,7 +12,9 @@ from clipnotes.prompts.methods.cocoop import COCOOP
 from clipnotes.prompts.methods.coop import COOP, CSC
 from clipnotes.prompts.methods.kgcoop import KGCOOP
 from clipnotes.prompts.methods.lora import LORA
+from clipnotes.prompts.methods.lp_plus_plus import LP_PLUS_PLUS
 from clipnotes.prompts.methods.maple import MAPLE
+from clipnotes.prompts.methods.prolip import PROLIP
 from clipnotes.prompts.methods.promptsrc import PROMPTSRC
 from clipnotes.prompts.methods.published import Published
 from clipnotes.prompts.methods.tip import TIP
@@ -23,7 +25,10 @@ from clipnotes.prompts.saved.storage import FILE, read_prompt
 #: Every method by its short name, as its authors published it.
 PUBLISHED: Mapping[str, Published] = {
     method.name: method
-    for method in (COOP, CSC, KGCOOP, COCOOP, VPT_DEEP, MAPLE, PROMPTSRC, LORA, TIP)
+    for method in (
+        *(COOP, CSC, KGCOOP, COCOOP, VPT_DEEP, MAPLE, PROMPTSRC, LORA),
+        *(TIP, LP_PLUS_PLUS, PROLIP),
+    )
 }
 
 #: The classes of learners by the name of their method, which stands on the card of a saved prompt.

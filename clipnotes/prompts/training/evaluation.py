@@ -1,4 +1,4 @@
-"""How good a classifier is: accuracy, accuracy by class, and what is taken for what."""
+"""How good a classifier is: accuracy, also by class, what is taken for what, and calibration."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clipnotes.prompts.classifier import as_classifier
 from clipnotes.prompts.inputs import Images, Labels, check_labels
+from clipnotes.prompts.training.calibration import calibration_error
 
 
 class Classifier(Protocol):
@@ -43,12 +44,17 @@ class Scores:
         n: How many images.
         per_class: (n_classes,) float32, the accuracy within each class; NaN without images.
         confusion: (n_classes, n_classes) int64: row, the true class; column, the one said.
+        ece: The expected calibration error, 0 to 1 (Guo et al. 2017): how far, on average, the
+            probability of the class that was said is from the part that is right, in 15 bins of
+            equal width. Two classifiers with one accuracy may differ in it: ranks do not tell how
+            sure one is. With few images it is coarse.
     """
 
     accuracy: float
     n: int
     per_class: Tensor = field(repr=False)
     confusion: Tensor = field(repr=False)
+    ece: float = field(repr=False)
 
 
 @torch.no_grad()
@@ -101,4 +107,5 @@ def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
         n=len(truth),
         per_class=right / confusion.sum(dim=1),  # 0 / 0 is NaN
         confusion=confusion,
+        ece=calibration_error(logits, truth),
     )

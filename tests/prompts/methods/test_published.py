@@ -14,11 +14,15 @@ from clipnotes.prompts import (
     CoCoOp,
     KgCoOp,
     LoRA,
+    LPPlusPlus,
     MaPLe,
+    ProLIP,
     PromptLearner,
     PromptSRC,
     TipAdapter,
     fit,
+    fit_lp_plus_plus,
+    fit_prolip,
     fit_tip,
 )
 from clipnotes.prompts.methods import PUBLISHED
@@ -69,6 +73,11 @@ def by_hand(name, clip, pictures):
     elif name == "promptsrc":
         learner = PromptSRC(clip, NAMES, init="a photo of a", seed=3)
         fit(learner, *pixels, **quick, lr=0.0025, batch_size=4)
+    elif name == "prolip":
+        learner = ProLIP(clip, NAMES, SENTENCE)
+        fit_prolip(learner, *pixels, epochs=2)
+    elif name == "lp++":
+        learner, _ = fit_lp_plus_plus(clip, NAMES, *given, template=SENTENCE, epochs=2)
     else:
         learner, _ = fit_tip(clip, NAMES, *given, template=SENTENCE, epochs=2, seed=3)
     return learner
@@ -87,6 +96,7 @@ EXTRA = {
     "maple": {"init": "a photo"},
     "promptsrc": {"init": "a photo of a"},
     "tip": {"n_held_out": 3},
+    "prolip": {"weight": 0.5},
 }
 
 
@@ -118,6 +128,11 @@ def test_the_numbers_of_the_papers():
     assert "epochs" not in said["coop"] and said["tip"]["epochs"] == 20
     assert said["kgcoop"] == {"epochs": 100, "batch_size": 128, "lr": 0.002}
     assert said["lora"] == {"batch_size": 32, "lr": 0.0002}
+    assert said["prolip"] == {"epochs": 300, "lr": 1e-5}
+    defaults = inspect.signature(fit_prolip).parameters
+    assert said["prolip"] == {name: defaults[name].default for name in ("epochs", "lr")}
+    assert said["lp++"] == {"epochs": 300}
+    assert inspect.signature(fit_lp_plus_plus).parameters["epochs"].default == 300
     assert said["cocoop"] == {"epochs": 10, "batch_size": 1, "lr": 0.002}
     for name in ("cocoop", "maple", "promptsrc"):
         init = inspect.signature(PUBLISHED[name].learner).parameters["init"].default
@@ -206,11 +221,19 @@ def test_what_a_model_cannot_carry_says_its_class(clip):
         ("vpt", {}, no_eye, lambda: VPT(no_eye, NAMES)),
         ("maple", {}, no_eye, lambda: MaPLe(no_eye, NAMES)),
         ("promptsrc", {}, no_eye, lambda: PromptSRC(no_eye, NAMES)),
+        ("prolip", {}, no_eye, lambda: ProLIP(no_eye, NAMES)),
+        ("prolip", {"template": "no"}, clip, lambda: ProLIP(clip, NAMES, "no")),
         (
             "tip",
             {"template": "no"},
             clip,
             lambda: TipAdapter(clip, NAMES, torch.eye(128)[:3], range(3), "no"),
+        ),
+        (
+            "lp++",
+            {"template": "no"},
+            clip,
+            lambda: LPPlusPlus(clip, NAMES, torch.eye(128)[:3], range(3), "no"),
         ),
     ]
     for name, options, model, direct in cases:
@@ -223,7 +246,7 @@ def test_what_a_model_cannot_carry_says_its_class(clip):
 
 def test_a_recipe_for_a_different_scale_is_doubted(clip):
     doubtful = [name for name in PUBLISHED if Plan(name).doubts(clip)]
-    assert doubtful == ["vpt", "maple", "promptsrc"]
+    assert doubtful == ["vpt", "maple", "promptsrc", "prolip"]
     assert "has 1" in Plan("vpt").doubts(clip)[0]
     assert Plan("vpt", lr=0.1).doubts(clip) == []
     sharp = Clip(copy.deepcopy(clip.model), clip.tokenizer, clip.image_processor)
