@@ -46,6 +46,16 @@ def write_prompt(
 ) -> None:
     """Write what was learned; a kill at any moment leaves the old one or the new one."""
     path = check_folder(folder, force)
+    content = pack(tensors, card)
+    path.mkdir(parents=True, exist_ok=True)
+    for name in (FILE, COPY):
+        remove_strays(path / name)
+    write_atomically(path / FILE, content)
+    write_atomically(path / COPY, readable(card))
+
+
+def pack(tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> bytes:
+    """Make the one file that holds the tensors and the card."""
     values = {}
     for name, tensor in tensors.items():
         dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
@@ -53,13 +63,13 @@ def write_prompt(
         values[name] = tensor.detach().to("cpu", dtype).contiguous().clone()
         if not bool(values[name].isfinite().all()):
             raise ValueError(f"{name} is not finite, so nothing is saved; train it again")
-    content = save(values, metadata={KEY: json.dumps(dict(card), allow_nan=False)})
-    path.mkdir(parents=True, exist_ok=True)
-    for name in (FILE, COPY):
-        remove_strays(path / name)
-    write_atomically(path / FILE, content)
+    return save(values, metadata={KEY: json.dumps(dict(card), allow_nan=False)})
+
+
+def readable(card: Mapping[str, Any]) -> bytes:
+    """Make the copy of a card that is for readers."""
     copy = json.dumps({"note": f"a copy of what {FILE} holds", **card}, indent=2)
-    write_atomically(path / COPY, (copy + "\n").encode())
+    return (copy + "\n").encode()
 
 
 def read_prompt(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
