@@ -14,6 +14,7 @@ from clipnotes.cli.compare import compare
 from clipnotes.cli.doctor import doctor
 from clipnotes.cli.learn import learn
 from clipnotes.cli.predict import predict
+from clipnotes.cli.push import push
 from clipnotes.cli.terminal import clear_errors
 from clipnotes.cli.trace import trace
 
@@ -23,5 +24,5 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (doctor, trace, annotate, learn, compare, predict, ask):
+for command in (doctor, trace, annotate, learn, compare, predict, push, ask):
     app.command()(clear_errors()(command))

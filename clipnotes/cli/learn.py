@@ -45,6 +45,14 @@ Loss = Annotated[
     ),
 ]
 
+Push = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="NAME/NAME",
+        help="Then put it on the Hugging Face hub, as me/my-prompt; needs a token that may write.",
+    ),
+]
+
 
 def learn(
     folder: terminal.Pictures,
@@ -65,6 +73,7 @@ def learn(
     lr: LearningRate = None,
     loss: Loss = "softmax",
     force: terminal.Force = False,
+    push: Push = None,
 ) -> None:
     """Learn a prompt for your classes from a few images of each, and test it.
 
@@ -72,10 +81,8 @@ def learn(
     class with too few gives one image to the test. The method is CoOp, with one prompt for all
     classes, or one of those that followed it, each with the recipe of its authors.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")  # draw into files, also where there is a screen
-    from clipnotes.teach import PICTURE, Plan
+    _prepare(push)
+    from clipnotes.teach import Plan
     from clipnotes.teach import learn as run
 
     plan = Plan(
@@ -110,9 +117,39 @@ def learn(
         progress=sys.stderr.isatty(),
     )
     terminal.tell_notes(report.notes[len(notes) :])
+    _finish(out, push)
+
+
+def _prepare(push: str | None) -> None:
+    """Draw into files, also where there is a screen; check what a push needs before anything."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    if push is not None:
+        from clipnotes.prompts.saved.hub import check_push
+
+        check_push(push)
+
+
+def _finish(out: Path, push: str | None) -> None:
+    """Say where the prompt is and what to do next; put it on the hub if that was asked for."""
+    from clipnotes.teach import PICTURE
+
     drawn = f"; what is taken for what, in {out / PICTURE}" * (out / PICTURE).exists()
     typer.echo(shown(f"The prompt is in {out}{drawn}. Try:"))
     typer.echo(shown(f"  clipnotes predict {shlex.quote(str(out))} IMAGE"))
+    if push is None:
+        return
+    from clipnotes.prompts import push_prompt
+
+    try:
+        address = push_prompt(out, push)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{error}. The prompt is safe in {out}; to push it again: clipnotes push "
+            f"{shlex.quote(str(out))} {push}"
+        ) from error
+    typer.echo(shown(f"It is also at {address}"))
 
 
 def _show(report: Report, seeds: int) -> None:

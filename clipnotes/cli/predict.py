@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 
 def predict(
-    prompt: Annotated[Path, typer.Argument(help="A folder that `clipnotes learn` has written.")],
+    prompt: Annotated[
+        str,
+        typer.Argument(
+            help="A folder that `clipnotes learn` has written; or, if there is no such folder, what "
+            "somebody has put on the Hugging Face hub, as me/my-prompt."
+        ),
+    ],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
     model: Annotated[
         Optional[str],  # noqa: UP045
@@ -40,11 +46,13 @@ def predict(
     """Name images with what `learn` has learned, by whichever method."""
     from clipnotes.pictures.folders import list_files
     from clipnotes.prompts import load_prompt
+    from clipnotes.prompts.saved.hub import find_prompt
     from clipnotes.prompts.saved.storage import read_prompt
 
-    _, card = read_prompt(prompt)
+    there = find_prompt(prompt)
+    _, card = read_prompt(there)
     clip = terminal.load_model(model) if model else terminal.load_model_of(card)
-    learner = load_prompt(prompt, clip, None if classes is None else _split_names(classes))
+    learner = load_prompt(there, clip, None if classes is None else _split_names(classes))
     paths = [
         str(file) for path in images for file in (list_files(path) if path.is_dir() else [path])
     ]

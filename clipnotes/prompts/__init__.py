@@ -16,6 +16,7 @@ from clipnotes.prompts.methods.promptsrc import PromptSRC
 from clipnotes.prompts.methods.tip import TipAdapter, TipChoice, fit_tip
 from clipnotes.prompts.methods.vpt import VPT
 from clipnotes.prompts.methods.zero_shot import ZeroShot
+from clipnotes.prompts.saved.hub import push_prompt
 from clipnotes.prompts.training.augmentation import random_crop_and_flip
 from clipnotes.prompts.training.evaluation import Scores, evaluate
 from clipnotes.prompts.training.fit import History, fit
@@ -47,5 +48,6 @@ __all__ = [
     "fit_tip",
     "inject",
     "load_prompt",
+    "push_prompt",
     "random_crop_and_flip",
 ]

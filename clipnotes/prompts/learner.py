@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -17,6 +18,7 @@ from clipnotes.compat.carried import check_here
 from clipnotes.prompts.classifier import Classifier
 from clipnotes.prompts.saved.card import damaged, make_card
 from clipnotes.prompts.saved.fits import check_fits
+from clipnotes.prompts.saved.hub import MESSAGE, check_push, push_prompt
 from clipnotes.prompts.saved.storage import FILE, read_prompt, write_prompt
 
 L = TypeVar("L", bound="Learner")
@@ -131,6 +133,49 @@ class Learner(Classifier, nn.Module):
     def beside(self) -> dict[str, bytes]:
         """Make files that stand beside the prompt, for other programs: name -> content."""
         return {}
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        shots: int | None = None,
+        seed: int | None = None,
+        scores: Mapping[str, float] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+        private: bool = False,
+        token: str | None = None,
+        commit_message: str = MESSAGE,
+    ) -> str:
+        """Put what was learned on the Hugging Face hub, for ``load_prompt(repo_id, clip)``.
+
+        What was saved before, with ``save`` or by ``clipnotes learn``, is put there by
+        ``push_prompt``, with the scores on its card; a failed upload then costs nothing.
+
+        Args:
+            repo_id: Your name on the hub and one for the prompt, as in ``"me/my-prompt"``.
+            shots, seed, scores, recipe: For the card and the page, as for ``save``.
+            private, token, commit_message: As for ``push_prompt``.
+
+        Returns:
+            The address of its page.
+
+        Raises:
+            TypeError, ValueError: As ``save``, and as ``push_prompt``.
+            ConnectionError: The hub could not be reached, or did not take it.
+
+        Example:
+            >>> import clipnotes
+            >>> from clipnotes.prompts import PromptLearner
+            >>> PromptLearner(clipnotes.load(), ["rose", "tulip"], n_ctx=4).push_to_hub("prompt")
+            Traceback (most recent call last):
+            ValueError: 'prompt' names no repository of the hub: give your name there and a new...
+        """
+        check_push(repo_id, token, commit_message)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder, shots=shots, seed=seed, scores=scores, recipe=recipe)
+            return push_prompt(
+                folder, repo_id, private=private, token=token, commit_message=commit_message
+            )
 
     @classmethod
     def load(

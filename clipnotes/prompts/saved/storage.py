@@ -55,14 +55,7 @@ def write_prompt(
     """
     beside = beside or {}
     path = check_folder(folder, force)
-    values = {}
-    for name, tensor in tensors.items():
-        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-        # Each gets a memory of its own: safetensors refuses tensors that share it.
-        values[name] = tensor.detach().to("cpu", dtype).contiguous().clone()
-        if not bool(values[name].isfinite().all()):
-            raise ValueError(f"{name} is not finite, so nothing is saved; train it again")
-    content = save(values, metadata={KEY: json.dumps(dict(card), allow_nan=False)})
+    content = pack(tensors, card)
     path.mkdir(parents=True, exist_ok=True)
     for name in (FILE, COPY, *ADAPTER):
         remove_strays(path / name)
@@ -70,10 +63,27 @@ def write_prompt(
         for name in ADAPTER:
             (path / name).unlink(missing_ok=True)
     write_atomically(path / FILE, content)
-    copy = json.dumps({"note": f"a copy of what {FILE} holds", **card}, indent=2)
-    write_atomically(path / COPY, (copy + "\n").encode())
+    write_atomically(path / COPY, readable(card))
     for name, other in beside.items():
         write_atomically(path / name, other)
+
+
+def pack(tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> bytes:
+    """Make the one file that holds the tensors and the card."""
+    values = {}
+    for name, tensor in tensors.items():
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        # Each gets a memory of its own: safetensors refuses tensors that share it.
+        values[name] = tensor.detach().to("cpu", dtype).contiguous().clone()
+        if not bool(values[name].isfinite().all()):
+            raise ValueError(f"{name} is not finite, so nothing is saved; train it again")
+    return save(values, metadata={KEY: json.dumps(dict(card), allow_nan=False)})
+
+
+def readable(card: Mapping[str, Any]) -> bytes:
+    """Make the copy of a card that is for readers."""
+    copy = json.dumps({"note": f"a copy of what {FILE} holds", **card}, indent=2)
+    return (copy + "\n").encode()
 
 
 def read_prompt(folder: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
