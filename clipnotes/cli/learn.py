@@ -35,6 +35,14 @@ LearningRate = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(help="The highest learning rate. Default: as the method's authors."),
 ]
+Calibrate = Annotated[
+    bool,
+    typer.Option(
+        "--calibrate",
+        help="Train up to four times more, each time without some images, to find a temperature "
+        "that brings the probabilities of `predict` nearer to how often it is right.",
+    ),
+]
 
 
 def learn(
@@ -54,6 +62,7 @@ def learn(
     per_class: PerClass = False,
     epochs: terminal.Epochs = None,
     lr: LearningRate = None,
+    calibrate: Calibrate = False,
     force: terminal.Force = False,
 ) -> None:
     """Learn a prompt for your classes from a few images of each, and test it.
@@ -79,6 +88,7 @@ def learn(
         per_class=per_class,
         epochs=epochs,
         lr=lr,
+        calibrate=calibrate,
     )
     notes: list[str] = []  # those that were told with the scores; more may come after them
 

@@ -39,6 +39,8 @@ class Classifier:
         clip: The model.
         classnames: A name for each class, in the order of the logits.
         n_parameters: How many numbers it takes from the images that it learned from.
+        temperature: What divides the logits before they become probabilities; 1 unless it was
+            found on held-out images. ``logits`` does not know it, and no class changes its rank.
 
     Example:
         >>> import clipnotes
@@ -53,6 +55,7 @@ class Classifier:
 
     clip: Clip
     classnames: list[str]
+    temperature: float = 1.0
 
     @property
     def n_parameters(self) -> int:

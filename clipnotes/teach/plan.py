@@ -32,6 +32,7 @@ class Plan:
     per_class: bool = False
     epochs: int | None = None  # None: as published
     lr: float | None = None
+    calibrate: bool = False  # find a temperature, on images that a few more trainings leave out
 
     def __post_init__(self) -> None:
         if self.method not in PUBLISHED:
@@ -44,6 +45,11 @@ class Plan:
                 )
         if self.shots < 1:
             raise ValueError(f"shots is {self.shots}; it must be at least 1")
+        if self.calibrate and self.shots == 1:
+            raise ValueError(
+                "to calibrate, some images of each class are left out of a training, so shots has "
+                "to be at least 2, and it is 1"
+            )
         if not self.seeds:
             raise ValueError("no seed was given; give at least one")
         # `fit` checks both, but only after every image has been read. What is None is published.
