@@ -52,6 +52,14 @@ Push = Annotated[
         help="Then put it on the Hugging Face hub, as me/my-prompt; needs a token that may write.",
     ),
 ]
+Calibrate = Annotated[
+    bool,
+    typer.Option(
+        "--calibrate",
+        help="Train up to four times more, each time without some images, to find a temperature "
+        "that brings the probabilities of `predict` nearer to how often it is right.",
+    ),
+]
 
 
 def learn(
@@ -72,6 +80,7 @@ def learn(
     epochs: terminal.Epochs = None,
     lr: LearningRate = None,
     loss: Loss = "softmax",
+    calibrate: Calibrate = False,
     force: terminal.Force = False,
     push: Push = None,
 ) -> None:
@@ -97,6 +106,7 @@ def learn(
         epochs=epochs,
         lr=lr,
         loss=loss,
+        calibrate=calibrate,
     )
     notes: list[str] = []  # those that were told with the scores; more may come after them
 

@@ -65,7 +65,7 @@ def predict(
     terminal.tell_notes(notes)
     if not rows:
         raise ValueError(f"none of {len(paths)} files is an image that can be read")
-    best = logits.softmax(dim=-1).topk(min(top, len(learner.classnames)))
+    best = (logits / learner.temperature).softmax(dim=-1).topk(min(top, len(learner.classnames)))
     pictures = [
         {
             "path": paths[row],

@@ -42,6 +42,8 @@ class Classifier:
         n_parameters: How many numbers it takes from the images that it learned from.
         TRAINING: Names of the attributes that matter for training alone, such as weights of the
             loss. A checkpoint of ``fit`` is for the same ones only.
+        temperature: What divides the logits before they become probabilities; 1 unless it was
+            found on held-out images. ``logits`` does not know it, and no class changes its rank.
 
     Example:
         >>> import clipnotes
@@ -57,6 +59,7 @@ class Classifier:
     clip: Clip
     classnames: list[str]
     TRAINING: ClassVar[tuple[str, ...]] = ()
+    temperature: float = 1.0
 
     @property
     def n_parameters(self) -> int:

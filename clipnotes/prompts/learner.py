@@ -127,6 +127,7 @@ class Learner(Classifier, nn.Module):
             seed=seed,
             scores=scores,
             recipe=recipe,
+            temperature=self.temperature,
         )
         write_prompt(folder, self.state_dict(), card, force=force, beside=self.beside())
 
@@ -231,6 +232,7 @@ class Learner(Classifier, nn.Module):
         if expected != found:
             raise damaged(file, f"it holds {found}, and by its card it must hold {expected}")
         learner.load_state_dict(tensors)
+        learner.temperature = card["temperature"]
         return learner
 
     @classmethod

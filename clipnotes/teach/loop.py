@@ -21,6 +21,7 @@ from clipnotes.prompts.saved.card import model_name
 from clipnotes.prompts.saved.identity import text_tower_digest
 from clipnotes.prompts.saved.storage import check_folder
 from clipnotes.prompts.training.resume import digest
+from clipnotes.teach.calibrate import calibrate
 from clipnotes.teach.folder import Folder, Pictures, Pool
 from clipnotes.teach.output import check_outside, draw_confusion
 from clipnotes.teach.plan import Plan, template_for
@@ -75,6 +76,8 @@ class Lesson:
             checkpoint=checkpoint,
             progress=progress,
         )
+        if plan.calibrate:
+            calibrate(trained, plan, self.train, self.seed)
         return trained, self._score(trained.learner)
 
     def _score(self, classifier: Classifier) -> Scores:
@@ -109,6 +112,10 @@ def learn(
     Of each class, ``shots`` images are drawn to learn from and all others are for the test. A
     class with too few gives one to the test and the rest to learning; a single image is learnt
     from. With ``test``, another folder with the same classes, nothing is held back.
+
+    With ``calibrate`` in the plan, up to four more trainings leave out a part of the images each.
+    What they say of these gives a temperature, which is saved and which ``clipnotes predict`` uses;
+    images of the test have no part in it, and it changes no accuracy.
 
     Training can be killed: called again with the same images and plan, it goes on.
 

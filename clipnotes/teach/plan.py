@@ -34,6 +34,7 @@ class Plan:
     lr: float | None = None
     loss: str = "softmax"  # or "sigmoid", for a model whose logits have a bias, as SigLIP's have
     brief: bool = False  # cut a training of hours short, for a comparison
+    calibrate: bool = False  # find a temperature, on images that a few more trainings leave out
 
     def __post_init__(self) -> None:
         if self.method not in PUBLISHED:
@@ -46,6 +47,11 @@ class Plan:
                 )
         if self.shots < 1:
             raise ValueError(f"shots is {self.shots}; it must be at least 1")
+        if self.calibrate and self.shots == 1:
+            raise ValueError(
+                "to calibrate, some images of each class are left out of a training, so shots has "
+                "to be at least 2, and it is 1"
+            )
         if not self.seeds:
             raise ValueError("no seed was given; give at least one")
         self.published.check_loss(self.loss)

@@ -35,10 +35,18 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "seed": (int, type(None)),
     "scores": (dict,),
     "recipe": (dict,),
+    "temperature": (float,),
     "versions": (dict,),
 }
 # The first cards did not have these yet. What a card does not say is not compared.
-LATER: dict[str, Any] = {"recipe": {}, "settings": {}, "tables": {}, "probe": {}, "tokens": None}
+LATER: dict[str, Any] = {
+    "recipe": {},
+    "settings": {},
+    "tables": {},
+    "probe": {},
+    "tokens": None,
+    "temperature": 1.0,
+}
 
 
 def model_name(clip: Clip) -> str:
@@ -62,6 +70,7 @@ def make_card(
     seed: int | None = None,
     scores: Mapping[str, float] | None = None,
     recipe: Mapping[str, Any] | None = None,
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
     """Say everything that using what was learned depends on, and how it came about."""
     for what, value in (("shots", shots), ("seed", seed)):
@@ -92,6 +101,7 @@ def make_card(
         "seed": seed,
         "scores": numbers,
         "recipe": dict(recipe or {}),
+        "temperature": _number("temperature", temperature),
         "versions": _versions(),
     }
 
@@ -120,6 +130,8 @@ def check_card(file: Path, card: Any) -> dict[str, Any]:
         value = card.get(name)
         if name not in card or not isinstance(value, types):
             raise damaged(file, f"its card says {name} {value!r}")
+    if not 0 < card["temperature"] < math.inf:
+        raise damaged(file, f"its card says temperature {card['temperature']!r}")
     if not all(isinstance(name, str) for name in card["classnames"]):
         raise damaged(file, "a class name on its card is no text")
     for kind in ("text", "vision"):

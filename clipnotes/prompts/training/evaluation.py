@@ -46,8 +46,8 @@ class Scores:
         confusion: (n_classes, n_classes) int64: row, the true class; column, the one said.
         ece: The expected calibration error, 0 to 1 (Guo et al. 2017): how far, on average, the
             probability of the class that was said is from the part that is right, in 15 bins of
-            equal width. Two classifiers with one accuracy may differ in it: ranks do not tell how
-            sure one is. With few images it is coarse.
+            equal width. A learner's ``temperature`` counts. Two classifiers with one accuracy may
+            differ in it: ranks do not tell how sure one is. With few images it is coarse.
     """
 
     accuracy: float
@@ -107,5 +107,5 @@ def evaluate(classifier: Classifier, images: Images, labels: Labels) -> Scores:
         n=len(truth),
         per_class=right / confusion.sum(dim=1),  # 0 / 0 is NaN
         confusion=confusion,
-        ece=calibration_error(logits, truth),
+        ece=calibration_error(logits, truth, own.temperature),
     )

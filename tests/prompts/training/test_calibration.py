@@ -1,11 +1,14 @@
-"""The calibration error against a table by hand and a naive loop."""
+"""The calibration error against a table by hand and a naive loop; the temperature."""
+
+import json
 
 import pytest
 import torch
 
-from clipnotes.prompts import ZeroShot, evaluate
-from clipnotes.prompts.training.calibration import calibration_error
-from few_pictures import CLASSES, TEMPLATE, fruits
+from clipnotes.prompts import TipAdapter, ZeroShot, evaluate, load_prompt
+from clipnotes.prompts.training.calibration import best_temperature, calibration_error
+from few_pictures import CLASSES, TEMPLATE, fruits, pictures
+from saved_prompts import rewrite
 
 
 def logits_of(confidences, said, n_classes=4):
@@ -61,9 +64,6 @@ def test_the_ends_of_the_scale():
     sure = torch.tensor([[50.0, -50.0]] * 4)
     assert calibration_error(sure, torch.zeros(4, dtype=torch.int64)) == pytest.approx(0, abs=1e-9)
     assert calibration_error(sure, torch.ones(4, dtype=torch.int64)) == pytest.approx(1, abs=1e-9)
-    # 3/15 is an edge; it belongs to the bin below, so these are two bins.
-    even = logits_of([0.2], [0], 5)
-    assert calibration_error(even, torch.tensor([0])) == pytest.approx(0.8)
 
 
 def test_evaluate_measures_it(clip):
@@ -73,3 +73,59 @@ def test_evaluate_measures_it(clip):
     labels = torch.tensor([CLASSES.index(name) for name in names])
     found = evaluate(zero_shot, images, names).ece
     assert 0 < found == pytest.approx(naive(logits.double(), labels), abs=1e-5)
+
+
+# The temperature
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_other_temperature_is_better(seed):
+    draw = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(80, 5, generator=draw)
+    labels = torch.multinomial((logits / (0.4 + seed)).softmax(dim=-1), 1, generator=draw)[:, 0]
+    found = best_temperature(logits, labels)
+    tried = torch.logspace(-2, 2, 2001, dtype=torch.float64)
+    losses = torch.stack(
+        [torch.nn.functional.cross_entropy(logits.double() / t, labels) for t in tried]
+    )
+    assert found == pytest.approx(tried[losses.argmin()].item(), rel=3e-3)
+    assert best_temperature(10 * logits, labels) == pytest.approx(10 * found, rel=1e-4)
+
+
+def test_where_there_is_no_best_one():
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0]])
+    assert best_temperature(logits, torch.tensor([0, 1, 0])) is None  # all right
+    assert best_temperature(logits, torch.tensor([1, 0, 1])) is None  # all wrong
+    assert best_temperature(logits, torch.tensor([0, 0, 0])) > 0
+
+
+def test_it_is_saved_and_only_the_error_knows_it(clip, tmp_path):
+    features, labels = pictures(clip, 20)
+    tip = TipAdapter(clip, CLASSES, features, labels)
+    queries, truth = pictures(clip, 30, seed=1)
+    logits, before = tip.logits(queries), evaluate(tip, queries, truth)
+    tip.temperature = 7.5
+    after = evaluate(tip, queries, truth)
+    assert torch.equal(tip.logits(queries), logits)
+    assert after.accuracy == before.accuracy and torch.equal(after.confusion, before.confusion)
+    expected = naive(logits.double().cpu() / 7.5, torch.tensor(truth))
+    assert after.ece == pytest.approx(expected, abs=1e-6) != pytest.approx(before.ece, abs=1e-3)
+    tip.save(tmp_path)
+    assert load_prompt(tmp_path, clip).temperature == 7.5
+    for wrong in (0.0, -1.0, "warm", None):
+        rewrite(tmp_path, temperature=wrong)
+        with pytest.raises(ValueError, match="damaged: its card says temperature"):
+            load_prompt(tmp_path, clip)
+
+
+def test_a_card_from_before_there_was_one(clip, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from clipnotes.prompts.saved import storage
+
+    TipAdapter(clip, CLASSES, *pictures(clip, 20)).save(tmp_path)
+    _, card = storage.read_prompt(tmp_path)
+    del card["temperature"]
+    file = tmp_path / storage.FILE
+    save_file(load_file(file), file, metadata={storage.KEY: json.dumps(card)})
+    assert load_prompt(tmp_path, clip).temperature == 1.0
