@@ -24,8 +24,8 @@ def predict(
     prompt: Annotated[
         str,
         typer.Argument(
-            help="A folder that `clipnotes learn` has written; or, if there is no such folder, what "
-            "somebody has put on the Hugging Face hub, as me/my-prompt."
+            help="A folder that `clipnotes learn` has written. Or, if there is no such folder, a "
+            "prompt on the Hugging Face hub, as me/my-prompt."
         ),
     ],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
