@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from clipnotes.pictures.reading import Skipped
     from clipnotes.prompts.learner import Learner
 
+Prompt = Annotated[
+    str,
+    typer.Argument(
+        help="A folder that `clipnotes learn` has written. Or, if there is no such folder, a prompt "
+        "on the Hugging Face hub, as me/my-prompt."
+    ),
+]
+
 
 def predict(
-    prompt: Annotated[
-        str,
-        typer.Argument(
-            help="A folder that `clipnotes learn` has written; or, if there is no such folder, what "
-            "somebody has put on the Hugging Face hub, as me/my-prompt."
-        ),
-    ],
+    prompt: Prompt,
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
     model: Annotated[
         Optional[str],  # noqa: UP045

@@ -154,8 +154,13 @@ class Learner(Classifier, nn.Module):
 
         Args:
             repo_id: Your name on the hub and one for the prompt, as in ``"me/my-prompt"``.
-            shots, seed, scores, recipe: For the card and the page, as for ``save``.
-            private, token, commit_message: As for ``push_prompt``.
+            shots: For the card and the page, as for ``save``.
+            seed: Likewise.
+            scores: Likewise.
+            recipe: Likewise.
+            private: Whether a new repository is for you alone.
+            token: One that may write. None: that of ``hf auth login``, or ``HF_TOKEN``.
+            commit_message: What the repository's history says.
 
         Returns:
             The address of its page.

@@ -17,12 +17,8 @@ QUICK = ["--shots", 4, "--epochs", 1, "--n-ctx", 1]
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    with some_hub.served() as hub:
-        cache = tmp_path / "cache"
-        cache.mkdir()
-        some_hub.point_at(hub, cache, monkeypatch)
+    with some_hub.asked_here(tmp_path, monkeypatch) as hub:
         yield hub
-    some_hub.forget_connections()
 
 
 @pytest.fixture(scope="module")

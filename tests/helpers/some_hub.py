@@ -1,4 +1,4 @@
-"""A hub in a thread of the test's process: the few addresses that its library asks of the real one."""
+"""A hub in a thread of the test's process, with the few addresses that its library asks."""
 
 import base64
 import hashlib
@@ -174,20 +174,26 @@ def forget_connections():
     forget()
 
 
-def point_at(hub, cache, monkeypatch):
-    """Let the hub's library, in this process, ask this hub, with the token of `me`."""
+@contextmanager
+def asked_here(folder, monkeypatch):
+    """Run a hub that the library asks in this process, as `me`, with an empty cache."""
     from huggingface_hub import constants, file_download
 
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.address)
-    for module in (constants, file_download):  # the older library has it in both
-        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
-    monkeypatch.setattr(constants, "ENDPOINT", hub.address)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("time.sleep", lambda _: None)  # between two tries
+    with served() as hub:
+        hub.cache = folder / "cache"
+        hub.cache.mkdir()
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.address)
+        for module in (constants, file_download):  # the older library has it in both
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub.cache))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setattr("time.sleep", lambda _: None)  # between two tries
+        forget_connections()
+        yield hub
     forget_connections()
 
 
@@ -196,7 +202,7 @@ def environment(hub, home):
     return {"HF_ENDPOINT": hub.address, "HF_HOME": str(home), "HF_TOKEN": TOKEN}
 
 
-# A process of its own is kept from the network, too. That sets HF_HUB_OFFLINE, so it is unset again.
+# A process of its own is kept from the network, too; that sets HF_HUB_OFFLINE, which must not be.
 GUARDED = """
 import importlib.util, os, sys
 spec = importlib.util.spec_from_file_location("guard", "book/_tools/_offline/sitecustomize.py")

@@ -17,11 +17,11 @@ from clipnotes.prompts.saved.page import PAGE, is_repo_id, page
 from clipnotes.prompts.saved.storage import COPY, FILE, pack, read_prompt, readable
 
 LOG_IN = (
-    "make a token at https://huggingface.co/settings/tokens, then log in once with `hf auth login`, "
-    "or set HF_TOKEN"
+    "make a token at https://huggingface.co/settings/tokens, then log in once with "
+    "`hf auth login`, or set HF_TOKEN"
 )
 MESSAGE = "Upload a prompt of clipnotes"  # of a commit, unless the user has another
-# What a repository may hold before the first push: nothing of it is a prompt, or anything else.
+# What a repository may hold before the first push, as the hub's own form makes it.
 BLANK = {".gitattributes", PAGE}
 
 
@@ -49,9 +49,9 @@ def _fetch(repo_id: str) -> Path:
         read_prompt(file.parent)
     except ValueError as error:
         raise ValueError(
-            f"the prompt {repo_id} of the hub cannot be used: {error}. That is for its owner to do; "
-            f"if it is the download that was damaged, remove {file.parent.parent.parent} and "
-            "try again"
+            f"the prompt {repo_id} of the hub cannot be used: {error}. That is for its owner to "
+            "do; if it is the download that was damaged, remove "
+            f"{file.parent.parent.parent} and try again"
         ) from error
     return file.parent
 
@@ -78,8 +78,8 @@ def _not_fetched(repo_id: str, error: Exception) -> Exception:
         )
     if isinstance(error, (errors.EntryNotFoundError, errors.RevisionNotFoundError)):
         return ValueError(
-            f"the repository {repo_id} of the hub holds no prompt: {FILE} is missing; give one that "
-            "`clipnotes push` has filled"
+            f"the repository {repo_id} of the hub holds no prompt: {FILE} is missing; give one "
+            "that `clipnotes push` has filled"
         )
     return ConnectionError(
         f"the download of {repo_id} stopped ({_reason(error)}), and nothing was loaded: try again"
@@ -92,8 +92,8 @@ def check_push(repo_id: str, token: str | None = None, commit_message: str = MES
 
     if not isinstance(repo_id, str) or not is_repo_id(repo_id):
         raise ValueError(
-            f"{repo_id!r} names no repository of the hub: give your name there and a new one, as in "
-            "me/my-prompt; letters, digits, and single -, _ and . inside a name"
+            f"{repo_id!r} names no repository of the hub: give your name there and a new one, as "
+            "in me/my-prompt; letters, digits, and single -, _ and . inside a name"
         )
     if not commit_message.strip():
         raise ValueError("commit_message is blank; give a line that says what is new, or leave it")
@@ -139,7 +139,7 @@ def push_prompt(
     Example:
         >>> push_prompt("prompt", "my-prompt")
         Traceback (most recent call last):
-        ValueError: 'my-prompt' names no repository of the hub: give your name there and a new one...
+        ValueError: 'my-prompt' names no repository of the hub: give your name there and a new...
     """
     token = check_push(repo_id, token, commit_message)
     tensors, card = read_prompt(folder)

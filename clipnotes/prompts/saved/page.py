@@ -67,7 +67,8 @@ def _what(card: Mapping[str, Any]) -> str:
     return (
         f"What {method} has learned on top {model} to name images. Only what was learned is here; "
         "the model itself stayed as it was, and has to be loaded beside it."
-        + f"\n\nLearned from: {how}." * bool(how)
+        + f"\n\nLearned from: {how}."
+        * bool(how)
     )
 
 

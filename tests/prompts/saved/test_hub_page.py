@@ -45,7 +45,9 @@ def test_the_hub_reads_its_lines(card):
 def test_it_says_what_the_card_says(card):
     _, text = parts(page(card, REPO))
     assert text.startswith("\n# my-prompt\n")
-    assert "What [CoOp](https://arxiv.org/abs/2109.01134) has learned on top of `Emoji-CLIP`" in text
+    assert (
+        "What [CoOp](https://arxiv.org/abs/2109.01134) has learned on top of `Emoji-CLIP`" in text
+    )
     assert "Learned from: 16 images of each class, seed 3, epochs 50, lr 0.002." in text
     assert f"5 classes: {', '.join(f'`{name}`' for name in CLASSES)}." in text
     rows = re.findall(r"\| ([\w -]+) \| ([\d.]+)% \|", text)
@@ -59,7 +61,9 @@ def test_it_says_nothing_that_the_card_does_not(clip, tmp_path):
     _, text = parts(page({**card, "model": ""}, REPO))
     assert "Learned from" not in text and "None" not in text
     assert "What its author measured:" in text and "| openmoji | 0.25 |" in text
-    assert "a model that is not on the hub" in text and f"predict {REPO} IMAGE --model FOLDER" in text
+    assert (
+        "a model that is not on the hub" in text and f"predict {REPO} IMAGE --model FOLDER" in text
+    )
     many = {**card, "classnames": [f"thing {i}" for i in range(40)], "scores": {}}
     text = page(many, REPO)
     assert "`thing 29`, and 10 more" in text and "thing 30" not in text and "How good" not in text

@@ -62,19 +62,19 @@ def test_where_a_model_lies_on_this_machine_is_told_nobody(hub, prompt):
         assert storage.read_prompt(prompt)[1]["model"] == where, "the one here still says it"
 
 
-def refused(words, hub, *arguments, error=ValueError, **keywords):
+def refused(words, *arguments, error=ValueError, **keywords):
     with pytest.raises(error, match=words):
         push_prompt(*arguments, **keywords)
 
 
 def test_what_can_be_refused_is_refused_before_the_hub_is_asked(hub, clip, prompt, monkeypatch):
     for name in ("my-prompt", "me/my/prompt", "me/", "", "me/my prompt", "https://hub/me/x", None):
-        refused("names no repository of the hub: give your name there", hub, prompt, name)
+        refused("names no repository of the hub: give your name there", prompt, name)
         with pytest.raises(ValueError, match="names no repository"):
             small_learner(clip).push_to_hub(name)
-    refused("commit_message is blank", hub, prompt, REPO, commit_message=" ")
-    refused("no folder .*nowhere", hub, prompt / "nowhere", REPO)
-    refused("prompt.safetensors is missing", hub, prompt.parent, REPO)
+    refused("commit_message is blank", prompt, REPO, commit_message=" ")
+    refused("no folder .*nowhere", prompt / "nowhere", REPO)
+    refused("prompt.safetensors is missing", prompt.parent, REPO)
     broken = small_learner(clip)
     with torch.no_grad():
         broken.ctx.fill_(float("nan"))
@@ -83,17 +83,17 @@ def test_what_can_be_refused_is_refused_before_the_hub_is_asked(hub, clip, promp
     with pytest.raises(ValueError, match="score 'test' is nan"):
         small_learner(clip).push_to_hub(REPO, scores={"test": float("nan")})
     monkeypatch.delenv("HF_TOKEN")
-    refused(r"no token.*settings/tokens.*hf auth login.*HF_TOKEN", hub, prompt, REPO)
+    refused(r"no token.*settings/tokens.*hf auth login.*HF_TOKEN", prompt, REPO)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    refused("HF_HUB_OFFLINE is set, so nothing can go to me/my-prompt", hub, prompt, REPO, token="t")
+    refused("HF_HUB_OFFLINE is set, so nothing can go to me/my-prompt", prompt, REPO, token="t")
     assert hub.asked == [] and hub.repos == {}
 
 
 def test_what_the_hub_refuses_is_explained(hub, prompt):
-    refused("the hub does not know the token: make a token", hub, prompt, REPO, token="hf_wrong")
-    refused("the token may not write to you/x: the first name must be yours", hub, prompt, "you/x")
+    refused("the hub does not know the token: make a token", prompt, REPO, token="hf_wrong")
+    refused("the token may not write to you/x: the first name must be yours", prompt, "you/x")
     hub.refuse = {"/api/repos/create": 500}
-    refused(r"did not take me/my-prompt \(.*500.*push again", hub, prompt, REPO, error=ConnectionError)
+    refused(r"did not take me/my-prompt \(.*500.*push again", prompt, REPO, error=ConnectionError)
     assert hub.repos == {}
 
 
@@ -101,7 +101,7 @@ def test_what_the_hub_refuses_is_explained(hub, prompt):
 def test_a_connection_that_breaks_off_leaves_all_or_nothing(hub, clip, prompt, where):
     hub.refuse = {where: "cut"}
     words = f"the upload to {REPO} stopped .*; the hub has all of a push or nothing, so push again"
-    refused(words, hub, prompt, REPO, error=ConnectionError)
+    refused(words, prompt, REPO, error=ConnectionError)
     assert hub.commits == [] and set(hub.repos.get(REPO, {})) <= {".gitattributes"}
     assert (prompt / storage.FILE).exists()
     hub.refuse = {}
@@ -112,8 +112,8 @@ def test_a_connection_that_breaks_off_leaves_all_or_nothing(hub, clip, prompt, w
 def test_what_a_repository_holds_already_is_left_alone(hub, prompt):
     hub.repos["me/model"] = {"README.md": b"mine", "model.safetensors": b"large"}
     before = dict(hub.repos["me/model"])
-    refused("me/model is .* already and holds no prompt, but model.safe", hub, prompt, "me/model")
+    refused("me/model is .* already and holds no prompt, but model.safe", prompt, "me/model")
     assert hub.repos["me/model"] == before and hub.commits == []
     push_prompt(prompt, REPO)
-    refused("already, and public: make it private", hub, prompt, REPO, private=True)
+    refused("already, and public: make it private", prompt, REPO, private=True)
     assert hub.commits == [FILES]
