@@ -50,4 +50,6 @@ def main(paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]) if sys.argv[1:] else __doc__)
+    if not sys.argv[1:]:
+        sys.exit(__doc__)
+    main(sys.argv[1:])
