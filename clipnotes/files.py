@@ -1,6 +1,8 @@
 """Write a file whole or not at all."""
 
 import os
+import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +24,36 @@ def write_atomically(path: Path, content: bytes) -> None:
         if isinstance(error, OSError):  # it names the other file, or none if the disk is full
             raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
+
+
+def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
+    """Write a folder of files so that a reader finds all of them or none; an old one is replaced.
+
+    A kill between two renames leaves the old folder beside, as ``.NAME.PID.old``.
+    """
+    made = [parent for parent in path.parents if not parent.exists()]
+    beside, old = _beside(path, os.getpid()), path.with_name(f".{path.name}.{os.getpid()}.old")
+    try:
+        beside.mkdir(parents=True)
+        for name, content in contents.items():
+            write_atomically(beside / name, content)
+        if path.exists():
+            os.rename(path, old)  # no system replaces a folder that holds something
+        try:
+            os.rename(beside, path)
+        except OSError:
+            if old.exists():
+                os.rename(old, path)
+            raise
+    except BaseException as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_writable(folder: Path, size: int) -> None:

@@ -1,10 +1,10 @@
-"""write_atomically(): the old file or the new one, and nothing beside it."""
+"""write_atomically() and write_folder(): the old or the new, and nothing beside it."""
 
 import os
 
 import pytest
 
-from clipnotes.files import write_atomically
+from clipnotes.files import write_atomically, write_folder
 
 
 def test_it_writes_and_replaces(tmp_path):
@@ -39,3 +39,42 @@ def test_it_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         )
     write_atomically(tmp_path / "file", b"content")
     assert order == ["fsync", "replace"]
+
+
+def test_a_folder_is_there_whole_and_replaces_one(tmp_path):
+    home = tmp_path / "new" / "home"
+    write_folder(home, {"a": b"1", "b": b"2"})
+    write_folder(home, {"c": b"3"})
+    assert os.listdir(home) == ["c"] and (home / "c").read_bytes() == b"3"
+    assert os.listdir(home.parent) == ["home"]
+
+
+@pytest.mark.parametrize("fails_at", range(1, 5))  # two files, and two folders, get their names
+def test_a_folder_that_fails_in_between_stays_as_it_was(tmp_path, monkeypatch, fails_at):
+    home = tmp_path / "home"
+    write_folder(home, {"a": b"old"})
+    calls = []
+
+    def counted(real):
+        def move(*names):
+            calls.append(names)
+            if len(calls) == fails_at:
+                raise OSError(28, "no space left")
+            real(*names)
+
+        return move
+
+    for step in ("replace", "rename"):
+        monkeypatch.setattr(os, step, counted(getattr(os, step)))
+    with pytest.raises(OSError, match="no space left") as raised:
+        write_folder(home, {"a": b"new", "b": b"new"})
+    assert raised.value.filename == str(home)
+    assert (home / "a").read_bytes() == b"old"
+    assert os.listdir(home) == ["a"] and os.listdir(tmp_path) == ["home"]
+
+
+def test_a_folder_that_fails_leaves_no_folders_around_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "rename", lambda *names: (_ for _ in ()).throw(OSError(1, "no")))
+    with pytest.raises(OSError, match="no"):
+        write_folder(tmp_path / "one" / "two" / "home", {"a": b"new"})
+    assert os.listdir(tmp_path) == []

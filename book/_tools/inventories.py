@@ -25,6 +25,7 @@ PAGES = {
         "collections.abc.Iterator": "library/collections.abc.html",
         "collections.abc.Mapping": "library/collections.abc.html",
         "collections.abc.Sequence": "library/collections.abc.html",
+        "contextlib.AbstractContextManager": "library/contextlib.html",
         "os.PathLike": "library/os.html",
         "pathlib.Path": "library/pathlib.html",
         "random.Random": "library/random.html",

@@ -12,6 +12,7 @@ from clipnotes.cli.annotate import annotate
 from clipnotes.cli.ask import ask
 from clipnotes.cli.compare import compare
 from clipnotes.cli.doctor import doctor
+from clipnotes.cli.export import export
 from clipnotes.cli.learn import learn
 from clipnotes.cli.predict import predict
 from clipnotes.cli.push import push
@@ -24,5 +25,5 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (doctor, trace, annotate, learn, compare, predict, push, ask):
+for command in (doctor, trace, annotate, learn, compare, predict, push, export, ask):
     app.command()(clear_errors()(command))

@@ -6,7 +6,9 @@ that it encodes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipnotes.checkpoints import Clip
+from clipnotes.compat import shared_width
 from clipnotes.pictures.reading import Files
 from clipnotes.prompts.chance import Chance
 from clipnotes.prompts.inputs import (
@@ -25,6 +28,8 @@ from clipnotes.prompts.inputs import (
     picture,
     pictures_in,
 )
+from clipnotes.prompts.saved.export import To, export
+from clipnotes.prompts.saved.head import Head, read_off
 
 KEPT = 384 * 2**20  # bytes of pixels that are kept for training: 668 images of 224 x 224
 BLOCK = 128 * 2**20  # bytes of pixels that are held at once: 222 images of 224 x 224
@@ -39,6 +44,7 @@ class Classifier:
     Attributes:
         clip: The model.
         classnames: A name for each class, in the order of the logits.
+        OPTIONS: Name -> type, of the attributes that a card tells of.
         n_parameters: How many numbers it takes from the images that it learned from.
         TRAINING: Names of the attributes that matter for training alone, such as weights of the
             loss. A checkpoint of ``fit`` is for the same ones only.
@@ -60,6 +66,7 @@ class Classifier:
     classnames: list[str]
     TRAINING: ClassVar[tuple[str, ...]] = ()
     temperature: float = 1.0
+    OPTIONS: ClassVar[Mapping[str, type]] = {}
 
     @property
     def n_parameters(self) -> int:
@@ -131,6 +138,56 @@ class Classifier:
             A weight for each, together 1. None, unless a method says so: the last one counts alone.
         """
         return None
+
+    def export(
+        self, folder: str | os.PathLike[str], to: To = "onnx", *, force: bool = False
+    ) -> None:
+        """Write a folder that names images without clipnotes, transformers and a text tower.
+
+        It gets ``classifier.json``, which says everything that a program has to know: the labels,
+        how an image is prepared, inputs, outputs and versions. Beside it lies, by ``to``:
+
+        - "onnx": ``classifier.onnx``, the vision tower and the classifier in one file. Pixels,
+          (batch, 3, S, S), go in, logits and probabilities come out. It is run once, and has to
+          give what the classifier gives. ``serve.py`` names images with it; it needs onnxruntime,
+          numpy and pillow.
+        - "safetensors": ``classifier.safetensors``, the vectors of the classes, for features that
+          come from anywhere. ``classify.py`` needs numpy and safetensors.
+
+        Args:
+            folder: Is made if it is not there.
+            to: "onnx", which needs ``pip install "clipnotes-book[export]"``, or "safetensors".
+            force: Replace an export that is there.
+
+        Raises:
+            ValueError: Something is in the folder; a package is missing; the classes change with
+                the image, as in CoCoOp; a learner with prompts in the vision tower is to become
+                safetensors; the model is not in float32; its image processor does what cannot be
+                written down; the ONNX file computes something else. Nothing is written.
+            OSError: The system refuses.
+
+        Example:
+            >>> import clipnotes, tempfile
+            >>> from pathlib import Path
+            >>> from clipnotes.prompts import ZeroShot
+            >>> folder = Path(tempfile.mkdtemp(), "flowers")
+            >>> ZeroShot(clipnotes.load(), ["rose", "tulip"]).export(folder, to="safetensors")
+            >>> sorted(path.name for path in folder.iterdir())
+            ['classifier.json', 'classifier.safetensors', 'classify.py']
+        """
+        export(self, folder, to, force)
+
+    def head(self) -> Head:
+        """Say what is left once the classes are fixed, for ``export``: from features to logits.
+
+        Where ``logits`` takes features and is linear in them, this finds out by itself. Any other
+        classifier that can be exported overrides it.
+        """
+        return read_off(self.logits, shared_width(self.clip.model), self.clip.model.device)
+
+    def seeing(self) -> AbstractContextManager[None]:
+        """Change the vision tower to what this classifier sees with, for ``export``."""
+        return nullcontext()
 
     @property
     def takes_pixels(self) -> bool:

@@ -16,7 +16,7 @@ from clipnotes.compat.compiled import refuse_compiled
 from clipnotes.model import unit_length
 from clipnotes.pictures.batches import at_once
 from clipnotes.prompts.frozen import frozen
-from clipnotes.prompts.substitute import substitute
+from clipnotes.prompts.substitute import put, substitute
 
 
 @contextmanager
@@ -52,12 +52,15 @@ def refuse_recomputing(tower: nn.Module, what: str) -> None:
 
 
 def _put(prompt: Tensor, positions: Tensor) -> Any:
+    # Only the places of texts, (B, n_ctx), are somebody else's and have to be looked at.
+    replace = put if positions.dim() == 1 else substitute
+
     def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # CLIP passes the hidden states as the first positional argument in every version of
         # transformers; a BERT in 4.57 gives them a name.
         if args:
-            return (substitute(args[0], prompt, positions), *args[1:]), kwargs
-        states = substitute(kwargs["hidden_states"], prompt, positions)
+            return (replace(args[0], prompt, positions), *args[1:]), kwargs
+        states = replace(kwargs["hidden_states"], prompt, positions)
         return args, {**kwargs, "hidden_states": states}
 
     return hook
@@ -74,26 +77,33 @@ def check_depth(layers: nn.ModuleList, depth: int, which: str) -> None:
         )
 
 
-def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Tensor:
-    """Encode (B, 3, S, S) pixels with (depth, n_ctx, D) prompts: (B, P), unit length."""
+@contextmanager
+def prompted(model: Any, prompts: Tensor) -> Iterator[None]:
+    """Run a vision tower with (depth, n_ctx, D) prompts behind its class tokens, if it has any."""
     family, n_ctx = family_of(model), prompts.shape[1]
     tower, embeddings = family.vision_tower(model), family.vision_embeddings(model)
     behind = family.class_tokens(model)  # the prompts stand behind these, in front of the patches
-    if len(pixel_values) == 0:
-        # transformers cannot encode an empty batch, and a process without a part of one still needs
-        # a gradient, which is 0.
-        return prompts.new_zeros(0, shared_width(model)) + 0 * prompts.sum()
 
     def insert(module: nn.Module, args: tuple[Any, ...], tokens: Tensor) -> Tensor:
         # Here they pass pre_layrnorm with the other tokens and get no position.
-        first = prompts[0].to(tokens).expand(len(tokens), -1, -1)  # (B, n_ctx, D)
+        first = prompts[0].to(tokens).expand(tokens.shape[0], -1, -1)  # (B, n_ctx, D)
         parts = [tokens[:, :behind], first, tokens[:, behind:]]
         return torch.cat(parts, dim=1)  # (B, L + n_ctx, D)
 
     refuse_compiled(tower, [embeddings], "the prompts")
     layers, positions = family.vision_layers(model), torch.arange(behind, behind + n_ctx)
-    with in_layers(tower, layers, prompts, positions), frozen(model), ExitStack() as stack:
+    with in_layers(tower, layers, prompts, positions), ExitStack() as stack:
         stack.callback(embeddings.register_forward_hook(insert).remove)
+        yield
+
+
+def encode_with_prompts(model: Any, pixel_values: Tensor, prompts: Tensor) -> Tensor:
+    """Encode (B, 3, S, S) pixels with (depth, n_ctx, D) prompts: (B, P), unit length."""
+    if len(pixel_values) == 0:
+        # transformers cannot encode an empty batch, and a process without a part of one still needs
+        # a gradient, which is 0.
+        return prompts.new_zeros(0, shared_width(model)) + 0 * prompts.sum()
+    with prompted(model, prompts), frozen(model):
         parts = [
             image_features(model, batch.to(model.device, model.dtype))
             for batch in pixel_values.split(at_once(model))

@@ -71,6 +71,14 @@ def batches(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     return [rows[i : i + batch_size] for i in range(0, n, batch_size)]
 
 
+def check_weight(name: str, value: float) -> None:
+    """Check a number that says how much something counts."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} is {value!r}; give a number")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{name} is {value!r}; give a finite number, at least 0")
+
+
 def check_whole_numbers(batch_size: int, seed: int) -> None:
     """Check what decides about the order of images."""
     for name, value in (("batch_size", batch_size), ("seed", seed)):

@@ -28,7 +28,7 @@ def substitute(embeddings: Tensor, ctx: Tensor, positions: Tensor) -> Tensor:
         >>> substitute(tokens, ctx, torch.tensor([1, 2]))[0, :, 0]
         tensor([0., 1., 1., 0.])
     """
-    batch_size, length, width = embeddings.shape
+    batch_size, length, _ = embeddings.shape
     for name, tensor, dims in (("ctx", ctx, 3), ("positions", positions, 2)):
         if tensor.dim() == dims and len(tensor) != batch_size:
             raise ValueError(
@@ -41,6 +41,12 @@ def substitute(embeddings: Tensor, ctx: Tensor, positions: Tensor) -> Tensor:
             f"{int(positions.min())} to {int(positions.max())} (counted from 0): put placeholder "
             "tokens there, between what the tokenizer puts around a text"
         )
+    return put(embeddings, ctx, positions)
+
+
+def put(embeddings: Tensor, ctx: Tensor, positions: Tensor) -> Tensor:
+    """Replace rows without looking at the places: a graph that is being recorded cannot."""
+    batch_size, _, width = embeddings.shape
     ctx = ctx.to(embeddings).expand(batch_size, -1, -1)  # (B, n_ctx, D)
     places = positions.to(embeddings.device).expand(batch_size, -1)  # (B, n_ctx)
     return embeddings.scatter(1, places.unsqueeze(-1).expand(-1, -1, width), ctx)  # (B, L, D)

@@ -7,13 +7,12 @@ hand-written template. So this distance is added to the loss. Nothing else diffe
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
 from clipnotes.prompts.methods.coop import PromptLearner
 from clipnotes.prompts.methods.published import Published
 from clipnotes.prompts.methods.zero_shot import ZeroShot
+from clipnotes.prompts.recipe import check_weight
 
 
 class KgCoOp:
@@ -50,10 +49,7 @@ class KgCoOp:
                 f"learner is a {type(learner).__name__}: give a PromptLearner, whose class "
                 "features are the same for every image"
             )
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-            raise TypeError(f"weight is {weight!r}; give a number, such as 8.0")
-        if not math.isfinite(weight) or weight < 0:
-            raise ValueError(f"weight is {weight!r}; give a finite number, at least 0")
+        check_weight("weight", weight)
         self.anchors = ZeroShot(learner.clip, learner.classnames, template).class_features
         self.weight = float(weight)
         self.template = template

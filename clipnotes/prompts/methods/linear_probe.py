@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -47,6 +47,9 @@ class LinearProbe(Classifier):
         >>> probe.logits(torch.eye(128)[:4]).argmax(dim=-1)
         tensor([0, 1, 0, 1])
     """
+
+    method = "linear_probe"
+    OPTIONS: ClassVar[Mapping[str, type]] = {"C": float}
 
     def __init__(
         self,

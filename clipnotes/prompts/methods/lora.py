@@ -10,7 +10,7 @@ import copy
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -211,6 +211,11 @@ class LoRA(VisualLearner):
             return self.logits(inputs), 0.0
         finally:
             self._chance = None
+
+    def seeing(self) -> AbstractContextManager[None]:
+        """Put the adapters into the vision tower."""
+        matrices, a, b = self._adapters("vision")
+        return adapted(self.clip.model, matrices.values(), a.detach(), b.detach(), self.scaling)
 
     @torch.no_grad()
     def merged(self) -> tuple[Tensor, nn.Module]:

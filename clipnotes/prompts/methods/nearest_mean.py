@@ -35,6 +35,8 @@ class NearestMean(Cosine):
         1
     """
 
+    method = "nearest_mean"
+
     def __init__(
         self, clip: Clip, classnames: Sequence[str], images: Images, labels: Labels
     ) -> None:

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -39,6 +40,7 @@ from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.methods.published import Published, Settings, Trained
 from clipnotes.prompts.methods.zero_shot import ZeroShot
 from clipnotes.prompts.recipe import learning_rates
+from clipnotes.prompts.saved.head import Head, read_off
 
 
 class ProLIP(Learner):
@@ -176,6 +178,23 @@ class ProLIP(Learner):
         features = F.linear(pooled.to(self.weight), self.weight, self.bias)  # (n, D) -> (n, P)
         cosines = F.normalize(features, dim=-1) @ self.class_features.T
         return compat.logits(self.clip.model, cosines)
+
+    def head(self) -> Head:
+        """Say what is left once the classes are fixed: what compares projected images."""
+        model = self.clip.model
+        compare = lambda features: compat.logits(model, features @ self.class_features.T)  # noqa: E731
+        return read_off(compare, compat.shared_width(model), model.device)
+
+    @contextmanager
+    def seeing(self) -> Iterator[None]:
+        """Put the learned matrix into the place of the model's own."""
+        projection = compat.family_of(self.clip.model).visual_projection(self.clip.model)
+        own = projection.weight
+        projection.weight = nn.Parameter(self.weight.detach().to(own))
+        try:
+            yield
+        finally:
+            projection.weight = own
 
     def drift(self) -> Tensor:
         """Say how far the matrix has moved: the sum of its numbers' squared differences."""

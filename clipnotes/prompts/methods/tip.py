@@ -1,8 +1,7 @@
 """Tip-Adapter: the training images themselves as a cache beside CLIP (Zhang et al. 2022).
 
-https://arxiv.org/abs/2207.09519, sections 3.1 and 3.2. The nearer a training image is, the more
-it speaks for its own class, beside what CLIP says. That needs no training at all (``TipAdapter``).
-Trained, the cached features move (``fit_tip``).
+https://arxiv.org/abs/2207.09519, sections 3.1 and 3.2. The nearer a training image is, the more it
+speaks for its own class. That needs no training (``TipAdapter``); ``fit_tip`` moves the features.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from clipnotes.prompts.encode import MEMORY
 from clipnotes.prompts.inputs import Images, Labels, check_labels, count_shots, labelled_features
 from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.methods.published import Published, Settings, Trained
-from clipnotes.prompts.methods.zero_shot import ZeroShot
-from clipnotes.prompts.recipe import batches, check_whole_numbers
+from clipnotes.prompts.methods.zero_shot import Cosine, ZeroShot
+from clipnotes.prompts.recipe import batches, check_weight, check_whole_numbers
+from clipnotes.prompts.saved.head import Head
 
 HELD_OUT = 4  # one image in so many is not cached while settings are chosen
-# The authors' program searches alpha up to 3: enough where CLIP knows the classes well.
-ALPHAS = [10 ** (i / 10) for i in range(-10, 21)]  # 0.1 to 100
+ALPHAS = [10 ** (i / 10) for i in range(-10, 21)]  # 0.1 to 100; the authors' program stops at 3
 BETAS = [0.2 * i for i in range(1, 36)]  # to 7
 
 
@@ -82,10 +81,7 @@ class TipAdapter(Learner):
     ) -> None:
         super().__init__(clip, classnames)
         for name, value in (("alpha", alpha), ("beta", beta)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(f"{name} is {value!r}; give a number")
-            if not math.isfinite(value) or value < 0:
-                raise ValueError(f"{name} is {value!r}; give a finite number, at least 0")
+            check_weight(name, value)
         if not isinstance(template, str):
             raise TypeError(f"template is a {type(template).__name__}; give a sentence")
         class_features = ZeroShot(clip, self.classnames, template).class_features
@@ -121,6 +117,11 @@ class TipAdapter(Learner):
         near = torch.exp(-self.beta * (1 - cosines))
         sums = near.new_zeros(len(near), len(self.classnames))
         return sums.index_add(1, self.labels, near)
+
+    def head(self) -> Head:
+        """Say what is left once the classes are fixed: CLIP's vectors, and the cache."""
+        plain = Cosine(self.clip, self.classnames, self.class_features).head()
+        return plain.with_cache(self.keys, self.labels, self.alpha, self.beta)
 
     @classmethod
     def is_bound(cls, options: Mapping[str, Any]) -> bool:
@@ -177,10 +178,9 @@ def fit_tip(
     """Train a cache, Tip-Adapter-F, and choose its settings without looking at other images.
 
     First a quarter of each class's images is held out. With a cache of the others, the epoch that
-    does best on them is found, and then the alpha and the beta. The authors' program looks at test
-    images for the one and at validation images for the other. At last, a cache of all images
-    is trained as many epochs. With one image in each class nothing can be held out, and epochs,
-    alpha and beta are as given. AdamW (eps 1e-4), the rate falls along a cosine, step by step.
+    does best on them is found, then alpha and beta; the authors' program looks at test and
+    validation images. At last, a cache of all images is trained as many epochs. With one image in
+    each class nothing is held out. AdamW (eps 1e-4), the rate falls along a cosine, step by step.
 
     Args:
         clip: The model.

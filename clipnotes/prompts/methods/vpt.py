@@ -8,6 +8,7 @@ of them is replaced by new ones.
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 
 from clipnotes import compat
 from clipnotes.checkpoints import Clip
-from clipnotes.prompts.deep import check_depth, encode_with_prompts
+from clipnotes.prompts.deep import check_depth, encode_with_prompts, prompted
 from clipnotes.prompts.inputs import Images, check_pixels, pixels_of
 from clipnotes.prompts.layout import check_n_ctx
 from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.methods.published import Published
 from clipnotes.prompts.methods.zero_shot import ZeroShot
+from clipnotes.prompts.saved.head import Head, read_off
 
 
 class VisualLearner(Learner):
@@ -82,6 +84,19 @@ class VisualLearner(Learner):
             check_pixels(self.clip, pixel_values)
         features = self.image_features(pixel_values)
         return features, self().to(features)
+
+    def _compare(self, features: Tensor) -> Tensor:
+        """(n, P) features of images -> (n, n_classes)."""
+        return compat.logits(self.clip.model, features @ self().to(features).T)
+
+    def head(self) -> Head:
+        """Say what is left once the classes are fixed: what compares the features."""
+        model = self.clip.model
+        return read_off(self._compare, compat.shared_width(model), model.device)
+
+    def seeing(self) -> AbstractContextManager[None]:
+        """Put the prompts into the vision tower."""
+        return prompted(self.clip.model, self.visual_prompts().detach())
 
 
 class VPT(VisualLearner):

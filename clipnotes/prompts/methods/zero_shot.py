@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +44,7 @@ class ZeroShot(Cosine):
 
     Attributes:
         class_features: (n_classes, P), unit length.
+        templates: As given, as a list.
 
     Raises:
         TypeError: A name or a template that is no string.
@@ -58,6 +60,9 @@ class ZeroShot(Cosine):
         torch.Size([2, 128])
     """
 
+    method = "zero_shot"
+    OPTIONS: ClassVar[Mapping[str, type]] = {"templates": list}
+
     def __init__(
         self,
         clip: Clip,
@@ -71,6 +76,7 @@ class ZeroShot(Cosine):
             [clip.encode_text([t.replace("{}", name) for name in names]) for t in sentences]
         )
         super().__init__(clip, names, F.normalize(features.float().mean(dim=0), dim=-1))
+        self.templates = sentences
 
 
 def check_templates(templates: str | Sequence[str]) -> list[str]:

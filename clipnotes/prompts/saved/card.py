@@ -102,7 +102,7 @@ def make_card(
         "scores": numbers,
         "recipe": dict(recipe or {}),
         "temperature": _number("temperature", temperature),
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -147,7 +147,9 @@ def damaged(file: Path, what: str) -> ValueError:
     return ValueError(f"{file} is damaged: {what}; save it again")
 
 
-def _versions() -> dict[str, str]:
+def versions(*more: str) -> dict[str, str]:
+    """Name the versions of what computes, and of more packages."""
+
     def of(distribution: str) -> str:
         try:
             return version(distribution)
@@ -155,4 +157,4 @@ def _versions() -> dict[str, str]:
             return "not installed"
 
     ours = {"clipnotes": of("clipnotes-book"), "python": platform.python_version()}
-    return ours | {name: of(name) for name in ("torch", "transformers")}
+    return ours | {name: of(name) for name in ("torch", "transformers", *more)}

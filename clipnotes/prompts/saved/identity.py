@@ -69,7 +69,7 @@ def tokens_digest(tokenizer: Any, classnames: Sequence[str]) -> str:
 
 def probe(model: nn.Module, kind: str) -> list[float]:
     """Compute some numbers of the features of one fixed text or image, by a tower's kind."""
-    with _as_in_use(model, next(tower_of(model, kind).parameters()).device):
+    with as_in_use(model, next(tower_of(model, kind).parameters()).device):
         features = _text_features(model) if kind == "text" else _image_features(model)
     if not bool(features.isfinite().all()):
         raise ValueError("the features of this model are not finite, so nothing fits it")
@@ -109,7 +109,7 @@ def _image_features(model: nn.Module) -> Tensor:
 
 
 @contextmanager
-def _as_in_use(model: nn.Module, device: torch.device) -> Iterator[None]:
+def as_in_use(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Run a model without dropout, lower precision and a compiler that begins for one text."""
     modules = list(model.modules())
     before = [module.training for module in modules]
