@@ -110,9 +110,7 @@ def learn(
         progress=sys.stderr.isatty(),
     )
     terminal.tell_notes(report.notes[len(notes) :])
-    drawn = f"; what is taken for what, in {out / PICTURE}" * (out / PICTURE).exists()
-    typer.echo(shown(f"The prompt is in {out}{drawn}. Try:"))
-    typer.echo(shown(f"  clipnotes predict {shlex.quote(str(out))} IMAGE"))
+    _show_next(out, PICTURE)
 
 
 def _show(report: Report, seeds: int) -> None:
@@ -123,3 +121,10 @@ def _show(report: Report, seeds: int) -> None:
     terminal.tell_notes(report.notes)
     terminal.print_scores(report.n_test, seeds, report.lines())
     typer.echo(f"Learned by {describe(report.recipe)}.")
+
+
+def _show_next(out: Path, figure: str) -> None:
+    """Print where everything is, and what to do with it."""
+    drawn = f"; what is taken for what, in {out / figure}" * (out / figure).exists()
+    typer.echo(shown(f"The prompt is in {out}{drawn}. Try:"))
+    typer.echo(shown(f"  clipnotes predict {shlex.quote(str(out))} IMAGE"))
