@@ -13,8 +13,10 @@ from clipnotes.prompts import (
     VPT,
     CoCoOp,
     LinearProbe,
+    LoRA,
     MaPLe,
     NearestMean,
+    ProLIP,
     PromptLearner,
     TipAdapter,
     ZeroShot,
@@ -43,6 +45,13 @@ def emoji():
 def classifiers(clip, features, names):
     """One of each kind, by the name that a card has for it; those of pixels and CoCoOp too."""
     classes = sorted(set(names))
+    lora, prolip = LoRA(clip, classes, template=SENTENCE), ProLIP(clip, classes, SENTENCE)
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # untrained, they would see what the model sees
+        lora.vision_b.copy_(0.3 * torch.randn(lora.vision_b.shape, generator=draw))
+        lora.text_b.copy_(0.3 * torch.randn(lora.text_b.shape, generator=draw))
+        prolip.weight.add_(0.1 * torch.randn(prolip.weight.shape, generator=draw))
+    prolip.temperature = 1.7
     return {
         "coop": PromptLearner(clip, classes, n_ctx=3, seed=1),
         "csc": PromptLearner(clip, classes, n_ctx=2, per_class=True, seed=1),
@@ -52,6 +61,8 @@ def classifiers(clip, features, names):
         "tip": TipAdapter(clip, classes, features, names, SENTENCE, alpha=3.0, beta=4.0),
         "vpt": VPT(clip, classes, n_ctx=3, templates=SENTENCE, seed=1),
         "maple": MaPLe(clip, classes, seed=1),
+        "lora": lora,
+        "prolip": prolip,
         "cocoop": CoCoOp(clip, classes, init=SENTENCE.removesuffix(" {}"), seed=1),
     }
 
@@ -59,7 +70,8 @@ def classifiers(clip, features, names):
 @torch.no_grad()
 def probabilities(classifier, images):
     """What the classifier itself says of images: (n, n_classes)."""
-    return classifier.logits_of(images).softmax(dim=-1).cpu().numpy()
+    logits = classifier.logits_of(images) / classifier.temperature
+    return logits.softmax(dim=-1).cpu().numpy()
 
 
 def read(folder):

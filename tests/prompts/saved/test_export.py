@@ -104,7 +104,7 @@ def test_classes_that_change_with_the_image_cannot_be_taken_along(every, tmp_pat
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["vpt", "maple"])
+@pytest.mark.parametrize("name", ["vpt", "maple", "lora", "prolip"])
 def test_features_from_anywhere_are_not_those_of_a_changed_tower(every, tmp_path, name):
     with pytest.raises(ValueError, match=r"changes the vision tower.*export it to 'onnx'"):
         every[name].export(tmp_path / "home", to="safetensors")

@@ -21,7 +21,7 @@ onnxruntime = pytest.importorskip(
 )
 onnx = pytest.importorskip("onnx", exc_type=ImportError)
 
-KINDS = ["coop", "tip", "vpt", "maple"]
+KINDS = ["coop", "tip", "vpt", "maple", "lora", "prolip"]
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,9 @@ def test_pixels_go_in_and_logits_come_out_for_any_number_of_images(every, homes,
     for n in (1, 2, 17):
         pixels = torch.randn(n, 3, 64, 64)
         with torch.no_grad():
-            given = pixels if classifier.takes_pixels else _features(classifier.clip, pixels)
-            wanted = classifier.logits(given)
+            own = classifier.takes_pixels
+            given = classifier.inputs_of(pixels) if own else _features(classifier.clip, pixels)
+            wanted = classifier.logits(given) / classifier.temperature
         values = session.run(list(card["outputs"]), {"pixel_values": pixels.numpy()})
         found = dict(zip(card["outputs"], values, strict=True))
         assert agree(torch.from_numpy(found["logits"]), wanted, 1e-4)
