@@ -92,8 +92,10 @@ def of_learners(
                 learner: Learner = FROM_IMAGES[method](clip, names, images_of, truth[0])
             else:
                 # KgCoOp's own words start where its penalty is 0 and the gradient is only rounding,
-                # so we give it random vectors.
-                plan = Plan(method, n_ctx=4) if method == "kgcoop" else Plan(method)
+                # so we give it random vectors. So do we with PromptSRC, whose words have a gradient
+                # of 5e-6 here, which float16 can hardly hold.
+                random = method in ("kgcoop", "promptsrc")
+                plan = Plan(method, n_ctx=4) if random else Plan(method)
                 learner = plan.make(clip, names, seed=0)
             images = learner.inputs(inputs[learner.takes_pixels].to(clip.model.device))
             sides.append(logits_and_gradients(learner, method, images, truth[1]))
@@ -103,7 +105,8 @@ def of_learners(
 def logits_and_gradients(
     learner: Learner, method: str, images: Tensor, truth: Tensor
 ) -> dict[str, Tensor]:
-    """Take the step that ``fit`` would take."""
+    """Take the step that ``fit`` would take, without what a learner adds to the loss."""
+    # PromptSRC adds absolute differences: their slope is 1 or -1, and rounding may turn it.
     penalty = PUBLISHED[method].penalty
     logits = learner.logits(images).float()
     loss = F.cross_entropy(logits, truth.to(logits.device))

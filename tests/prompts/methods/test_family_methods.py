@@ -18,6 +18,7 @@ from clipnotes.prompts import (
     MaPLe,
     NearestMean,
     PromptLearner,
+    PromptSRC,
     TipAdapter,
     ZeroShot,
     evaluate,
@@ -152,6 +153,32 @@ def test_prompts_in_the_layers_are_those_written_out(name, size):
         assert_close(which, one, other)
 
 
+@pytest.mark.parametrize("name", BY_HAND)
+def test_prompts_in_both_towers_that_know_nothing_of_each_other(name):
+    clip, pixels = tiny_clip(name, "larger"), some_pixels(2)
+    learner = PromptSRC(clip, CLASSES, init="a photo", templates="a photo {}.")
+    with torch.no_grad():
+        learner.ctx[1:] *= 20
+    classes = words_by_hand(clip, name, learner.ctx, "{}.")
+    assert_close("words", learner(), classes)
+    images = eye_by_hand(clip, name, pixels, learner.visual_ctx)
+    assert_close("eye", learner.image_features(pixels), images)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_keeps_prompts_near_the_frozen_model(name):
+    clip, pixels = tiny_clip(name), some_pixels()
+    learner = PromptSRC(clip, CLASSES, init="a photo")  # with its own sentences
+    found, added = learner.regularized(pixels)
+    texts = [clip.encode_text([t.format(c) for c in CLASSES]) for t in learner.templates]
+    anchors, images = normalize(torch.stack(texts).mean(dim=0), dim=-1), features_of(clip)
+    zero_shot = compat.logits(clip.model, images @ anchors.T).log_softmax(dim=1)
+    expected = 25 * (learner() - anchors).abs().mean()
+    expected = expected + 10 * (learner.image_features(pixels) - images).abs().mean()
+    away = zero_shot.exp() * (zero_shot - found.log_softmax(dim=1))
+    assert_close("added", added / 6, expected + away.mean())
+
+
 @pytest.mark.parametrize("name", AHEAD)
 def test_every_method_learns(name):
     clip = tiny_clip(name, "larger")
@@ -163,6 +190,7 @@ def test_every_method_learns(name):
         (CoCoOp(clip, CLASSES, 2, None), images, {}),
         (VPT(clip, CLASSES, 2), some_pixels(), {}),
         (MaPLe(clip, CLASSES, 2, init=None), some_pixels(), {}),
+        (PromptSRC(clip, CLASSES, 2, init=None, templates="a photo {}."), some_pixels(), {}),
     ):
         history = fit(learner, given, LABELS, **QUICK, **more)
         assert history.loss[-1] < history.loss[0] - 1e-4, type(learner).__name__

@@ -242,6 +242,26 @@ def test_several_train_as_one(clip, together, tmp_path, count, penalised):
     assert [each[before:] for each in sizes] == [share * 2 for share in shares]
 
 
+class Added(PromptLearner):
+    def regularized(self, image_features):
+        logits = self.logits(image_features)
+        return logits, logits.square().sum() + len(logits) * self.ctx.square().sum()
+
+    def epoch_weights(self, epochs):
+        return [0.75] + [0.25 / (epochs - 1)] * (epochs - 1)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_train_as_one_what_adds_to_the_loss(clip, together, count):
+    given = pictures(clip, 15)
+    alone, *learners = (Added(clip, CLASSES, n_ctx=2) for _ in range(1 + count))
+    expected = fit(alone, *given, **IN_THREADS)
+    found = together(count, lambda rank: fit(learners[rank], *given, **IN_THREADS))
+    for history, learner in zip(found, learners, strict=True):
+        assert history.loss == pytest.approx(expected.loss, rel=1e-4)
+        torch.testing.assert_close(learner.ctx, alone.ctx, atol=1e-4, rtol=0)
+
+
 def test_a_training_with_other_arguments_in_one_process_is_refused_in_all(clip, together):
     features, labels = pictures(clip, 15)
 
