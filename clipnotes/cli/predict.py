@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Prompt = Annotated[
     str,
     typer.Argument(
-        help="A folder that `clipnotes learn` has written. Or, if there is no such folder, a prompt "
-        "on the Hugging Face hub, as me/my-prompt."
+        help="A folder that `clipnotes learn` has written. Or, if there is no such folder, a "
+        "prompt on the Hugging Face hub, as me/my-prompt."
     ),
 ]
 
