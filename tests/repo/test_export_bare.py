@@ -21,7 +21,8 @@ def python(tmp_path_factory):
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     found = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     pinned = pins.read_pins(pins.PINS)
-    command = [str(found), "-m", "pip", "install", "--quiet", "--no-compile"]
+    # -I: what lies on PYTHONPATH is not installed, though pip would take it for that.
+    command = [str(found), "-I", "-m", "pip", "install", "--quiet", "--no-compile"]
     command += [f"{name}=={pinned[name]}" for name in NEEDED]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
