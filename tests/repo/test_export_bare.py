@@ -21,7 +21,8 @@ def python(tmp_path_factory):
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     found = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     pinned = pins.read_pins(pins.PINS)
-    command = [str(found), "-m", "pip", "install", "--quiet", "--no-compile"]
+    # -I: what lies on PYTHONPATH is not installed, though pip would take it for that.
+    command = [str(found), "-I", "-m", "pip", "install", "--quiet", "--no-compile"]
     command += [f"{name}=={pinned[name]}" for name in NEEDED]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -31,7 +32,8 @@ def python(tmp_path_factory):
 
 def test_it_names_two_hundred_pictures_where_there_is_nothing_of_ours(clip, python, tmp_path):
     for name in ("clipnotes", "torch", "transformers"):
-        done = subprocess.run([str(python), "-c", f"import {name}"], capture_output=True, text=True)
+        command = [str(python), "-I", "-c", f"import {name}"]  # -I: not from here, or PYTHONPATH
+        done = subprocess.run(command, capture_output=True, text=True)
         assert "ModuleNotFoundError" in done.stderr
     images, names = emoji()
     paths = [tmp_path / f"{i}.png" for i in range(len(images))]
