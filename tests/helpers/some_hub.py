@@ -9,6 +9,8 @@ import threading
 import urllib.parse
 from contextlib import contextmanager
 
+from repository import ROOT
+
 TOKEN = "hf_of_me"
 
 
@@ -203,9 +205,10 @@ def environment(hub, home):
 
 
 # A process of its own is kept from the network, too; that sets HF_HUB_OFFLINE, which must not be.
-GUARDED = """
+GUARD = ROOT / "book" / "_tools" / "_offline" / "sitecustomize.py"
+GUARDED = f"""
 import importlib.util, os, sys
-spec = importlib.util.spec_from_file_location("guard", "book/_tools/_offline/sitecustomize.py")
+spec = importlib.util.spec_from_file_location("guard", {str(GUARD)!r})
 guard = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(guard)
 guard.block()
