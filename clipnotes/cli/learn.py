@@ -74,7 +74,7 @@ def learn(
     import matplotlib as mpl
 
     mpl.use("Agg")  # draw into files, also where there is a screen
-    from clipnotes.teach import PICTURE, Plan
+    from clipnotes.teach import Plan
     from clipnotes.teach import learn as run
 
     plan = Plan(
@@ -109,9 +109,7 @@ def learn(
         progress=sys.stderr.isatty(),
     )
     terminal.tell_notes(report.notes[len(notes) :])
-    drawn = f"; what is taken for what, in {out / PICTURE}" * (out / PICTURE).exists()
-    typer.echo(shown(f"The prompt is in {out}{drawn}. Try:"))
-    typer.echo(shown(f"  clipnotes predict {shlex.quote(str(out))} IMAGE"))
+    _show_what_next(out)
 
 
 def _show(report: Report, seeds: int) -> None:
@@ -122,3 +120,12 @@ def _show(report: Report, seeds: int) -> None:
     terminal.tell_notes(report.notes)
     terminal.print_scores(report.n_test, seeds, report.lines())
     typer.echo(f"Learned by {describe(report.recipe)}.")
+
+
+def _show_what_next(out: Path) -> None:
+    """Say where everything is, and what to try."""
+    from clipnotes.teach import PICTURE
+
+    drawn = f"; what is taken for what, in {out / PICTURE}" * (out / PICTURE).exists()
+    typer.echo(shown(f"The prompt is in {out}{drawn}. Try:"))
+    typer.echo(shown(f"  clipnotes predict {shlex.quote(str(out))} IMAGE"))
