@@ -84,11 +84,13 @@ def test_learn_prints_four_numbers_and_what_to_do_next(prompt):
     assert reading == "reading 18 files of 3 classes"
     assert re.fullmatch(r"read 18 files of 3 classes: \d+(\.\d)? images per second", read)
     assert rest == ["seed 0: learning from 12 images, testing on 6"]
-    first, *lines = result.stdout.splitlines()
+    first, head, *lines = result.stdout.splitlines()
     assert first == "Accuracy on 6 images that were not learnt from:"
+    assert head.split() == ["accuracy", "ECE"]
     scores = json.loads((out / "card.json").read_text(encoding="utf-8"))["scores"]
-    expected = [f"  {name:12}  {100 * value:5.1f} %" for name, value in scores.items()]
-    assert lines[:4] == expected
+    found = [re.fullmatch(r"  (\S.*?) +(\d+\.\d %) +\d+\.\d %", line) for line in lines[:4]]
+    expected = [(name, f"{100 * value:.1f} %") for name, value in scores.items()]
+    assert [line.groups() for line in found] == expected
     recipe = "epochs 3, batch_size 32, lr 0.002"
     assert lines[4] == f"Learned by CoOp (arXiv 2109.01134): {recipe}."
     assert lines[-1] == f"  clipnotes predict '{out}' IMAGE"
@@ -100,7 +102,7 @@ def test_learn_hands_every_option_on(folder, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(clipnotes.teach, "learn", lambda *a, **k: seen.append((a, k)) or 1 / 0)
     options = "--shots 3 --seed 4 --seeds 2 --init hello --position front --per-class --epochs 7 "
-    options += "--lr 0.5 --method coop --loss sigmoid"
+    options += "--lr 0.5 --method coop --loss sigmoid --calibrate"
     run(
         "learn",
         folder,
@@ -130,6 +132,7 @@ def test_learn_hands_every_option_on(folder, tmp_path, monkeypatch):
         "epochs": 7,
         "lr": 0.5,
         "loss": "sigmoid",
+        "calibrate": True,
     }
     assert (str(keywords["test"]), keywords["nested"], keywords["force"]) == ("t", True, True)
 
@@ -139,7 +142,7 @@ def test_learn_says_the_spread_and_the_notes(folder, tmp_path):
     arguments = ["--shots", 6, "--epochs", 1, "--n-ctx", 1, "--seeds", 2]
     result = run("learn", folder, "--out", tmp_path / "o", *arguments)
     assert "mean ± standard deviation of 2 seeds:" in result.stdout
-    assert len(re.findall(r"±\s+\d+\.\d %", result.stdout)) == 4
+    assert len(re.findall(r"±\s+\d+\.\d %", result.stdout)) == 8  # accuracy and ECE
     assert "note: too few images for 6 shots" in result.stderr
     assert mpl.get_backend().lower() == "agg", "a screen is not needed"
 
