@@ -274,9 +274,9 @@ class _PublishedLoRA(Published):
         if not settings.brief or "epochs" in settings.recipe:
             return super().doubts(clip, settings)
         return [
-            f"{self.name} is trained for {BRIEF} steps here, and its authors take {STEPS} for each "
-            "image that a class has, which is hours: as published it learns with `clipnotes learn "
-            f"--method {self.name}`, and --epochs says how long it learns in a comparison"
+            f"{self.name} is trained for about {BRIEF} steps here, and its authors take {STEPS} for "
+            f"each image that a class has, which is long: `clipnotes learn --method {self.name}` "
+            "does as they do, and in a comparison --epochs says how long"
         ]
 
     def train(
