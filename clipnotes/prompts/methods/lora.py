@@ -274,7 +274,7 @@ class _PublishedLoRA(Published):
         if not settings.brief or "epochs" in settings.recipe:
             return super().doubts(clip, settings)
         return [
-            f"{self.name} is trained for about {BRIEF} steps here, and its authors take {STEPS} for "
+            f"{self.name} is trained for about {BRIEF} steps here; its authors take {STEPS} for "
             f"each image that a class has, which is long: `clipnotes learn --method {self.name}` "
             "does as they do, and in a comparison --epochs says how long"
         ]
