@@ -1,6 +1,6 @@
 """CLIP-LoRA: low-rank adapters in the attention of both towers (Zanella and Ben Ayed 2024).
 
-https://arxiv.org/abs/2405.18541, after LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685).
+https://arxiv.org/abs/2405.18541, after LoRA (Hu et al. 2022, https://arxiv.org/abs/2106.09685).
 What the towers read stays as it is. Beside each matrix that makes queries, keys or values stand two
 narrow ones, and their product is what the matrix would change by if it were trained. One setting,
 rank 2 included, is for all data sets.
