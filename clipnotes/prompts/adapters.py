@@ -1,4 +1,4 @@
-"""Low-rank adapters in the attention of a tower, while it runs (Hu et al. 2021).
+"""Low-rank adapters in the attention of a tower, while it runs (Hu et al. 2022).
 
 Beside the matrix W that makes queries, keys or values stand two narrow ones, and what the tower
 computes is W x + scaling B A x. PEFT would put a module of its own in the place of each W. Other

@@ -34,6 +34,8 @@ PAPERS = {
     "CoCoOp": "zhou2022cocoop",
     "Visual prompt tuning": "jia2022",
     "MaPLe": "khattak2023",
+    "CLIP-LoRA": "zanella2024",
+    "after LoRA": "hu2022",
     "Tip-Adapter": "zhang2022",
     "a public list": "li2025",
     "[Rr]ollout": "abnar2020",

@@ -1,6 +1,6 @@
 """CLIP-LoRA: low-rank adapters in the attention of both towers (Zanella and Ben Ayed 2024).
 
-https://arxiv.org/abs/2405.18541, after LoRA (Hu et al. 2021, https://arxiv.org/abs/2106.09685).
+https://arxiv.org/abs/2405.18541, after LoRA (Hu et al. 2022, https://arxiv.org/abs/2106.09685).
 What the towers read stays as it is. Beside each matrix that makes queries, keys or values stand two
 narrow ones, and their product is what the matrix would change by if it were trained. One setting,
 rank 2 included, is for all data sets.
@@ -279,9 +279,9 @@ class _PublishedLoRA(Published):
         if not settings.brief or "epochs" in settings.recipe:
             return super().doubts(clip, settings)
         return [
-            f"{self.name} is trained for {BRIEF} steps here, and its authors take {STEPS} for each "
-            "image that a class has, which is hours: as published it learns with `clipnotes learn "
-            f"--method {self.name}`, and --epochs says how long it learns in a comparison"
+            f"{self.name} is trained for about {BRIEF} steps here; its authors take {STEPS} for "
+            f"each image that a class has, which is long: `clipnotes learn --method {self.name}` "
+            "does as they do, and in a comparison --epochs says how long"
         ]
 
     def train(

@@ -193,8 +193,17 @@ def test_fit_drops_by_its_seed_alone_and_goes_on_where_it_was_stopped(clip, tmp_
     how = {"epochs": 4, "batch_size": 4, "lr": 0.05, "seed": 3, "optimizer": LoRA.optimizer}
     whole, again, without = LoRA(tiny, THINGS), LoRA(tiny, THINGS), LoRA(tiny, THINGS, dropout=0.0)
     before = torch.get_rng_state()
-    history = quiet(whole, *given, **how)
+    told, step_of = [], LoRA.logits_in_training
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            LoRA, "logits_in_training", lambda *given: told.append(given[2]) or step_of(*given)
+        )
+        history = quiet(whole, *given, **how)
     assert torch.equal(torch.get_rng_state(), before)
+    assert len({chance.step for chance in told}) == len(told) == 8, "each step drops others"
+    assert [sorted([*a.rows, *b.rows]) for a, b in zip(told[::2], told[1::2], strict=True)] == [
+        [*range(6)]
+    ] * 4
     torch.rand(3)
     step, steps = training._Training.step, []
 
