@@ -136,9 +136,7 @@ class Training:
     @torch.no_grad()
     def show(self, states: Tensor, names: Tensor) -> tuple[Tensor, Tensor]:
         """Select what the language model is shown, (B, n, D), and what each of it shows, (B, n)."""
-        if (
-            self.recipe.shown == "shuffled"
-        ):  # the patches of each image, in an order of its own
+        if self.recipe.shown == "shuffled":  # the patches of each image, in an order of its own
             order = torch.rand(len(states), 64).argsort(1) + 1
             order = torch.cat([torch.zeros(len(states), 1, dtype=torch.long), order], 1)  # (B, 65)
             states = states.gather(2, order[:, None, :, None].expand_as(states))
