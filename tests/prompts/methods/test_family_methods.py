@@ -169,7 +169,7 @@ def test_prompts_in_both_towers_that_know_nothing_of_each_other(name):
 def test_what_keeps_prompts_near_the_frozen_model(name):
     clip, pixels = tiny_clip(name), some_pixels()
     learner = PromptSRC(clip, CLASSES, init="a photo")  # with its own sentences
-    found, added = learner.regularized(pixels)
+    found, added = learner.in_training(pixels, None)
     texts = [clip.encode_text([t.format(c) for c in CLASSES]) for t in learner.templates]
     anchors, images = normalize(torch.stack(texts).mean(dim=0), dim=-1), features_of(clip)
     zero_shot = compat.logits(clip.model, images @ anchors.T).log_softmax(dim=1)

@@ -193,10 +193,10 @@ def test_fit_drops_by_its_seed_alone_and_goes_on_where_it_was_stopped(clip, tmp_
     how = {"epochs": 4, "batch_size": 4, "lr": 0.05, "seed": 3, "optimizer": LoRA.optimizer}
     whole, again, without = LoRA(tiny, THINGS), LoRA(tiny, THINGS), LoRA(tiny, THINGS, dropout=0.0)
     before = torch.get_rng_state()
-    told, step_of = [], LoRA.logits_in_training
+    told, step_of = [], LoRA.in_training
     with monkeypatch.context() as patch:
         patch.setattr(
-            LoRA, "logits_in_training", lambda *given: told.append(given[2]) or step_of(*given)
+            LoRA, "in_training", lambda *given: told.append(given[2]) or step_of(*given)
         )
         history = quiet(whole, *given, **how)
     assert torch.equal(torch.get_rng_state(), before)

@@ -243,7 +243,7 @@ def test_several_train_as_one(clip, together, tmp_path, count, penalised):
 
 
 class Added(PromptLearner):
-    def regularized(self, image_features):
+    def in_training(self, image_features, chance):
         logits = self.logits(image_features)
         return logits, logits.square().sum() + len(logits) * self.ctx.square().sum()
 
