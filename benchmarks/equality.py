@@ -23,10 +23,11 @@ from clipnotes import compat, looking
 from clipnotes.checkpoints import EMOJI_CLIP, Clip
 from clipnotes.data import load_emoji
 from clipnotes.explorer import explore, explore_text
-from clipnotes.prompts import LPPlusPlus, PromptLearner, TipAdapter, fit
+from clipnotes.prompts import LoRA, LPPlusPlus, PromptLearner, TipAdapter, fit
 from clipnotes.prompts.inputs import features_of, pixels_of
 from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.methods import PUBLISHED, load_prompt
+from clipnotes.prompts.methods.vpt import uniform
 from clipnotes.teach import Plan, learn
 from text_step import difference
 
@@ -97,6 +98,10 @@ def of_learners(
                 random = method in ("kgcoop", "promptsrc")
                 plan = Plan(method, n_ctx=4) if random else Plan(method)
                 learner = plan.make(clip, names, seed=0)
+            if isinstance(learner, LoRA):  # its B starts at 0, and then A has no gradient
+                with torch.no_grad():
+                    for one in (learner.text_b, learner.vision_b):
+                        one.copy_(uniform(*one.shape, limit=0.1, seed=1))
             images = learner.inputs(inputs[learner.takes_pixels].to(clip.model.device))
             sides.append(logits_and_gradients(learner, method, images, truth[1]))
         yield method, differences(*sides)
