@@ -34,6 +34,7 @@ PAPERS = {
     "CoCoOp": "zhou2022cocoop",
     "Visual prompt tuning": "jia2022",
     "MaPLe": "khattak2023",
+    "PromptSRC": "khattak2023self",
     "Tip-Adapter": "zhang2022",
     "a public list": "li2025",
     "[Rr]ollout": "abnar2020",
