@@ -36,7 +36,11 @@ PAPERS = {
     "MaPLe": "khattak2023",
     "CLIP-LoRA": "zanella2024",
     "after LoRA": "hu2022",
+    "PromptSRC": "khattak2023self",
     "Tip-Adapter": "zhang2022",
+    r"LP\+\+": "huang2024",
+    "ProLIP": "fahes2024",
+    "calibration error": "guo2017",
     "a public list": "li2025",
     "[Rr]ollout": "abnar2020",
     "not explanations": "jain2019",
@@ -70,7 +74,7 @@ def citations(path):
             yield from ((key.strip(), paragraph) for key in keys.split(","))
 
 
-CITATIONS = [cited for chapter in chapters.chapters() for cited in citations(chapter)]
+CITATIONS = [cited for page in chapters.notebooks() for cited in citations(page)]
 
 
 def test_every_citation_has_an_entry_and_every_entry_is_cited():

@@ -132,6 +132,7 @@ def test_learn_hands_every_option_on(folder, tmp_path, monkeypatch):
         "epochs": 7,
         "lr": 0.5,
         "loss": "sigmoid",
+        "brief": False,
         "calibrate": True,
     }
     assert (str(keywords["test"]), keywords["nested"], keywords["force"]) == ("t", True, True)

@@ -43,6 +43,7 @@ CALLED = (
 )
 #: What is in code font and names nothing in Python.
 OTHER = {"make", ".venv", "CLIPNOTES_MODEL", *keyword.kwlist}
+OTHER |= {"prompt.safetensors", "HF_HUB_OFFLINE"}  # a file; what the hub's library reads
 OTHER |= {"visual.ln_pre", "visual.proj", "in_proj_bias"}  # open_clip's
 
 

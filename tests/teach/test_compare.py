@@ -37,7 +37,7 @@ def test_all_methods_are_as_learn_has_them(clip, folder, tmp_path):
     for name in BASELINES:
         assert found.rows[name].accuracies == report.accuracies[name]
         assert found.rows[name].recipe == {}
-    assert len(found.notes) == 3 and "recipe of vpt" in found.notes[0]
+    assert len(found.notes) == 4 and "recipe of vpt" in found.notes[0]
     assert all(len(row.seconds) == 2 for row in found.rows.values())
     assert all(min(found.rows[name].seconds) > 0 for name in PUBLISHED)
 

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from clipnotes.compat import text_features
 from clipnotes.prompts import KgCoOp, PromptLearner, fit, recipe
 from clipnotes.prompts.training import fit as training
+from clipnotes.prompts.training.average import EpochMean
+from clipnotes.prompts.training.losses import softmax
 from clipnotes.prompts.training.penalties import made_with
 from clipnotes.prompts.training.resume import digest
 from few_pictures import CLASSES, pictures, small_learner
@@ -139,9 +141,9 @@ def test_the_penalty_is_paid_once_by_all_processes_together(clip):
     for rows in ([0, 2], [1, 3]):
         learner = small_learner(clip)
         made, penalty = recipe.sgd([learner.ctx]), KgCoOp(learner)
-        run = training._Training(
-            learner, {"ctx": learner.ctx}, made, penalty, Two(), None, None, [0.1], 4, 0
-        )
+        own = {"ctx": learner.ctx}
+        how = (softmax, penalty, None, None, [0.1], 4, 0)
+        run = training._Training(learner, own, EpochMean(own, None), made, Two(), *how)
         part, _ = run.step(features[rows], torch.tensor(labels)[rows], 4, "")
         parts.append(part)
     learner = small_learner(clip)
