@@ -40,8 +40,8 @@ Loss = Annotated[
     str,
     typer.Option(
         help="softmax or sigmoid. By softmax, an image chooses one of all classes; by sigmoid, "
-        "SigLIP's own, each class is a yes or a no by itself. sigmoid needs a SigLIP, and tip "
-        "cannot take it."
+        "SigLIP's own, each class is a yes or a no by itself. sigmoid needs a SigLIP; tip, lp++ "
+        "and prolip cannot take it."
     ),
 ]
 

@@ -10,8 +10,8 @@ from torch import nn
 class LlavaParts(NamedTuple):
     """The four modules of a ``LlavaForConditionalGeneration``.
 
-    Up to 4.51, the language model with its head is one module of the model. Since 4.52 the three
-    others stand in ``model.model``, and the head beside it.
+    In 4.49, the language model with its head is one module of the model. In 4.57 and later the
+    three others stand in ``model.model``, and the head beside it.
     """
 
     vision_tower: Any

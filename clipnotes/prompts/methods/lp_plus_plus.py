@@ -245,4 +245,5 @@ LP_PLUS_PLUS = _PublishedLPPlusPlus(
     LPPlusPlus,
     "a vector of each class, and how much its sentence counts beside it",
     recipe={"epochs": 300},
+    losses=("softmax",),
 )

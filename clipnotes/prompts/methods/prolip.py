@@ -288,4 +288,5 @@ PROLIP = _PublishedProLIP(
     "the visual projection, kept near where it was",
     recipe={"epochs": 300, "lr": 1e-5},
     scale=100,
+    losses=("softmax",),
 )

@@ -195,9 +195,7 @@ def test_fit_drops_by_its_seed_alone_and_goes_on_where_it_was_stopped(clip, tmp_
     before = torch.get_rng_state()
     told, step_of = [], LoRA.in_training
     with monkeypatch.context() as patch:
-        patch.setattr(
-            LoRA, "in_training", lambda *given: told.append(given[2]) or step_of(*given)
-        )
+        patch.setattr(LoRA, "in_training", lambda *given: told.append(given[2]) or step_of(*given))
         history = quiet(whole, *given, **how)
     assert torch.equal(torch.get_rng_state(), before)
     assert len({chance.step for chance in told}) == len(told) == 8, "each step drops others"
