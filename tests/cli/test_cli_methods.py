@@ -157,4 +157,5 @@ def test_help_names_every_loss_and_who_cannot_take_one():
     first, *_, last = re.split(r"(?<=\.) ", option.help)
     assert first.removesuffix(".").split(" or ") == list(LOSSES)
     without = [name for name, method in PUBLISHED.items() if "sigmoid" not in method.losses]
-    assert without == ["tip"] and last == "sigmoid needs a SigLIP, and tip cannot take it."
+    assert without == ["tip", "lp++", "prolip"]
+    assert last == "sigmoid needs a SigLIP; tip, lp++ and prolip cannot take it."
