@@ -12,11 +12,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from clipnotes.llava import SORTS
 
 HERE = Path(__file__).parent
+MEASURED = HERE.parent / "clipnotes" / "measured"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -53,6 +55,21 @@ def answers(results: dict[str, dict[str, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+def answers_and_variants(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Add what training/llava_variants.py measured: a row for each variant, over its seeds."""
+    told = json.loads((MEASURED / "llava_variants.json").read_text(encoding="utf-8"))
+    sorts = [sort for sort in SORTS if sort in told["rows"][0]["right"]["twemoji"]]
+    lines = ["| variant | designer | " + " | ".join(sorts) + " |", "|---" * (len(sorts) + 2) + "|"]
+    for variant in dict.fromkeys(row["variant"] for row in told["rows"]):
+        for designer in ("twemoji", "openmoji"):
+            rows = [r["right"][designer] for r in told["rows"] if r["variant"] == variant]
+            shares = [[100 * row[sort] for row in rows] for sort in sorts]
+            cells = " | ".join(f"{mean(each):.0f} ± {stdev(each):.0f}" for each in shares)
+            lines.append(f"| {variant} | {designer} | {cells} |")
+    about = ", ".join(f"{key} {value}" for key, value in told["about"].items() if key != "model")
+    return f"{answers(results)}\n\nVariants, % right, three seeds ({about}):\n\n" + "\n".join(lines)
+
+
 def curves(log: list[dict], path: Path, names: Sequence[str], score: str) -> None:
     import matplotlib.pyplot as plt
 
@@ -82,7 +99,7 @@ class Model:
 
     @property
     def copied(self) -> Path:
-        return HERE.parent / "clipnotes" / "measured" / f"{self.copy}.json"
+        return MEASURED / f"{self.copy}.json"
 
     def log(self) -> list[dict]:
         text = (self.folder / "log.jsonl").read_text(encoding="utf-8")
@@ -124,7 +141,7 @@ MODELS = (
         "Emoji-LLaVA",
         HERE / "emoji_llava",
         "emoji_llava",
-        table=answers,
+        table=answers_and_variants,
         scores=("anything at", "count", "what is at", "describe", "is there", "where"),
         score="share of validation questions answered right",
     ),

@@ -38,7 +38,8 @@ def export(
 
     The new folder needs no transformers and no text tower. classifier.json says everything that a
     program has to know, and a short program beside it shows how to use it. Not for cocoop, whose
-    classes change with the image; vpt and maple go to onnx only.
+    classes change with the image; those that change the vision tower
+    (vpt, maple, promptsrc, lora, prolip) go to onnx only.
     """
     from clipnotes.prompts import load_prompt
     from clipnotes.prompts.saved.export import check_export

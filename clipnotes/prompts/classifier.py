@@ -46,7 +46,7 @@ class Classifier:
         classnames: A name for each class, in the order of the logits.
         OPTIONS: Name -> type, of the attributes that a card tells of.
         n_parameters: How many numbers it takes from the images that it learned from.
-        TRAINING: Names of the attributes that matter for training alone, such as weights of the
+        TRAINING: Names of the attributes that the first logits do not show, such as weights of the
             loss. A checkpoint of ``fit`` is for the same ones only.
         temperature: What divides the logits before they become probabilities; 1 unless it was
             found on held-out images. ``logits`` does not know it, and no class changes its rank.
@@ -161,7 +161,7 @@ class Classifier:
 
         Raises:
             ValueError: Something is in the folder; a package is missing; the classes change with
-                the image, as in CoCoOp; a learner with prompts in the vision tower is to become
+                the image, as in CoCoOp; a learner that changes the vision tower is to become
                 safetensors; the model is not in float32; its image processor does what cannot be
                 written down; the ONNX file computes something else. Nothing is written.
             OSError: The system refuses.

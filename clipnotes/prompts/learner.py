@@ -237,7 +237,8 @@ class Learner(Classifier, nn.Module):
         if expected != found:
             raise damaged(file, f"it holds {found}, and by its card it must hold {expected}")
         learner.load_state_dict(tensors)
-        learner.temperature = card["temperature"]
+        if names == card["classnames"]:  # of other classes nothing was found
+            learner.temperature = card["temperature"]
         return learner
 
     @classmethod

@@ -8,6 +8,7 @@ is trained again without some of the images, and asked about those.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import torch
@@ -17,7 +18,7 @@ from clipnotes.prompts.training.calibration import best_temperature
 from clipnotes.teach.folder import Pictures
 from clipnotes.teach.plan import Plan
 
-FOLDS = 4  # trainings, at most; each leaves out a quarter of every class, at least one image
+FOLDS = 4  # trainings, at most; each leaves out a quarter of every class that has so many
 
 
 def calibrate(trained: Trained, plan: Plan, train: Pictures, seed: int) -> None:
@@ -39,6 +40,8 @@ def calibrate(trained: Trained, plan: Plan, train: Pictures, seed: int) -> None:
         kept = train.take(sorted(set(range(len(train))).difference(held)))
         some, learner = train.take(held), plan.make(clip, names, seed)
         how = plan.settings(clip, seed)
+        if "epochs" in trained.recipe:  # with fewer images, a recipe might take fewer
+            how = replace(how, recipe={**how.recipe, "epochs": trained.recipe["epochs"]})
         without = plan.published.train(learner, kept.suited(learner), kept.labels, how).learner
         with torch.no_grad():
             said.append(without.logits_of(without.check(some.suited(without))).cpu())
@@ -47,6 +50,7 @@ def calibrate(trained: Trained, plan: Plan, train: Pictures, seed: int) -> None:
     if found is not None:
         trained.learner.temperature = found
     why = "1, as the images that were left out say of no other one that it is better"
+    why = why if said else "1, as no image could be left out"
     trained.recipe["temperature"] = why if found is None else float(f"{found:.4g}")
 
 

@@ -117,7 +117,8 @@ def learn(
     What they say of these gives a temperature, which is saved and which ``clipnotes predict`` uses;
     images of the test have no part in it, and it changes no accuracy.
 
-    Training can be killed: called again with the same images and plan, it goes on.
+    Training can be killed: called again with the same images and plan, it goes on. (The short
+    trainings of ``Plan.calibrate`` start again.)
 
     Args:
         clip: The model.

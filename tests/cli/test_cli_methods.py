@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from clipnotes.cli import terminal
+from clipnotes.cli.export import export
 from clipnotes.cli.learn import Loss
 from clipnotes.pictures.folders import list_files
 from clipnotes.pictures.reading import read_picture
 from clipnotes.prompts import METHODS as CLASSES
 from clipnotes.prompts import load_prompt
+from clipnotes.prompts.classifier import Classifier
 from clipnotes.prompts.methods import PUBLISHED
 from clipnotes.prompts.saved.storage import read_prompt
 from clipnotes.prompts.training.losses import LOSSES
@@ -159,3 +161,11 @@ def test_help_names_every_loss_and_who_cannot_take_one():
     without = [name for name, method in PUBLISHED.items() if "sigmoid" not in method.losses]
     assert without == ["tip", "lp++", "prolip"]
     assert last == "sigmoid needs a SigLIP; tip, lp++ and prolip cannot take it."
+
+
+def test_help_of_export_names_who_changes_the_vision_tower():
+    named = re.search(r"change the vision tower\s+\(([^)]*)\)", export.__doc__)[1]
+    changing = [
+        name for name, one in PUBLISHED.items() if one.learner.inputs is not Classifier.inputs
+    ]
+    assert named.split(", ") == changing

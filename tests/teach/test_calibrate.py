@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from clipnotes.pictures.folders import list_files
-from clipnotes.prompts import fit_tip, load_prompt
+from clipnotes.prompts import ProLIP, fit, fit_prolip, fit_tip, load_prompt
+from clipnotes.prompts.methods.published import Published, Trained
 from clipnotes.prompts.saved.storage import read_prompt
 from clipnotes.prompts.training.calibration import best_temperature
 from clipnotes.teach import Plan, learn
@@ -107,3 +108,33 @@ def test_a_single_shot_is_refused_before_a_picture_is_read(folder, tmp_path, mon
     with pytest.raises(ValueError, match=words):
         Plan(shots=1, calibrate=True)
     refused(words, "learn", folder, "--out", tmp_path / "o", "--shots", 1, "--calibrate")
+
+
+def test_those_without_some_images_are_trained_as_long(clip, folder, monkeypatch):
+    plan = Plan("coop", shots=4, n_ctx=1, calibrate=True)  # epochs follow from the shots
+    train, _ = Folder(folder).read(clip).draw(4, 5)
+    trained = Trained(plan.make(clip, NAMES, 5), {"epochs": 3}, 4, 0.0)
+    seen, own = [], Published.train
+
+    def train_once(self, learner, images, labels, settings):
+        seen.append(settings.recipe)
+        return own(self, learner, images, labels, settings)
+
+    monkeypatch.setattr(Published, "train", train_once)
+    calibrate(trained, plan, train, 5)
+    assert seen == [{"epochs": 3}] * 4
+
+
+def test_what_is_trained_on_loses_its_temperature(clip, folder, tmp_path):
+    train, _ = Folder(folder).read(clip).draw(4, 5)
+    learner = Plan("coop", n_ctx=1).make(clip, NAMES, 0)
+    learner.temperature = 3.0
+    learner.save(tmp_path / "prompt")
+    assert load_prompt(tmp_path / "prompt", clip).temperature == 3.0
+    assert load_prompt(tmp_path / "prompt", clip, ["fox", "owl"]).temperature == 1.0
+    fit(learner, train.features, train.labels, epochs=1, progress=False)
+    assert learner.temperature == 1.0
+    learner = ProLIP(clip, NAMES)
+    learner.temperature = 3.0
+    fit_prolip(learner, learner.inputs(train.suited(learner)), train.labels, epochs=1)
+    assert learner.temperature == 1.0

@@ -35,6 +35,7 @@ from clipnotes.prompts.saved.card import model_name
 
 STEPS = 500  # for each image of a class
 BRIEF = 100  # steps in a comparison of methods, which is to take minutes
+EPOCHS = 5  # at least so many
 TOWERS = ("text", "vision")
 
 
@@ -104,6 +105,7 @@ class LoRA(VisualLearner):
 
     method = "lora"
     OPTIONS: ClassVar = {"rank": int, "alpha": int, "dropout": float, "template": str}
+    TRAINING = ("alpha", "dropout")  # B starts at 0, so the first logits show neither
     recipe: ClassVar[dict[str, Any]] = {"batch_size": 32, "lr": 0.0002}
     optimizer = staticmethod(adamw)
     text_a: Tensor
@@ -293,6 +295,7 @@ class _PublishedLoRA(Published):
             shots = count_shots(check_labels(labels, names, len(images)), names)
             steps = BRIEF if settings.brief else STEPS * shots
             epochs = math.ceil(steps / math.ceil(len(labels) / recipe["batch_size"]))
+            epochs = max(EPOCHS, epochs)  # the first one is at the rate of the warm-up
             settings = replace(settings, recipe={**settings.recipe, "epochs": epochs})
         return super().train(learner, images, labels, settings, **how)
 

@@ -238,6 +238,7 @@ def fit_prolip(
     checked = learner.check(images)
     numbers = check_labels(labels, learner.classnames, len(checked))
     shots = count_shots(numbers, learner.classnames)
+    learner.temperature = 1.0  # one that was found before is of other numbers
     return _train(learner, learner.inputs_of(checked), numbers, shots, epochs, lr)
 
 

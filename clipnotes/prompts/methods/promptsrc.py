@@ -233,7 +233,10 @@ class PromptSRC(VisualLearner):
         tensors: Mapping[str, Tensor],
     ) -> "PromptSRC":
         """Make a learner for ``tensors`` to be put in, of any number of vectors."""
-        return cls(clip, classnames, init=None, **options)
+        # Its sentences matter for training alone: whoever only names images may have longer names.
+        learner = cls(clip, classnames, init=None, templates="{}", **options)
+        learner.templates = list(TEMPLATES)
+        return learner
 
 
 def _number(name: str, value: float, above: bool = False) -> float:

@@ -95,10 +95,11 @@ def _use(card: Mapping[str, Any], repo_id: str) -> str:
     model, embedded = card["model"], card["model"] in EMBEDDED.values()
     where = model.lower() if embedded else model or "the folder of the model it was learned with"
     option = "" if model else " --model FOLDER"
+    peft = " peft" if _method(card) == "lora" else ""
     return f"""## How to use it
 
 ```console
-pip install "git+https://github.com/clipnotes/clipnotes"
+pip install "git+https://github.com/clipnotes/clipnotes"{peft}
 clipnotes predict {repo_id} IMAGE{option}
 ```
 

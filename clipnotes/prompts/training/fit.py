@@ -189,6 +189,7 @@ def fit(
         if path is not None:
             training.go_on_from(Checkpoint(path, identity, first_logits(classifier, checked)))
         processes.check_same({**identity, "checkpoint": len(training.history["loss"])})
+    classifier.temperature = 1.0  # one that was found before is of other numbers
     training.run(progress)
     return History(lr=rates, epochs=len(rates), shots=shots, **training.history)
 

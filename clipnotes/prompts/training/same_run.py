@@ -33,7 +33,7 @@ def described(optimizer: torch.optim.Optimizer) -> str:
 
 
 def made_as(classifier: Classifier) -> dict[str, Any]:
-    """What a learner has for training alone, and what its first logits therefore do not show."""
+    """What a learner was made with that its first logits do not show."""
     return {f"the learner's {name}": getattr(classifier, name) for name in classifier.TRAINING}
 
 

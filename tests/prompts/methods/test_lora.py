@@ -215,6 +215,9 @@ def test_fit_drops_by_its_seed_alone_and_goes_on_where_it_was_stopped(clip, tmp_
     with pytest.raises(KeyboardInterrupt):
         quiet(again, *given, **how, checkpoint=tmp_path / "run")
     monkeypatch.setattr(training._Training, "step", step)
+    for other in ({"alpha": 8}, {"dropout": 0.0}):
+        with pytest.raises(ValueError, match="belongs to another run"):
+            quiet(LoRA(tiny, THINGS, **other), *given, **how, checkpoint=tmp_path / "run")
     again = LoRA(tiny, THINGS)
     resumed = quiet(again, *given, **how, checkpoint=tmp_path / "run")
     assert resumed.loss == pytest.approx(history.loss, rel=1e-4)

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from clipnotes.prompts import PromptSRC, evaluate, random_crop_and_flip
+from clipnotes.prompts import PromptSRC, evaluate, load_prompt, random_crop_and_flip
 from clipnotes.prompts.training import fit as training
 from few_pictures import CLASSES, fruits, quiet
 from reference import agree
@@ -136,3 +136,13 @@ def test_it_stays_nearer_than_without_the_terms(clip):
             kept = learner.image_features(pixel_values) * features
             cosines[weight] = kept.sum(dim=1).mean().item()
     assert cosines[100.0] > cosines[0.0] + 1e-3
+
+
+def test_names_may_be_longer_than_its_own_sentences_leave_room_for(clip, tmp_path):
+    names = [" ".join(["rose"] * 14), "tulip"]
+    with pytest.raises(ValueError, match="tokens"):
+        PromptSRC(clip, names, n_ctx=1, init=None)
+    learner = PromptSRC(clip, names, n_ctx=1, init=None, templates="{}")
+    learner.save(tmp_path / "prompt")
+    again = load_prompt(tmp_path / "prompt", clip)
+    assert torch.equal(again.ctx, learner.ctx) and len(again.templates) > 1

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load_file
 
 import clipnotes
@@ -18,7 +19,8 @@ from clipnotes.prompts.methods import PUBLISHED
 from clipnotes.prompts.methods.published import Settings
 from clipnotes.prompts.saved import export, onnx_file
 from clipnotes.prompts.saved.head import Head, read_off
-from clipnotes.prompts.saved.home import classify
+from clipnotes.prompts.saved.home import classify, serve
+from clipnotes.prompts.saved.preprocessing import written_down
 from families import tiny_clip
 from saved_prompts import changed
 from taken_home import SENTENCE, assert_same, bare, classifiers, emoji, probabilities, read
@@ -219,3 +221,9 @@ def test_nobody_pays_for_it_who_does_not_use_it():
     )
     assert json.loads(done.stdout) == [], done.stdout
     assert clipnotes.__file__
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_more_than_eight_bits_are_refused_and_not_made_white(clip, mode):
+    with pytest.raises(ValueError, match=f"an image of mode {mode}, .*save it in 8 bits"):
+        serve.preprocess(Image.new(mode, (64, 64)), written_down(clip))

@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 
 def preprocess(image: Any, how: dict[str, Any]) -> np.ndarray:
     """Make pixels, (1, 3, height, width) float32, of an image, by what ``classifier.json`` says."""
+    if image.mode.startswith("I") or image.mode == "F":  # convert() would make them white
+        raise ValueError(f"an image of mode {image.mode}, with more than 8 bits: save it in 8 bits")
     image = ImageOps.exif_transpose(image).convert("RGBA")
     below = Image.new("RGBA", image.size, how["background"])
     image = Image.alpha_composite(below, image).convert("RGB")
