@@ -178,7 +178,7 @@ class PromptSRC(VisualLearner):
 
     @cached_property
     def anchors(self) -> Tensor:
-        """Where the sentences have the classes: (n_classes, P), unit length."""
+        """Return where the sentences have the classes, (n_classes, P), of unit length."""
         # Made when it is first needed: whoever only names images does not need it.
         return ZeroShot(self.clip, self.classnames, self.templates).class_features
 
