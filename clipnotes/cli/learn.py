@@ -44,7 +44,6 @@ Loss = Annotated[
         "and prolip cannot take it."
     ),
 ]
-
 Push = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(

@@ -71,12 +71,13 @@ def batches(n: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     return [rows[i : i + batch_size] for i in range(0, n, batch_size)]
 
 
-def check_weight(name: str, value: float) -> None:
-    """Check a number that says how much something counts."""
+def check_weight(name: str, value: float, above: bool = False) -> None:
+    """Check a number that says how much something counts: at least 0, or above it."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} is {value!r}; give a number")
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"{name} is {value!r}; give a finite number, at least 0")
+    if not math.isfinite(value) or value < 0 or (above and value == 0):
+        allowed = "above 0" if above else "at least 0"
+        raise ValueError(f"{name} is {value!r}; give a finite number, {allowed}")
 
 
 def check_whole_numbers(batch_size: int, seed: int) -> None:

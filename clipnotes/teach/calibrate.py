@@ -35,13 +35,13 @@ def calibrate(trained: Trained, plan: Plan, train: Pictures, seed: int) -> None:
         FloatingPointError: A training diverged.
     """
     clip, names = trained.learner.clip, trained.learner.classnames
+    how = plan.settings(clip, seed)
+    if "epochs" in trained.recipe:  # with fewer images, a recipe might take fewer
+        how = replace(how, recipe={**how.recipe, "epochs": trained.recipe["epochs"]})
     said, truth = [], []
     for held in folds(train.labels.tolist(), seed):
         kept = train.take(sorted(set(range(len(train))).difference(held)))
         some, learner = train.take(held), plan.make(clip, names, seed)
-        how = plan.settings(clip, seed)
-        if "epochs" in trained.recipe:  # with fewer images, a recipe might take fewer
-            how = replace(how, recipe={**how.recipe, "epochs": trained.recipe["epochs"]})
         without = plan.published.train(learner, kept.suited(learner), kept.labels, how).learner
         with torch.no_grad():
             said.append(without.logits_of(without.check(some.suited(without))).cpu())

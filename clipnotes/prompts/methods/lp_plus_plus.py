@@ -32,7 +32,7 @@ from clipnotes.checkpoints import Clip
 from clipnotes.prompts.inputs import Images, Labels, check_labels, count_shots, labelled_features
 from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.methods.published import Published, Settings, Trained
-from clipnotes.prompts.methods.zero_shot import ZeroShot
+from clipnotes.prompts.methods.zero_shot import sentence_features
 
 ALPHA = 2.5  # alpha starts at the mean cosine, times the model's scale, times this
 ALPHA_EVERY = 10  # alpha takes one step in so many
@@ -89,9 +89,7 @@ class LPPlusPlus(Learner):
         template: str = "a photo of a {}.",
     ) -> None:
         super().__init__(clip, classnames)
-        if not isinstance(template, str):
-            raise TypeError(f"template is a {type(template).__name__}; give a sentence")
-        texts = ZeroShot(clip, self.classnames, template).class_features
+        texts = sentence_features(clip, self.classnames, template)
         features, numbers = labelled_features(clip, self.classnames, images, labels)
         numbers = numbers.to(features.device)
         counts = torch.bincount(numbers, minlength=len(texts))

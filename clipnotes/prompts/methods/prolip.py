@@ -38,7 +38,7 @@ from clipnotes.prompts.inputs import (
 )
 from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.methods.published import Published, Settings, Trained
-from clipnotes.prompts.methods.zero_shot import ZeroShot
+from clipnotes.prompts.methods.zero_shot import sentence_features
 from clipnotes.prompts.recipe import learning_rates
 from clipnotes.prompts.saved.head import Head, read_off
 
@@ -98,9 +98,7 @@ class ProLIP(Learner):
                 "is a plain matrix: merge or take off what was put around it"
             )
         family.vision_tower(clip.model)  # the one that the matrix stands behind
-        if not isinstance(template, str):
-            raise TypeError(f"template is a {type(template).__name__}; give a sentence")
-        texts = ZeroShot(clip, self.classnames, template).class_features
+        texts = sentence_features(clip, self.classnames, template)
         start = projection.weight.detach().float().clone()
         bias = None if projection.bias is None else projection.bias.detach().float().clone()
         self.weight = nn.Parameter(start.clone())

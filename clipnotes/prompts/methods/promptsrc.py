@@ -27,6 +27,7 @@ from clipnotes.prompts.methods.maple import DEPTH, EVERYTHING
 from clipnotes.prompts.methods.published import Published
 from clipnotes.prompts.methods.vpt import VisualLearner, patch_matrix
 from clipnotes.prompts.methods.zero_shot import ZeroShot, check_templates
+from clipnotes.prompts.recipe import check_weight
 from clipnotes.prompts.substitute import random_ctx
 
 N_CTX = 4  # the paper's
@@ -151,10 +152,12 @@ class PromptSRC(VisualLearner):
         self.vision_depth = min(DEPTH, len(eye)) if vision_depth is None else vision_depth
         check_depth(words, self.text_depth, "the text")
         check_depth(eye, self.vision_depth, "the vision")
-        self.text_weight = _number("text_weight", text_weight)
-        self.image_weight = _number("image_weight", image_weight)
-        self.gpa_mean = _number("gpa_mean", gpa_mean)
-        self.gpa_std = _number("gpa_std", gpa_std, above=True)
+        check_weight("text_weight", text_weight)
+        check_weight("image_weight", image_weight)
+        check_weight("gpa_mean", gpa_mean)
+        check_weight("gpa_std", gpa_std, above=True)
+        self.text_weight, self.image_weight = float(text_weight), float(image_weight)
+        self.gpa_mean, self.gpa_std = float(gpa_mean), float(gpa_std)
         self.templates = check_templates(templates)
         for sentence in self.templates:  # too long a text says so now, not in the first step
             clip.tokenize([sentence.replace("{}", name) for name in self.classnames])
@@ -237,16 +240,6 @@ class PromptSRC(VisualLearner):
         learner = cls(clip, classnames, init=None, templates="{}", **options)
         learner.templates = list(TEMPLATES)
         return learner
-
-
-def _number(name: str, value: float, above: bool = False) -> float:
-    """Check a number that may be 0, or must be above."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} is {value!r}; give a number")
-    if not math.isfinite(value) or value < 0 or (above and value == 0):
-        allowed = "above 0" if above else "at least 0"
-        raise ValueError(f"{name} is {value!r}; give a finite number, {allowed}")
-    return float(value)
 
 
 PROMPTSRC = Published(

@@ -23,7 +23,7 @@ from clipnotes.prompts.encode import MEMORY
 from clipnotes.prompts.inputs import Images, Labels, check_labels, count_shots, labelled_features
 from clipnotes.prompts.learner import Learner
 from clipnotes.prompts.methods.published import Published, Settings, Trained
-from clipnotes.prompts.methods.zero_shot import Cosine, ZeroShot
+from clipnotes.prompts.methods.zero_shot import Cosine, sentence_features
 from clipnotes.prompts.recipe import batches, check_weight, check_whole_numbers
 from clipnotes.prompts.saved.head import Head
 
@@ -82,9 +82,7 @@ class TipAdapter(Learner):
         super().__init__(clip, classnames)
         for name, value in (("alpha", alpha), ("beta", beta)):
             check_weight(name, value)
-        if not isinstance(template, str):
-            raise TypeError(f"template is a {type(template).__name__}; give a sentence")
-        class_features = ZeroShot(clip, self.classnames, template).class_features
+        class_features = sentence_features(clip, self.classnames, template)
         keys, numbers = labelled_features(clip, self.classnames, images, labels)
         self.keys = nn.Parameter(keys.clone())
         self.register_buffer("labels", numbers.to(keys.device))

@@ -79,6 +79,13 @@ class ZeroShot(Cosine):
         self.templates = sentences
 
 
+def sentence_features(clip: Clip, classnames: Sequence[str], template: str) -> Tensor:
+    """Encode the classes by one hand-written sentence: (n_classes, P), unit length."""
+    if not isinstance(template, str):
+        raise TypeError(f"template is a {type(template).__name__}; give a sentence")
+    return ZeroShot(clip, classnames, template).class_features
+
+
 def check_templates(templates: str | Sequence[str]) -> list[str]:
     """Check hand-written sentences, each with one ``{}`` for a name; one alone is a list of one."""
     sentences = [templates] if isinstance(templates, str) else list(templates)
